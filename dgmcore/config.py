@@ -1,0 +1,119 @@
+"""Typed, strict configurations.
+
+Configs of models, options of samplers and phases, registry entries and recipes are all
+:class:`Config` structs: an unknown key, a missing key and a wrong type are errors that
+name the place and the nearest known key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from .errors import DgmError, RegistryError, did_you_mean
+
+__all__ = ["Config", "parse", "to_dict"]
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Base of typed configurations: immutable, keyword-only, unknown keys refused.
+
+    Example:
+        >>> class MLP(Config):
+        ...     hidden: tuple[int, ...] = (128, 128)
+        >>> parse(MLP, {"hidden": [64]})
+        MLP(hidden=(64,))
+    """
+
+
+C = TypeVar("C", bound=Config)
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
+_PATH = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`")
+
+
+def parse(
+    kind: type[C],
+    data: Mapping[str, Any] | C,
+    *,
+    source: str = "config",
+    prefix: str = "",
+    error: type[DgmError] = RegistryError,
+) -> C:
+    """Converts plain data to the struct `kind`, strictly.
+
+    Arguments:
+        kind: The struct to build.
+        data: Plain data (mappings, lists, scalars), or a `kind`, which is returned as it is.
+        source: Where the data come from (a file, an option), for the error.
+        prefix: The key path of `data` inside `source`, for the error.
+        error: The error to raise.
+
+    Raises:
+        error: With the source, the key path, what was expected and the nearest key.
+    """
+
+    if isinstance(data, kind):
+        return data
+    try:
+        return msgspec.convert(data, kind, strict=True)
+    except msgspec.ValidationError as e:
+        message = str(e)
+        found = _PATH.search(message)
+        path = ".".join(p for p in (prefix, found["path"] if found else "") if p)
+        unknown = _UNKNOWN.search(message)
+        if unknown:
+            known = _fields_at(kind, found["path"] if found else "")
+            key = unknown["key"]
+            what = f"{source}: unknown key {'.'.join(p for p in (path, key) if p)}"
+            raise error(what, did_you_mean(key, known)) from None
+        message = _PATH.sub("", message)
+        what = f"{source}: {path or 'top level'}: {message[:1].lower()}{message[1:]}"
+        raise error(what, f"correct {path or 'it'} in {source}") from None
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
+
+    return msgspec.to_builtins(config)
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    """Returns the field names of the struct at a dotted `path` inside `kind`."""
+
+    for part in re.findall(r"[A-Za-z_]\w*|\[[^\]]*\]", path):
+        kind = _member(kind, part)
+    for option in _alternatives(kind):
+        if isinstance(option, type) and issubclass(option, msgspec.Struct):
+            return list(option.__struct_encode_fields__)
+    return []
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """Returns the members of a union, or the type alone."""
+
+    import types
+    import typing
+
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.get_args(kind)
+    return (kind,)
+
+
+def _member(kind: Any, part: str) -> Any:
+    import typing
+
+    for option in _alternatives(kind):
+        if part.startswith("["):
+            args = typing.get_args(option)
+            if args:
+                return args[-1] if args[-1] is not Ellipsis else args[0]
+        elif isinstance(option, type) and issubclass(option, msgspec.Struct):
+            hints = typing.get_type_hints(option)
+            names = dict(zip(option.__struct_encode_fields__, option.__struct_fields__, strict=True))
+            if part in names:
+                return hints[names[part]]
+    return None

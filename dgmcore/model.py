@@ -1,0 +1,169 @@
+"""The base class of all models: an `nn.Module` with a typed config, options and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .config import Config, parse, to_dict
+from .errors import OptionError, UsageError
+from .interfaces import CAPABILITIES, capabilities
+
+if TYPE_CHECKING:
+    from .entry import Entry
+
+__all__ = ["Model"]
+
+
+class Model(nn.Module):
+    """A generative model, a critic, or a part of one.
+
+    A subclass states its typed config and options as nested :class:`~dgmcore.Config` classes, and
+    implements the protocols of :mod:`dgmcore.interfaces` that it honestly can.
+
+    Arguments:
+        config: A :class:`Config` of the class, or plain data for one.
+        parts: The models it is composed of, one for each name in `Parts`.
+
+    Example:
+        >>> class Shift(Model):
+        ...     class Config(Config):
+        ...         dim: int = 2
+        ...     def __init__(self, config=None, **parts):
+        ...         super().__init__(config, **parts)
+        ...         self.event_shape = (self.config.dim,)
+        ...         self.noise_shapes = {"z": self.event_shape}
+        ...         self.shift = nn.Parameter(torch.zeros(self.event_shape))
+        ...     def push(self, eps):
+        ...         return eps["z"] + self.shift
+        ...     def sample(self, noise):
+        ...         return self.push(noise.named(self.noise_shapes))
+        >>> Shift({"dim": 3}).event_shape
+        (3,)
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    #: Options of `sample` and `trajectory`; an entry's `sampling` changes the defaults.
+    Sampling: ClassVar[type[Config]] = Config
+    #: Options of `log_prob` and `score`.
+    Scoring: ClassVar[type[Config]] = Config
+    #: Parts by name, each with the capabilities that it must have.
+    Parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.train.Phase`.
+    phases: ClassVar[Mapping[str, str]] = {}
+
+    event_shape: tuple[int, ...]
+
+    def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
+        super().__init__()
+        self.config = parse(type(self).Config, {} if config is None else config, source=f"config of {type(self).__name__}")
+        missing, extra = set(self.Parts) - set(parts), set(parts) - set(self.Parts)
+        if missing or extra:
+            word = "needs the part" if missing else "has no part"
+            raise UsageError(
+                f"{type(self).__name__} {word} {', '.join(sorted(missing or extra))}",
+                f"its parts are: {', '.join(self.Parts) or 'none'}",
+            )
+        for name, part in parts.items():
+            lacking = [c for c in self.Parts[name] if c not in capabilities(part)]
+            if lacking:
+                raise UsageError(
+                    f"part {name} of {type(self).__name__} is no {lacking[0]}: {type(part).__name__}",
+                    f"give an entry with the capabilities {', '.join(self.Parts[name])}",
+                )
+        self.parts = nn.ModuleDict(parts)
+        #: Parts that are entries of their own, by name; their weights are not in this model's file.
+        self.shared_parts: dict[str, str] = {}
+        #: The entry that the model was loaded from.
+        self.entry: Entry | None = None
+        self._sampling_defaults: dict[str, Any] = {}
+
+    # --- options -------------------------------------------------------------------------------
+
+    def set_sampling_defaults(self, defaults: Mapping[str, Any], source: str = "sampling") -> None:
+        """Changes the defaults of the sampling options, as an entry's `sampling` does."""
+
+        parse(self.Sampling, dict(defaults), source=source)
+        self._sampling_defaults = dict(defaults)
+
+    def sampling(self, options: Mapping[str, Any] | None = None) -> Any:
+        """Returns the typed sampling options: the class's, changed by the entry's, changed by `options`.
+
+        Raises:
+            OptionError: For an unknown option or a wrong type.
+        """
+
+        merged = {**self._sampling_defaults, **(options or {})}
+        return parse(self.Sampling, merged, source="sampling options", error=OptionError)
+
+    def scoring(self, options: Mapping[str, Any] | None = None) -> Any:
+        """Returns the typed scoring options; raises as :meth:`sampling`."""
+
+        return parse(self.Scoring, dict(options or {}), source="scoring options", error=OptionError)
+
+    # --- what it is ----------------------------------------------------------------------------
+
+    @property
+    def capabilities(self) -> list[str]:
+        """The names of the protocols that it implements."""
+
+        return capabilities(self)
+
+    def can(self, capability: str) -> bool:
+        """Whether it implements a protocol, by name (see :data:`dgmcore.interfaces.CAPABILITIES`)."""
+
+        assert capability in CAPABILITIES, capability
+        return capability in capabilities(self)
+
+    @property
+    def device(self) -> torch.device:
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.float32)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.parameters()
+        yield from self.buffers()
+
+    def num_parameters(self) -> int:
+        """The number of trainable numbers, shared parts included."""
+
+        return sum(p.numel() for p in self.parameters())
+
+    def config_dict(self) -> dict[str, Any]:
+        """The config as plain data, defaults included."""
+
+        return to_dict(self.config)
+
+    # --- weights -------------------------------------------------------------------------------
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Returns the tensors of the model's own file: all but those of shared parts, ties once.
+
+        Tensors that share their storage wholly are kept under the first name only.
+        """
+
+        shared = tuple(f"parts.{name}." for name in self.shared_parts)
+        state: dict[str, Tensor] = {}
+        seen: set[tuple[int, tuple[int, ...]]] = set()
+        for name, tensor in self.state_dict().items():
+            if name.startswith(shared):
+                continue
+            key = (tensor.data_ptr(), tuple(tensor.shape))
+            if tensor.numel() and key in seen:
+                continue
+            seen.add(key)
+            state[name] = tensor
+        return state
+
+    def save(self, folder: Any, **entry: Any) -> Any:
+        """Writes `model.safetensors` and `model.yaml` into `folder`; see :func:`dgmcore.saving.save`."""
+
+        from .saving import save
+
+        return save(self, folder, **entry)

@@ -1,0 +1,12 @@
+"""Normalizing flows."""
+
+from __future__ import annotations
+
+from dgmcore.hookspecs import hookimpl
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def dgm_architectures():
+    return []
