@@ -157,6 +157,4 @@ def capabilities(model: Any) -> list[str]:
 def _has(model: Any, member: str) -> bool:
     if not isinstance(model, type):
         model = type(model)
-    return any(
-        member in vars(base) or member in vars(base).get("__annotations__", {}) for base in model.__mro__
-    )
+    return any(member in vars(base) or member in vars(base).get("__annotations__", {}) for base in model.__mro__)

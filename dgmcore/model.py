@@ -59,7 +59,9 @@ class Model(nn.Module):
 
     def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
-        self.config = parse(type(self).Config, {} if config is None else config, source=f"config of {type(self).__name__}")
+        self.config = parse(
+            type(self).Config, {} if config is None else config, source=f"config of {type(self).__name__}"
+        )
         missing, extra = set(self.Parts) - set(parts), set(parts) - set(self.Parts)
         if missing or extra:
             word = "needs the part" if missing else "has no part"

@@ -149,9 +149,7 @@ class StreamNoise(Noise):
         return StreamNoise(self.seed, self.n, device=self.device, dtype=self.dtype, scope=f"{self.scope}/{name}")
 
     def repeat(self, k: int) -> StreamNoise:
-        return StreamNoise(
-            self.seed, self.n * k, device=self.device, dtype=self.dtype, scope=f"{self.scope}*{k}"
-        )
+        return StreamNoise(self.seed, self.n * k, device=self.device, dtype=self.dtype, scope=f"{self.scope}*{k}")
 
     def with_n(self, n: int) -> StreamNoise:
         """Returns a view of the same stream for another batch size."""
