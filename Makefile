@@ -1,0 +1,57 @@
+# Every target sets up what it needs in .venv; a second run installs nothing.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
+EDITABLE := $(foreach p,$(PLUGINS),-e $(patsubst %/,%,$(dir $(p))))
+NAME   ?= glow-fashion
+
+.PHONY: help install sample test lint format bench docs clean
+
+help:
+	@echo "make install   the command dgm, with every plugin and all extras, in $(VENV)"
+	@echo "make sample    16 samples of $(NAME) as a picture (NAME=... for another model)"
+	@echo "make test      all tests"
+	@echo "make lint      style, formatting, and the directions of imports"
+	@echo "make bench     speed, side by side with other libraries"
+	@echo "make docs      rewrite docs/cli.md and the README's table from the commands"
+
+install: $(VENV)/.dev
+
+# what sampling needs: the core and the plugins
+$(VENV)/.runtime: pyproject.toml constraints.txt $(PLUGINS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing dgmcore and its plugins into $(VENV) (about two minutes the first time)" >&2
+	@$(PIP) -e . $(EDITABLE)
+	@touch $@
+
+# what development needs as well: extras, test and lint tools
+$(VENV)/.dev: $(VENV)/.runtime
+	@echo "installing the extras and the development tools into $(VENV)" >&2
+	@$(PIP) -e ".[train,eval,plots,authors,dev]"
+	@touch $@
+
+sample: $(VENV)/.runtime
+	@$(BIN)/dgm sample $(NAME)
+
+test: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: $(VENV)/.dev
+	@$(BIN)/python docs/build.py
+
+clean:
+	rm -rf $(VENV) runs .ruff_cache .import_linter_cache
