@@ -54,6 +54,11 @@ class Model(nn.Module):
     Parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.train.Phase`.
     phases: ClassVar[Mapping[str, str]] = {}
+    #: A config small enough to be tried in a second, and parts for it (`{"architecture": ..., "config": ...}`):
+    #: what the conformance suite and the docs build. The range of its data, if bounded.
+    example: ClassVar[Mapping[str, Any]] = {}
+    example_parts: ClassVar[Mapping[str, Any]] = {}
+    data_range: ClassVar[tuple[float, float] | None] = None
 
     event_shape: tuple[int, ...]
 
