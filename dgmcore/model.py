@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,8 @@ class Model(nn.Module):
         self.parts = nn.ModuleDict(parts)
         #: Parts that are entries of their own, by name; their weights are not in this model's file.
         self.shared_parts: dict[str, str] = {}
+        #: The name that a plugin gave the architecture, where the model was built by name.
+        self.architecture: str | None = None
         #: The entry that the model was loaded from.
         self.entry: Entry | None = None
         self._sampling_defaults: dict[str, Any] = {}
@@ -147,7 +149,37 @@ class Model(nn.Module):
 
         return to_dict(self.config)
 
+    def train(self, mode: bool = True) -> Self:
+        """Sets the training mode; parts that are entries of their own stay in eval mode."""
+
+        super().train(mode)
+        for name in self.shared_parts:
+            self.parts[name].eval()
+        return self
+
     # --- weights -------------------------------------------------------------------------------
+
+    def own_groups(self) -> Iterator[dict[str, Tensor]]:
+        """Yields the tensors of the model's own file, those that are tied together as one group of names.
+
+        Tensors of shared parts are not in the file, under whatever name the model knows them. Tensors are tied
+        if they share their storage wholly.
+        """
+
+        shared = tuple(
+            f"{place}{'.' if place else ''}parts.{name}."
+            for place, module in self.named_modules()
+            if isinstance(module, Model)
+            for name in module.shared_parts
+        )
+        groups: dict[Any, dict[str, Tensor]] = {}
+        others = set()
+        for name, tensor in self.state_dict().items():
+            key = (tensor.data_ptr(), tuple(tensor.shape), tensor.dtype) if tensor.numel() else name
+            groups.setdefault(key, {})[name] = tensor
+            if name.startswith(shared):
+                others.add(key)
+        return (group for key, group in groups.items() if key not in others)
 
     def own_state(self) -> dict[str, Tensor]:
         """Returns the tensors of the model's own file: all but those of shared parts, ties once.
@@ -155,18 +187,7 @@ class Model(nn.Module):
         Tensors that share their storage wholly are kept under the first name only.
         """
 
-        shared = tuple(f"parts.{name}." for name in self.shared_parts)
-        state: dict[str, Tensor] = {}
-        seen: set[tuple[int, tuple[int, ...]]] = set()
-        for name, tensor in self.state_dict().items():
-            if name.startswith(shared):
-                continue
-            key = (tensor.data_ptr(), tuple(tensor.shape))
-            if tensor.numel() and key in seen:
-                continue
-            seen.add(key)
-            state[name] = tensor
-        return state
+        return dict(next(iter(group.items())) for group in self.own_groups())
 
     def save(self, folder: Any, **entry: Any) -> Any:
         """Writes `model.safetensors` and `model.yaml` into `folder`; see :func:`dgmcore.saving.save`."""

@@ -1,0 +1,244 @@
+"""Building models, and loading them with their weights."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import PluginError, RegistryError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .entry import PartSpec
+    from .model import Model
+
+__all__ = ["build", "load"]
+
+
+def load(
+    name: Any,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str | None = None,
+    revision: str | None = None,
+) -> Model:
+    """Loads a model in eval mode, its weights verified and checked tensor by tensor.
+
+    Arguments:
+        name: An entry's name, `plugin/name`, an entry's folder, or `hf://user/repo@revision`.
+        device: Where the model goes.
+        dtype: Floating-point type of the parameters; None keeps the file's.
+        revision: Commit, tag or branch of the weights on the Hub, instead of the entry's own.
+
+    Returns:
+        The model, with its entry as `.entry` and the entry's sampling options as its defaults.
+
+    Raises:
+        DgmError: If the entry, its plugin or its weights are missing, damaged or do not fit.
+
+    Example:
+        >>> model = load("realnvp-moons")  # doctest: +SKIP
+        >>> model.capabilities  # doctest: +SKIP
+        ['generator', 'pushforward', 'density', 'encoder']
+    """
+
+    import torch
+
+    if isinstance(name, Path):
+        name = str(name.absolute())
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype, None)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UsageError("dtype must be a floating-point type", "use float32, float64, bfloat16 or float16")
+    model = _Loader(revision).load(str(name))
+    if dtype is not None:
+        model.to(dtype)
+    if torch.device(device).type != "cpu":
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts
+            raise UsageError(f"can't use the device {device}: {str(e).splitlines()[0]}", "use --device cpu") from None
+    return model
+
+
+def build(
+    architecture: str,
+    config: Any = None,
+    parts: Mapping[str, str | Mapping[str, Any] | PartSpec | Model] | None = None,
+    *,
+    init: bool = True,
+) -> Model:
+    """Builds a model from the names of its architecture and parts.
+
+    Arguments:
+        architecture: A name that a plugin registers.
+        config: Its config, as plain data or as the class's `Config`.
+        parts: Each part as an entry's name (loaded with its weights, frozen, recorded in
+            `shared_parts`), as the description of an own part (built here), or as a model.
+        init: Whether to initialise weights; without, own weights are undefined, and the global
+            random state is left as it was.
+    """
+
+    return _Loader(None).build(architecture, config, parts or {}, init=init)
+
+
+class _Loader:
+    """One load: entries by identity, so that a part named twice is one model; and the way down to it."""
+
+    def __init__(self, revision: str | None):
+        self.revision = revision
+        self.loaded: dict[str, Model] = {}
+        self.path: list[str] = []
+        self.folders: list[Path] = []
+
+    def load(self, name: str) -> Model:
+        located = self._find(name)
+        key = str(Path(located.folder).resolve()) if located.folder else located.full_name
+        if key in self.loaded:
+            return self.loaded[key]
+        if key in self.path:
+            way = " -> ".join(Path(k).name for k in [*self.path[self.path.index(key) :], key])
+            raise RegistryError(f"entries name each other as parts: {way}", "break the cycle in their model.yaml")
+        self.path.append(key)
+        if located.folder:
+            self.folders.append(Path(located.folder))
+        try:
+            model = self._load(located)
+        finally:
+            self.path.pop()
+            if located.folder:
+                self.folders.pop()
+        self.loaded[key] = model
+        return model
+
+    def _find(self, name: str) -> Any:
+        """Finds an entry; a part of a published one lies in the folder `parts` of that."""
+        from .registry import find
+
+        if self.folders:
+            for folder in self.folders:
+                if (folder / "parts" / name / "model.yaml").is_file():
+                    return find(str((folder / "parts" / name).absolute()))
+        return find(name)
+
+    def _load(self, located: Any) -> Model:
+        from . import weights
+
+        entry = located.entry
+        model = self.build(entry.architecture, entry.config, entry.parts, init=False)
+        if entry.weights is not None or model.own_state():
+            # the revision is that of the model asked for, not of its parts
+            path = weights.locate(located, self.revision if len(self.path) == 1 else None)
+            weights.read_into(model, path, names=_foreign_names(model, entry))
+        model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
+        model.entry = entry
+        return model.eval()
+
+    def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
+        from . import plugins
+        from .model import Model
+
+        kind = plugins.architecture(architecture)
+        if not (isinstance(kind, type) and issubclass(kind, Model)):
+            raise PluginError(
+                f"architecture {architecture} is no dgmcore.Model: {kind!r}", "correct the plugin's import string"
+            )
+        shared: dict[str, str] = {}
+        models: dict[str, Model] = {}
+        for name, part in parts.items():
+            if isinstance(part, str):
+                models[name] = self.load(part).requires_grad_(False)
+                shared[name] = part
+            elif isinstance(part, Model):
+                models[name] = part
+            else:
+                models[name] = self._build_part(part, init)
+        if init:
+            model = kind(config, **models)
+        else:
+            with _uninitialised():
+                model = kind(config, **models)
+        model.shared_parts = shared
+        model.architecture = architecture
+        return model
+
+    def _build_part(self, part: Any, init: bool) -> Model:
+        from .config import parse
+        from .entry import PartSpec
+
+        part = parse(PartSpec, part, source="part")
+        return self.build(part.architecture, part.config, part.parts, init=init)
+
+
+def _foreign_names(model: Model, entry: Any) -> dict[str, str] | None:
+    """Returns the file's name for each of the model's, where the file is in another library's layout."""
+
+    layout = entry.weights.layout if entry.weights else "dgmcore"
+    if layout == "dgmcore":
+        return None
+    translate = getattr(model, "tensor_names", None)
+    if translate is None:
+        raise RegistryError(
+            f"{entry.name}: {type(model).__name__} reads no weights in the layout {layout}",
+            "correct weights.layout in the entry",
+        )
+    return translate(layout)
+
+
+# --- building without initialising -----------------------------------------------------------------
+
+# what costs time or random numbers; constants are kept, as constructors may compute with them
+_SKIPPED = (
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "sparse_",
+)
+_lock = threading.Lock()
+_skipping = threading.local()
+_originals: dict[str, Any] = {}
+_users = 0
+
+
+@contextmanager
+def _uninitialised() -> Iterator[None]:
+    """In this thread, random initialisation does nothing, and the global random state comes back unchanged."""
+
+    import torch
+
+    global _users
+    with _lock:
+        if _users == 0:
+            for name in _SKIPPED:
+                _originals[name] = getattr(torch.nn.init, name)
+                setattr(torch.nn.init, name, _skippable(_originals[name]))
+        _users += 1
+    before = getattr(_skipping, "on", False)
+    _skipping.on = True
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        _skipping.on = before
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                for name, function in _originals.items():
+                    setattr(torch.nn.init, name, function)
+
+
+def _skippable(function: Any) -> Any:
+    @wraps(function)
+    def initialise(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return tensor if getattr(_skipping, "on", False) else function(tensor, *args, **kwargs)
+
+    return initialise
