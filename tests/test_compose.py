@@ -1,0 +1,159 @@
+"""Langevin dynamics on nested noise, and models tilted by critics."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dgmcore import IndexedNoise, Model
+from dgmcore.compose import Tilted, flatten, frozen, langevin_step, tilt, tree_map
+from dgmcore.config import Config
+from dgmcore.errors import OptionError, UsageError
+from dgmcore.interfaces import capabilities
+
+SHAPES = {"z": {"0": (3,), "1": (2, 2)}, "x": (4,)}
+
+
+class Base(Model):
+    """A nonlinear pushforward of nested noise, and the Gaussian `scale * eps + shift` for `linear`."""
+
+    class Config(Config):
+        linear: bool = False
+        scale: float = 2.0
+        shift: float = 1.0
+
+    class Sampling(Config):
+        temperature: float = 1.0
+
+    def __init__(self, config=None, **parts):
+        super().__init__(config, **parts)
+        self.event_shape = (4,)
+        self.noise_shapes = {"x": (4,)} if self.config.linear else SHAPES
+        self.net = nn.Linear(7, 4, dtype=torch.float64)
+
+    noise_shapes: dict
+
+    def push(self, eps):
+        if self.config.linear:
+            return self.config.scale * eps["x"] + self.config.shift
+        z = torch.cat([eps["z"]["0"], eps["z"]["1"].flatten(1)], 1)
+        return torch.tanh(self.net(z.to(self.net.weight))) + 0.1 * eps["x"]
+
+    def sample(self, noise, **options):
+        return self.push(noise.named(self.noise_shapes))
+
+
+class Well(Model):
+    """score(x) = -sum (x - c)^2 / (2 v)."""
+
+    class Config(Config):
+        center: float = -1.0
+        variance: float = 0.5
+
+    def score(self, x):
+        return -(x - self.config.center).square().flatten(1).sum(1) / (2 * self.config.variance)
+
+
+@pytest.fixture
+def tilted():
+    torch.manual_seed(0)
+    return Tilted({"weight": 0.7}, base=Base(), critic=Well()).eval()
+
+
+def test_one_step_with_given_noise_is_the_formula(tilted):
+    eta, temperature = 0.05, 0.6
+    eps = IndexedNoise(1, 5, dtype=torch.float64).named(SHAPES)
+    w = IndexedNoise(2, 5, dtype=torch.float64).named(SHAPES)
+    moved = langevin_step(tilted.potential, eps, w, eta, temperature)
+
+    # each sample on its own, gradients of the score by hand: d tanh = 1 - tanh^2
+    weight, bias = tilted.parts["base"].net.weight.detach(), tilted.parts["base"].net.bias.detach()
+    for i in range(5):
+        z = torch.cat([eps["z"]["0"][i], eps["z"]["1"][i].flatten()])
+        t = torch.tanh(weight @ z + bias)
+        ds = -(t + 0.1 * eps["x"][i] + 1.0) / 0.5
+        grad_z, grad_x = weight.T @ ((1 - t * t) * ds), 0.1 * ds
+        for name, value, grad in (
+            ("0", moved["z"]["0"][i], grad_z[:3]),
+            ("1", moved["z"]["1"][i].flatten(), grad_z[3:]),
+            ("x", moved["x"][i], grad_x),
+        ):
+            e, o = (tree["x"] if name == "x" else tree["z"][name] for tree in (eps, w))
+            e, o = e[i].flatten(), o[i].flatten()
+            expected = e - eta / 2 * (e - 0.7 * grad) + math.sqrt(eta * temperature) * o
+            assert (value - expected).abs().max() < 1e-6, name
+
+
+def test_samples_of_a_tilted_gaussian_are_gaussian():
+    model = Tilted(base=Base({"linear": True}), critic=Well()).eval()
+    x = model.sample(IndexedNoise(0, 4000), steps=300, step_size=0.02)
+    # N(1, 4) times exp(-(x + 1)^2 / (2 * 0.5)): precision 1/4 + 2, mean (1/4 - 2) / (9/4)
+    assert abs(x.mean() - (0.25 - 2) / 2.25) < 0.02
+    assert abs(x.std() - math.sqrt(1 / 2.25)) < 0.03
+
+
+def test_the_trajectory_goes_from_the_base_to_the_sample(tilted):
+    states = list(tilted.trajectory(IndexedNoise(3, 6), steps=4))
+    assert len(states) == 5
+    assert torch.equal(states[0], tilted.parts["base"].sample(IndexedNoise(3, 6)))
+    assert torch.equal(states[-1], tilted.sample(IndexedNoise(3, 6), steps=4))
+    assert not any(x.requires_grad for x in states)
+
+
+def test_samples_do_not_depend_on_the_batch(tilted):
+    whole = tilted.sample(IndexedNoise(3, 6), steps=5)
+    part = tilted.sample(IndexedNoise(3, 2, start=4), steps=5)
+    assert (whole[4:] - part).abs().max() < 1e-6
+
+
+def test_noise_held_at_the_mean_has_no_effect():
+    torch.manual_seed(0)
+    base = Base()
+    model = Tilted({"mean": ["x"], "base_temperature": 0.5}, base=base, critic=Well()).eval()
+    eps = IndexedNoise(0, 3).named(model.chain_shapes)
+    assert set(eps) == {"z"}
+    by_hand = base.push({"z": tree_map(lambda e: 0.5 * e, eps["z"]), "x": torch.zeros(3, 4)})
+    assert torch.equal(model.push(eps), by_hand)
+    assert torch.equal(next(model.trajectory(IndexedNoise(0, 3))), by_hand.detach())
+
+
+def test_chains_leave_parameters_trainable_and_without_gradients(tilted):
+    tilted.sample(IndexedNoise(0, 2), steps=2)
+    assert all(p.requires_grad and p.grad is None for p in tilted.parameters())
+    with frozen(tilted):
+        assert not any(p.requires_grad for p in tilted.parameters())
+
+
+def test_tilt_takes_the_bases_own_temperature():
+    base = Base()
+    base.set_sampling_defaults({"temperature": 0.7})
+    assert tilt(base, Well(), 2.0).config == Tilted.Config(weight=2.0, base_temperature=0.7)
+
+
+def test_tilted_is_what_its_protocols_say():
+    assert capabilities(Tilted) == ["generator", "trajectory"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tilt(Base(), Base()),
+        lambda: tilt(Well(), Well()),
+        lambda: Tilted(base=Well(), critic=Well()),
+        lambda: Tilted({"mean": ["y"]}, base=Base(), critic=Well()),
+        lambda: Tilted(base=Base(), critic=Well()).sample(IndexedNoise(0, 2), stps=3),
+    ],
+)
+def test_unfit_parts_and_options_are_named(make):
+    with pytest.raises((UsageError, OptionError)) as caught:
+        make()
+    assert caught.value.hint
+
+
+def test_flatten_and_tree_map_keep_the_order():
+    tree = {"b": {"1": 1, "0": 2}, "a": 3}
+    assert list(flatten(tree)) == ["b/1", "b/0", "a"]
+    assert tree_map(lambda u, v: u + v, tree, tree) == {"b": {"1": 2, "0": 4}, "a": 6}
