@@ -1,0 +1,41 @@
+"""The plugin `core`: what the core itself provides, through the same hooks as any plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .folders import bundled_registry
+from .hookspecs import hookimpl
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def dgm_architectures() -> list[dict[str, Any]]:
+    return []
+
+
+@hookimpl
+def dgm_registries() -> list[str]:
+    folder = bundled_registry()
+    return [str(folder)] if folder.is_dir() else []
+
+
+@hookimpl
+def dgm_datasets() -> list[dict[str, Any]]:
+    return []
+
+
+@hookimpl
+def dgm_metrics() -> list[dict[str, Any]]:
+    return []
+
+
+@hookimpl
+def dgm_features() -> list[dict[str, Any]]:
+    return []
+
+
+@hookimpl
+def dgm_converters() -> list[dict[str, Any]]:
+    return []

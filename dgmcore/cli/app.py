@@ -1,0 +1,88 @@
+"""The group of commands, over typer: static help, commands imported when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from . import COMMANDS
+
+__all__ = ["command_of", "run"]
+
+HELP = "One registry and one command for every family of deep generative models."
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs the command line; raises what goes wrong."""
+
+    app = typer.Typer(cls=_Group, name="dgm", help=HELP, add_completion=True, pretty_exceptions_enable=False)
+    app.callback(invoke_without_command=True)(_root)
+    result = typer.main.get_command(app).main(args=list(args), prog_name="dgm", standalone_mode=False)
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _version(value: bool) -> None:
+    if value:
+        from .. import __version__
+
+        print(f"dgm {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+class _Group(TyperGroup):
+    """Commands by name from the table and from plugins: help and completion import none of them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS, *sorted(set(_plugin_commands()) - set(COMMANDS))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Returns a stand-in with the help; the command itself comes from `resolve_command`."""
+        if cmd_name in COMMANDS:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
+        record = _plugin_commands().get(cmd_name)
+        return TyperCommand(cmd_name, help=record["help"]) if record else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.suggest_commands = False  # our errors do
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if command is None else command_of(command.name), rest
+
+
+def command_of(name: str) -> Any:
+    """Imports a command and returns it."""
+
+    from ..discovery import import_string
+
+    if name in COMMANDS:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command(name, help=None)(import_string(COMMANDS[name][0]))
+    else:
+        from ..errors import PluginError
+
+        record = _plugin_commands()[name]
+        try:
+            app = import_string(record["import"])
+        except (Exception, SystemExit) as e:
+            what = f"plugin {record['plugin']}: command {name} can't be imported: {type(e).__name__}: {e}"
+            raise PluginError(what, "see `dgm plugins`") from e
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _plugin_commands() -> dict[str, dict[str, Any]]:
+    from .. import plugins
+
+    return plugins.commands()

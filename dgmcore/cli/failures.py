@@ -1,0 +1,82 @@
+"""Turns any failure into two lines, `error: what` and `hint: what to do`, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+
+from ..errors import DgmError, did_you_mean
+
+__all__ = ["report"]
+
+
+def report(error: Exception) -> int:
+    """Prints the two lines on stderr and returns the exit code."""
+
+    what, hint, code = explain(error)
+    print(f"error: {_line(what)}\nhint: {_line(hint)}", file=sys.stderr)
+    return code
+
+
+def explain(error: Exception) -> tuple[str, str, int]:
+    """Returns what went wrong, what to do about it, and the exit code."""
+
+    import typer
+
+    if isinstance(error, DgmError):
+        return error.what, error.hint, error.exit_code
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
+    if isinstance(error, typer.Abort):
+        return "aborted", "nothing was done", 1
+    if isinstance(error, MemoryError):
+        return "out of memory", "use a smaller --batch-size", 1
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+        return "out of memory on the device", "use a smaller --batch-size, or --device cpu", 1
+    if isinstance(error, OSError):
+        return _system(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"the package {error.name} is not installed", f"pip install {error.name.split('.')[0]}", 1
+    return f"{type(error).__name__}: {error}", "this is a bug: run again with --debug and report the traceback", 1
+
+
+def _usage(error: Exception) -> tuple[str, str, int]:
+    """Explains an error of typer's own, with the nearest command or option."""
+
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "dgm"
+    hint = f"see `{path} --help`"
+    command = re.search(r"No such command '(?P<name>[^']*)'", message)
+    option = re.search(r"No such option:? '?(?P<name>--?[^\s'(]*)", message)
+    if command and context is not None:
+        message = f"there is no command {command['name']}"
+        hint = did_you_mean(command["name"], context.command.list_commands(context), hint)
+    elif option:
+        message = f"`{path}` has no option {option['name']}"
+        known = [o for p in context.command.get_params(context) for o in p.opts] if context is not None else []
+        hint = did_you_mean(option["name"], [o for o in known if o.startswith("--")], hint)
+        hint = hint if hint.startswith("did") else f"see `{path} --help`"
+    return message.rstrip("."), hint, getattr(error, "exit_code", 2)
+
+
+def _system(error: OSError) -> tuple[str, str, int]:
+    name = f"{error.filename}: " if error.filename else ""
+    what = f"{name}{error.strerror or error}"
+    hints = {
+        errno.ENOSPC: "free some disk space, or write to another disk",
+        errno.EDQUOT: "free some disk space, or write to another disk",
+        errno.EACCES: "check the permissions, or choose another place with --out",
+        errno.EPERM: "check the permissions, or choose another place with --out",
+        errno.EROFS: "that place is read-only: choose another with --out",
+        errno.ENOENT: "check the path",
+    }
+    return what, hints.get(error.errno or 0, "run again with --debug for the traceback"), 1
+
+
+def _line(text: str) -> str:
+    """Keeps a message on one line, without control characters."""
+
+    text = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "?" for c in text)
