@@ -1,0 +1,66 @@
+r"""What all flows share: codes, sampling by pushing noise, and the change of variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from dgmcore.interfaces import Likelihood
+from dgmcore.model import Model
+from dgmcore.noise import Noise
+
+__all__ = ["Flow", "log_normal"]
+
+
+def log_normal(z: Tensor) -> Tensor:
+    r"""Returns :math:`\log N(z; 0, I)`, summed over all but the first dimension, shape `(n,)`."""
+
+    z = z.flatten(1)
+    return -0.5 * (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi))
+
+
+class Flow(Model):
+    r"""A diffeomorphism between data and one block of standard normal noise.
+
+    A subclass gives `decode(z) -> x` and `transform(x) -> (z, ladj)` with
+    :math:`ladj = \log|\det \partial z / \partial x|`; then
+    :math:`\log p(x) = \log N(z; 0, I) + ladj`.
+    """
+
+    likelihood: ClassVar[Likelihood] = Likelihood.EXACT
+    phases = {"likelihood": "dgm_flows.training:FlowLikelihood"}
+
+    @property
+    def noise_shapes(self) -> Mapping[str, Any]:
+        return {"z": self.event_shape}
+
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the code of `x` and the log-determinant, shapes `(n, *event_shape)` and `(n,)`."""
+
+        raise NotImplementedError
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Maps codes to data, both `(n, *event_shape)`."""
+
+        raise NotImplementedError
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Maps data to codes, both `(n, *event_shape)`."""
+
+        return self.transform(x)[0]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Returns the log-density in nats, shape `(n,)`."""
+
+        z, ladj = self.transform(x)
+        return log_normal(z) + ladj
+
+    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
+        return self.decode(eps["z"])
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        self.sampling(options)
+        return self.push(noise.named(self.noise_shapes))

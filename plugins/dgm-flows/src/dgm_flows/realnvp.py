@@ -1,0 +1,151 @@
+r"""Real NVP as Ruthotto and Haber publish it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dgmcore.config import Config
+from dgmcore.model import Model
+from dgmcore.noise import Noise
+
+from .flow import Flow
+
+__all__ = ["RealNVP"]
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+_ROWS = 1024  # a block whose hidden states stay in the processor's cache
+
+
+class RealNVP(Flow):
+    r"""Affine couplings :math:`g = f_K \circ \dots \circ f_1` [1, eq. 9-12], [2].
+
+    Layer `k` keeps the coordinates :math:`i \equiv k \pmod 2` (counted from 0) and maps the others by
+
+    .. math:: f_k(y)_i = y_i \exp(s_k(m_k y)_i) + t_k(m_k y)_i .
+
+    :math:`s_k` and :math:`t_k` are networks :math:`d \to H \to H \to d` with leaky ReLUs (slope 0.01)
+    and a final tanh. All 2 K of them are stored stacked, `(K, 2, out, in)`, and the two of a layer
+    run as one batched matrix product, over the kept inputs and the free outputs only: the rest meets
+    a mask. The log-determinant sums :math:`s_k` over the free coordinates, so densities
+    integrate to one (the authors' code sums over all).
+
+    Arguments:
+        config: `dim` (d), `layers` (K) and `hidden` (H).
+
+    References:
+        [1] An Introduction to Deep Generative Modeling (Ruthotto & Haber, 2021), section 3.2,
+        https://arxiv.org/abs/2103.05180
+        [2] Density estimation using Real NVP (Dinh et al., 2016), https://arxiv.org/abs/1605.08803
+    """
+
+    class Config(Config):
+        dim: Annotated[int, msgspec.Meta(ge=2)] = 2
+        layers: Positive = 6
+        hidden: Positive = 128
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        d, K, H = self.config.dim, self.config.layers, self.config.hidden
+        self.event_shape = (d,)
+        for name, outputs, inputs in (("first", H, d), ("second", H, H), ("third", d, H)):
+            # nn.Linear's own initialisation
+            bound = 1 / math.sqrt(inputs)
+            weight = torch.empty(K, 2, outputs, inputs).uniform_(-bound, bound)
+            bias = torch.empty(K, 2, 1, outputs).uniform_(-bound, bound)
+            self.register_parameter(f"{name}_weight", nn.Parameter(weight))
+            self.register_parameter(f"{name}_bias", nn.Parameter(bias))
+
+    def couplings(self) -> list[_Coupling]:
+        """Returns the layers in the order of `g`."""
+
+        # unbind, not indexing: its backward stacks all layers' gradients once
+        tensors = (
+            self.first_weight,
+            self.first_bias,
+            self.second_weight,
+            self.second_bias,
+            self.third_weight,
+            self.third_bias,
+        )
+        return [_Coupling(k % 2, *layer) for k, layer in enumerate(zip(*(t.unbind(0) for t in tensors), strict=True))]
+
+    def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return _blockwise(self._transform, x)
+
+    def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ladj = 0.0
+        for coupling in reversed(self.couplings()):
+            x, s = coupling.inverse(x)
+            ladj = ladj - s.sum(1)
+        return x, ladj
+
+    def decode(self, z: Tensor) -> Tensor:
+        return _blockwise(self._decode, z)[0]
+
+    def _decode(self, z: Tensor) -> tuple[Tensor]:
+        for coupling in self.couplings():
+            z = coupling(z)
+        return (z,)
+
+    def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
+        """Yields the noise and the state after each layer."""
+
+        self.sampling(options)
+        x = noise.named(self.noise_shapes)["z"]
+        yield x
+        for coupling in self.couplings():
+            x = coupling(x)
+            yield x
+
+
+class _Coupling:
+    """One layer, over views of the stacked weights."""
+
+    def __init__(self, parity: int, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor):
+        self.kept, self.free = slice(parity, None, 2), slice(1 - parity, None, 2)
+        self.parity = parity
+        self.w1, self.b1 = w1[:, :, self.kept].mT, b1
+        self.w2, self.b2 = w2.mT, b2
+        self.w3, self.b3 = w3[:, self.free].mT, b3[:, :, self.free]
+
+    def nets(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns `s` and `t` of the free coordinates."""
+
+        h = torch.baddbmm(self.b1, kept.expand(2, *kept.shape), self.w1)
+        h = torch.baddbmm(self.b2, F.leaky_relu_(h, 0.01), self.w2)
+        h = torch.baddbmm(self.b3, F.leaky_relu_(h, 0.01), self.w3)
+        return h.tanh().unbind(0)
+
+    def __call__(self, y: Tensor) -> Tensor:
+        s, t = self.nets(y[:, self.kept])
+        return self.merge(y, torch.addcmul(t, y[:, self.free], s.exp()))
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        s, t = self.nets(y[:, self.kept])
+        return self.merge(y, (y[:, self.free] - t) * torch.exp(-s)), s
+
+    def merge(self, y: Tensor, free: Tensor) -> Tensor:
+        """Returns `y` with its free coordinates replaced."""
+
+        if y.shape[1] == 2:
+            kept = y[:, self.kept]
+            return torch.cat([free, kept] if self.parity else [kept, free], 1)
+        out = y.clone()
+        out[:, self.free] = free
+        return out
+
+
+def _blockwise(function: Any, x: Tensor) -> tuple[Tensor, ...]:
+    """Runs `function` on blocks of rows where no gradient is recorded: the caches are faster than memory."""
+
+    if torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= _ROWS:
+        return function(x)
+    return tuple(torch.cat(parts) for parts in zip(*map(function, x.split(_ROWS)), strict=True))
