@@ -1,0 +1,43 @@
+"""Weights that Ruthotto & Haber publish for their DCGAN and WGAN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dgmcore.conversion import Converted, read_checkpoint
+
+from dgmcore.entry import Data
+from dgmcore.errors import UsageError
+
+__all__ = ["rh_gan"]
+
+
+def rh_gan(files: list[Path], options: dict[str, Any]) -> Converted:
+    """Joins a generator file and a discriminator file, in any order, to one model.
+
+    The files are told apart by their shapes: the generator's `fc.weight` is `(3136, q)`, the discriminator's `(1, 3136)`.
+    """
+
+    if len(files) != 2:
+        raise UsageError(
+            f"rh-gan needs two files, not {len(files)}", "give the generator's file and the discriminator's"
+        )
+    state = {}
+    for file in files:
+        tensors = read_checkpoint(file)
+        fc = tensors.get("fc.weight")
+        if fc is None:
+            raise UsageError(f"{file} is no generator or discriminator of rh-gan", "its tensors lack fc.weight")
+        part = "discriminator" if fc.shape[0] == 1 else "generator"
+        state.update({f"{part}.{name}": tensor for name, tensor in tensors.items()})
+    if "generator.fc.weight" not in state or "discriminator.fc.weight" not in state:
+        raise UsageError("the two files are of the same kind", "give the generator's file and the discriminator's")
+    return Converted(
+        architecture="rh-gan",
+        config={"q": state["generator.fc.weight"].shape[1]},
+        state=state,
+        license="MIT",
+        data=Data(dataset="mnist", event_shape=(1, 28, 28), range=(0.0, 1.0), levels=256),
+        summary="GAN on MNIST, q = 2, published by Ruthotto & Haber",
+    )

@@ -1,0 +1,142 @@
+"""GANs as models: a Pushforward (the generator) and a Critic (the discriminator's logit) in one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dgmcore import Config, Model
+from dgmcore.errors import OptionError, UsageError
+from dgmcore.noise import Noise
+
+from .networks import ConvDiscriminator, ConvGenerator, RHDiscriminator, RHGenerator, mlp
+
+__all__ = ["DCGAN", "GAN", "MLPGAN", "RHGAN", "truncate"]
+
+
+class GAN(Model):
+    """Base of GANs: `generator` maps noise `(n, q)` to data, `discriminator` maps data to logits `(n,)`."""
+
+    class Sampling(Config):
+        #: Noise is drawn from a normal distribution cut at this radius in each coordinate: fidelity for variety.
+        truncation: float | None = None
+
+    phases = {"adversarial": "dgm_gans.training:AdversarialPhase"}
+
+    generator: nn.Module
+    discriminator: nn.Module
+    q: int
+
+    @property
+    def noise_shapes(self) -> Mapping[str, Any]:
+        return {"z": (self.q,)}
+
+    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
+        """Maps `{"z": (n, q)}` to `(n, *event_shape)`."""
+        return self.generator(eps["z"])
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        """Draws `noise.n` samples; option `truncation` (BigGAN, Brock et al., 2019, section 3.1)."""
+        truncation = self.sampling(options).truncation
+        eps = noise.named(self.noise_shapes)
+        if truncation is not None:
+            eps = {name: truncate(e, truncation) for name, e in eps.items()}
+        return self.push(eps)
+
+    def score(self, x: Tensor) -> Tensor:
+        """The discriminator's logit (the Wasserstein potential of a WGAN), `(n,)`."""
+        return self.discriminator(x)
+
+
+def truncate(eps: Tensor, radius: float) -> Tensor:
+    r"""Carries standard normal noise to the normal distribution truncated to `[-radius, radius]`.
+
+    The map :math:`\epsilon \mapsto \Phi^{-1}(\Phi(-r) + \Phi(\epsilon)(\Phi(r) - \Phi(-r)))` replaces the usual
+    resampling: each sample needs one draw, and the samples of a seed move continuously with the radius.
+    """
+
+    if not radius > 0:
+        raise OptionError(f"truncation must be positive, not {radius}", "try --set truncation=0.7")
+    low = 0.5 * math.erfc(radius / math.sqrt(2))
+    u = torch.special.ndtr(eps.double())
+    return torch.special.ndtri(low + u * (1 - 2 * low)).clamp(-radius, radius).to(eps.dtype)
+
+
+class RHGAN(GAN):
+    """DCGAN and WGAN of Ruthotto & Haber (2021), section 5: MNIST in [0, 1], q = 2.
+
+    42,913 weights in the generator, 36,705 in the discriminator. A DCGAN's discriminator ends in a sigmoid in the
+    text; `score` is its logit, and the losses work on logits.
+    """
+
+    class Config(Config):
+        q: int = 2
+
+    data_range = (0.0, 1.0)
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        self.event_shape = (1, 28, 28)
+        self.q = self.config.q
+        self.generator = RHGenerator(self.q)
+        self.discriminator = RHDiscriminator()
+
+
+class DCGAN(GAN):
+    """Unsupervised Representation Learning with DCGANs (Radford et al., 2016), for images in [-1, 1]."""
+
+    class Config(Config):
+        q: int = 64
+        channels: int = 1
+        size: int = 28
+        width: int = 32  # channels of the generator before its last layer
+        discriminator_width: int | None = None  # None: as the generator's
+        spectral_norm: bool = False
+        minibatch_deviation: bool = False
+        batch_norm: bool = True  # in the discriminator; off for gradient penalties
+
+    example = {"q": 4, "size": 8, "width": 4}
+    data_range = (-1.0, 1.0)
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        base = c.size
+        while base % 2 == 0 and base > 4:
+            base //= 2
+        if base not in (4, 5, 6, 7) or c.size == base:
+            raise UsageError(
+                f"dcgan can't make images of {c.size} pixels", "use 28, 32, 64, or 4 to 7 times a power of 2"
+            )
+        self.event_shape = (c.channels, c.size, c.size)
+        self.q = c.q
+        self.generator = ConvGenerator(c.q, c.channels, c.size, c.width)
+        self.discriminator = ConvDiscriminator(
+            c.channels, c.size, c.discriminator_width or c.width, c.spectral_norm, c.minibatch_deviation, c.batch_norm
+        )
+
+
+class MLPGAN(GAN):
+    """A GAN for points: both networks are multi-layer perceptrons."""
+
+    class Config(Config):
+        dim: int = 2
+        q: int = 2
+        hidden: tuple[int, ...] = (128, 128, 128)
+        spectral_norm: bool = False
+
+    example = {"hidden": [16, 16]}
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        self.event_shape = (c.dim,)
+        self.q = c.q
+        self.generator = mlp([c.q, *c.hidden, c.dim])
+        self.discriminator = nn.Sequential(
+            mlp([c.dim, *c.hidden, 1], lambda: nn.LeakyReLU(0.2), spectral=c.spectral_norm), nn.Flatten(0)
+        )

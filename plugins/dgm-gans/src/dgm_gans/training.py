@@ -1,0 +1,94 @@
+"""The adversarial game as a training phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from dgmcore import Config
+from dgmcore.errors import TrainingError
+from dgmcore.train import Phase, Step
+
+from .losses import LOSSES
+
+if TYPE_CHECKING:
+    from .models import GAN
+
+__all__ = ["AdversarialPhase"]
+
+
+class AdversarialPhase(Phase):
+    """Alternates updates of the discriminator and of the generator; EMA follows the generator.
+
+    One step is `critic_steps` updates of the discriminator, each on a fresh batch, and one of the generator.
+    """
+
+    model: GAN
+    optimizers = ("discriminator", "generator")
+
+    class Options(Config):
+        loss: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "wasserstein-gp"] = (
+            "non-saturating"
+        )
+        critic_steps: int = 1
+        smoothing: float = 0.0  # one-sided label smoothing
+        clip: float = 0.01  # of the Wasserstein critic's weights
+        penalty: float = 10.0  # weight of the gradient penalty
+        generator_from: str | None = None  # an entry (a VAE, say) that holds the same generator, batch norm included
+
+    def __init__(self, model: GAN, options: Options):
+        super().__init__(model, options)
+        self.loss = LOSSES[options.loss](options)
+
+    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {
+            "discriminator": list(self.model.discriminator.parameters()),
+            "generator": list(self.model.generator.parameters()),
+        }
+
+    def averaged(self) -> nn.Module:
+        return self.model.generator
+
+    def setup(self, step: Step) -> None:
+        if self.options.generator_from is not None:
+            copy_generator(self.model.generator, self.options.generator_from)
+
+    def step(self, step: Step) -> None:
+        model, loss = self.model, self.loss
+        for _ in range(self.options.critic_steps):
+            x = step.batch()
+            loss.constrain(model.discriminator)
+            with torch.no_grad():
+                fake = model.push(step.noise(len(x)).named(model.noise_shapes))
+            d = loss.discriminator(model.score(x), model.score(fake))
+            penalty = loss.penalty(model.score, x, fake, step.noise(len(x)))
+            step.minimize(d if penalty is None else d + penalty, "discriminator")
+        fake = model.push(step.noise(len(x)).named(model.noise_shapes))
+        g = loss.generator(model.score(fake))
+        step.minimize(g, "generator")
+        step.log(discriminator=d.detach(), generator=g.detach())
+
+
+def copy_generator(generator: nn.Module, entry: str) -> None:
+    """Copies weights and batch-norm statistics from the module of an entry that has the same tensors.
+
+    Raises:
+        TrainingError: If no module of the entry's model has the generator's tensors.
+    """
+
+    from dgmcore import load
+
+    wanted = {name: tensor.shape for name, tensor in generator.state_dict().items()}
+    source = load(entry)
+    for module in source.modules():
+        state = module.state_dict()
+        if {name: tensor.shape for name, tensor in state.items()} == wanted:
+            generator.load_state_dict(state)
+            return
+    raise TrainingError(
+        f"{entry} holds no generator with these {len(wanted)} tensors",
+        "generator_from needs an entry whose decoder is this generator, such as vae-mnist-2d for rh-gan",
+    )
