@@ -16,7 +16,7 @@ __all__ = ["rh_gan"]
 def rh_gan(files: list[Path], options: dict[str, Any]) -> Converted:
     """Joins a generator file and a discriminator file, in any order, to one model.
 
-    The files are told apart by their shapes: the generator's `fc.weight` is `(3136, q)`, the discriminator's `(1, 3136)`.
+    The files are told apart by `fc.weight`: it is `(3136, q)` in the generator, `(1, 3136)` in the discriminator.
     """
 
     if len(files) != 2:
