@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
+import json
 import os
 import sys
 import traceback
@@ -17,16 +19,34 @@ from typing import Any
 
 import pluggy
 
-from . import hookspecs
+from . import hookspecs, index
 from .errors import nearest
 from .folders import user_plugins
 
-__all__ = ["GROUP", "HOOKS", "USER_PACKAGE", "Source", "describe", "discover", "import_string", "limit"]
+__all__ = [
+    "GROUP",
+    "HOOKS",
+    "SOURCE_KEYS",
+    "USER_PACKAGE",
+    "Record",
+    "Source",
+    "blank",
+    "core_state",
+    "describe",
+    "discover",
+    "fail",
+    "files_of_module",
+    "import_string",
+    "limit",
+    "serve",
+]
 
 GROUP = "dgm"
 USER_PACKAGE = "dgm_user_plugins"
 
-Source = dict[str, Any]  # name, kind, value, distribution, version, location
+SOURCE_KEYS = ("name", "kind", "value", "distribution", "version", "location")
+
+Source = dict[str, Any]  # of these keys
 Record = dict[str, Any]  # a source, and what was learned of it
 
 #: Each hook: what its records are called, the key that names one, the keys it needs and may have.
@@ -56,14 +76,7 @@ def discover() -> list[Source]:
 
 
 def _source(name: str, kind: str, value: str, distribution: str | None, version: str | None, location: str) -> Source:
-    return {
-        "name": name,
-        "kind": kind,
-        "value": value,
-        "distribution": distribution,
-        "version": version,
-        "location": location,
-    }
+    return dict(zip(SOURCE_KEYS, (name, kind, value, distribution, version, location), strict=True))
 
 
 def _installed() -> Iterable[Source]:
@@ -102,17 +115,35 @@ def _files() -> Iterable[Source]:
 # --- what they say ----------------------------------------------------------------------------------
 
 
-def describe(source: Source, *, classes: bool = True) -> Record:
-    """Loads a plugin and returns everything that it says; what is wrong with it is in `errors`.
+def serve(sources: list[Source]) -> None:
+    """Describes plugins to another process: a record a line on stdout, where plugins can't write."""
 
-    Arguments:
-        source: From :func:`discover`.
-        classes: Whether to import the classes of its architectures, for their capabilities.
-    """
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)  # what plugins print goes to stderr
+        for source in sources:
+            print(json.dumps(describe(source)), file=out, flush=True)
+        os._exit(0)  # threads of a plugin don't keep us
+
+
+def blank(source: Source) -> Record:
+    """Returns the record of a plugin that has not been loaded."""
 
     record: Record = {**source, "status": "ok", "errors": [], "registries": [], "files": []}
-    record.update({kind: {} for kind, *_ in HOOKS.values()})
-    before = set(sys.modules)
+    return record | {kind: {} for kind, *_ in HOOKS.values()}
+
+
+def core_state() -> list[list[Any]]:
+    """Returns the states of the files of the core that a record depends on, for those who edit the core."""
+
+    here = os.path.dirname(__file__)
+    return [index.file_state(os.path.join(here, f"{name}.py")) for name in ("discovery", "hookspecs", "interfaces")]
+
+
+def describe(source: Source) -> Record:
+    """Loads a plugin and returns everything that it says; what is wrong with it is in `errors`."""
+
+    record = blank(source)
     try:
         plugin = load(source)
         _check_api(plugin, record)
@@ -120,17 +151,20 @@ def describe(source: Source, *, classes: bool = True) -> Record:
             _call_hooks(plugin, record)
     except (Exception, SystemExit) as e:
         fail(record, f"{_said(e)}, while {source['value']} was imported", _hint(e), e)
-    if classes and record["status"] == "ok":
-        for architecture in record["architectures"].values():
-            _describe_class(architecture, record)
-    record["files"] = _files_of(record, set(sys.modules) - before)
+    for architecture in record["architectures"].values():
+        _describe_class(architecture, record)
+    record["files"] = sorted(set(record["files"]) | _files_of(record))
     return record
 
 
 def fail(record: Record, what: str, hint: str, error: BaseException | None = None, *, status: str = "broken") -> None:
     """Notes an error of a plugin."""
 
-    trace = "".join(traceback.format_exception(error)) if error is not None else None
+    trace = None
+    if error is not None:
+        trace = "".join(traceback.format_exception(error))[-8000:]
+        frames = traceback.extract_tb(error.__traceback__)
+        record["files"] += [f.filename for f in frames if os.path.isfile(f.filename)]
     record["errors"].append({"what": what, "hint": hint, "traceback": trace})
     record["status"] = status
 
@@ -312,18 +346,31 @@ def _options(struct: Any) -> dict[str, Any]:
     return options
 
 
-def _files_of(record: Record, imported: set[str]) -> list[str]:
-    """Returns the source files that the record was made from."""
+def files_of_module(source: Source) -> list[str]:
+    """Returns the file and the folder of a plugin's module, without importing it."""
 
-    strings = [record["value"], *(a["import"] for a in record["architectures"].values())]
-    modules = {s.partition(":")[0] for s in strings}
-    if record["kind"] != "builtin":  # files of the core change with its version
-        packages = {m.split(".")[0] for m in modules if m.split(".")[0] != USER_PACKAGE}
-        modules |= {m for m in imported if m.split(".")[0] in packages - {"dgmcore"}}
-    files = {getattr(sys.modules.get(m), "__file__", None) for m in modules}
-    if record["kind"] == "file":
-        files.add(record["location"])
-    return sorted(f for f in files if f)
+    if source["kind"] == "file":
+        return [source["location"]]
+    name = source["value"].partition(":")[0].split(".")[0].strip()
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    origin = spec.origin if spec is not None else None
+    return [origin, os.path.dirname(origin)] if origin and os.path.isfile(origin) else []
+
+
+def _files_of(record: Record) -> set[str]:
+    """Returns the source files that the record was made from; for a broken plugin, whose
+    author may add a file, also the folder."""
+
+    files = set(files_of_module(record)[: 1 if record["status"] == "ok" else 2])
+    modules = {s.partition(":")[0] for s in [record["value"], *(a["import"] for a in record["architectures"].values())]}
+    if record["kind"] != "builtin":  # those of the core change with its version
+        packages = {m.split(".")[0] for m in modules} - {USER_PACKAGE, "dgmcore"}
+        modules |= {m for m in list(sys.modules) if m.split(".")[0] in packages}
+    paths = {getattr(sys.modules.get(m), "__file__", None) for m in modules}
+    return files | {p for p in paths if p and os.path.isfile(p)}
 
 
 def _said(error: BaseException) -> str:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RegistryError, UsageError, did_you_mean
+from .index import Index, current
 
 if TYPE_CHECKING:
     from .entry import Entry
 
-__all__ = ["ENTRY_FILE", "Located", "find", "info", "list_models", "read_entry", "write_entry"]
+__all__ = [
+    "ENTRY_FILE",
+    "Located",
+    "available",
+    "find",
+    "hub_cache",
+    "info",
+    "list_models",
+    "read_entry",
+    "write_entry",
+]
 
 ENTRY_FILE = "model.yaml"
 
@@ -75,6 +87,11 @@ def _check(entry: Entry, path: Path) -> None:
     for part, spec in entry.parts.items():
         if spec == entry.name:
             raise RegistryError(f"{path}: parts.{part}: the entry is a part of itself", "name another entry")
+    hub = entry.weights.hub if entry.weights else None
+    if hub is not None and any(p.startswith(".") for p in (*hub.repo.split("/"), *(hub.revision or "").split("/"))):
+        raise RegistryError(f"{path}: weights.hub: {hub.repo}@{hub.revision} is no repository", "write USER/REPO")
+    if hub is not None and hub.revision is not None and not re.fullmatch(r"[A-Za-z0-9._/-]{1,200}", hub.revision):
+        raise RegistryError(f"{path}: weights.hub.revision: {hub.revision!r:.60} is none", "a commit, tag or branch")
 
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
@@ -139,24 +156,51 @@ def find(name: str | os.PathLike[str]) -> Located:
 
     name = os.fspath(name)
     if name.startswith("hf://"):
-        from . import hub
-
-        repo, _, revision = name.removeprefix("hf://").partition("@")
-        if repo.count("/") != 1 or not all(repo.split("/")):
-            raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
-        folder = Path(hub.fetch_entry(repo, revision or None))
-        return Located(read_entry(folder), folder, "hub", name)
+        return _on_hub(name)
     if _is_path(name):
         return _in_folder(name)
-    folders = _scan()
-    short = name.rpartition("/")[2]
-    for origin, folder in folders.get(short, []):
-        if name in (short, f"{origin}/{short}"):
-            hidden = [f"{o}/{short}" for o, f in folders[short] if f != folder]
-            return Located(read_entry(folder), folder, origin, f"{origin}/{short}", hidden)
-    if "/" in name and os.path.isfile(os.path.join(name, ENTRY_FILE)):
-        return _in_folder(name)
-    raise RegistryError(f"no model is called {name}", did_you_mean(name, folders))
+    index = current()
+    try:
+        row = _row(index, name)
+    except RegistryError:
+        if "/" in name and os.path.isfile(os.path.join(name, ENTRY_FILE)):
+            return _in_folder(name)
+        raise
+    from .config import parse
+    from .entry import Entry
+
+    entry = parse(Entry, index.entry(row), source=row["path"])
+    return Located(entry, Path(row["folder"]), row["origin"], row["full_name"], list(row["overrides"]))
+
+
+def _row(index: Index, name: str) -> dict[str, Any]:
+    """Returns the row that a name means."""
+
+    origin, _, short = name.rpartition("/")
+    rows = [row for row in index.named(short) if not origin or row["origin"] == origin]
+    if origin and rows:
+        return rows[0]
+    visible = [row for row in rows if not row["hidden"]]
+    if len(visible) == 1:
+        return visible[0]
+    if visible:
+        candidates = " or ".join(row["full_name"] for row in visible)
+        raise RegistryError(f"{name} is the name of {len(visible)} models", f"say which: {candidates}")
+    for bad in index.invalid:
+        if os.path.basename(os.path.dirname(bad["path"])) == short and origin in ("", bad["origin"]):
+            raise RegistryError(bad["what"], bad["hint"])
+    known = {row["full_name"] if row["ambiguous"] or origin else row["name"] for row in index.rows}
+    raise RegistryError(f"there is no model {name}", did_you_mean(name, known, "see `dgm list`"))
+
+
+def _on_hub(name: str) -> Located:
+    from . import hub
+
+    repo, _, revision = name.removeprefix("hf://").partition("@")
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
+    folder = Path(hub.fetch_entry(repo, revision or None))
+    return Located(read_entry(folder), folder, "hub", name)
 
 
 def _is_path(name: str) -> bool:
@@ -173,31 +217,174 @@ def _in_folder(name: str) -> Located:
     return Located(read_entry(folder), folder, "folder", str(folder))
 
 
-def _scan() -> dict[str, list[tuple[str, Path]]]:
-    from . import plugins
-    from .folders import environment_registries, user_registry
-
-    places = [("environment", p) for p in environment_registries()] + [("user", user_registry())]
-    places += [(p["name"], Path(f)) for p in plugins.plugins() for f in p["registries"]]
-    found: dict[str, list[tuple[str, Path]]] = {}
-    for origin, place in places:
-        if place.is_dir():
-            for file in sorted(place.glob(f"*/{ENTRY_FILE}")):
-                found.setdefault(file.parent.name, []).append((origin, file.parent))
-    return found
-
-
 def list_models(
     pattern: str | None = None, *, family: str | None = None, can: str | None = None, dataset: str | None = None
 ) -> list[dict[str, Any]]:
-    """Returns a record of each model, by name (design: list --json)."""
+    """Returns a record of each model, by name.
 
-    return [{"name": name} for name in sorted(_scan())]
+    Arguments:
+        pattern: A part of the name, or a pattern with the wildcards `*`, `?` and `[...]` for all of it.
+        family: Only models of a family, such as `flows`.
+        can: Only models with a capability, such as `density`.
+        dataset: Only models of a data set.
+
+    Returns:
+        Records with the keys `name, family, architecture, dataset, event_shape, capabilities, parameters, bytes,
+        available, plugin`. `available` says whether all weights are on this machine; `plugin` is the plugin that
+        provides the architecture (None: none does).
+
+    Raises:
+        UsageError: For a family, capability or data set that nothing has.
+    """
+
+    from fnmatch import fnmatchcase
+
+    index = current()
+    rows = [row for row in index.rows if not row["hidden"]]
+    _check_filters(index, rows, family, can, dataset)
+    if pattern is not None and not any(c in pattern for c in "*?["):
+        pattern = f"*{pattern}*"
+    return [
+        {
+            "name": name,
+            "family": row["family"],
+            "architecture": row["architecture"],
+            "dataset": row["dataset"],
+            "event_shape": row["event_shape"],
+            "capabilities": row["capabilities"],
+            "parameters": row["parameters"],
+            "bytes": _bytes(row),
+            "available": available(row, index),
+            "plugin": row["plugin"],
+        }
+        for row in rows
+        if (family is None or row["family"] == family)
+        and (can is None or can in row["capabilities"])
+        and (dataset is None or row["dataset"] == dataset)
+        and (name := row["full_name"] if row["ambiguous"] else row["name"])
+        and (pattern is None or fnmatchcase(name, pattern) or fnmatchcase(row["name"], pattern))
+    ]
 
 
-def info(name: str) -> dict[str, Any]:
-    """Returns everything known about a model, as plain data."""
+def _check_filters(
+    index: Index, rows: list[dict[str, Any]], family: str | None, can: str | None, dataset: str | None
+) -> None:
+    """Raises for a filter that nothing could pass, which is a typing error."""
 
-    import msgspec
+    families = {record["family"] for record in index.provided("architectures").values()}
+    known = {row["dataset"] for row in rows} | set(index.provided("datasets"))
+    capabilities = {c for record in index.provided("architectures").values() for c in record.get("capabilities", [])}
+    if can is not None and can not in capabilities:
+        from .interfaces import CAPABILITIES
 
-    return msgspec.to_builtins(find(name).entry)
+        capabilities |= set(CAPABILITIES)
+    for what, value, choices in (
+        ("family", family, families),
+        ("capability", can, capabilities),
+        ("data set", dataset, known),
+    ):
+        if value is not None and value not in choices:
+            raise UsageError(f"there is no {what} {value}", did_you_mean(value, choices))
+
+
+def info(name: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns everything known about a model, as plain data.
+
+    The keys are those of the entry and of :func:`list_models`, and `origin`, `full_name`, `folder`, `overrides`,
+    `likelihood`, `options` (what `--set` may set, with the defaults of this entry) and `paper`.
+    """
+
+    from . import catalog
+    from .config import to_dict
+
+    located = find(name)
+    index = current()
+    entry = to_dict(located.entry)
+    if located.origin in ("folder", "hub"):
+        path = str((located.folder or Path()) / ENTRY_FILE)
+        row = catalog.row_of(located.entry, path)
+    else:
+        row = _row(index, located.full_name)
+    architecture = index.provided("architectures").get(entry["architecture"], {})
+    options = {k: dict(v) for k, v in architecture.get("sampling", {}).items()}
+    for key, value in entry["sampling"].items():
+        options[key] = {**options.get(key, {"type": "any"}), "default": value}
+    return {
+        **entry,
+        "full_name": located.full_name,
+        "origin": located.origin,
+        "folder": str(located.folder) if located.folder else None,
+        "overrides": located.overrides,
+        "family": architecture.get("family"),
+        "plugin": architecture.get("plugin"),
+        "dataset": entry["data"]["dataset"],
+        "event_shape": list(entry["data"]["event_shape"]),
+        "capabilities": architecture.get("capabilities", []),
+        "likelihood": architecture.get("likelihood"),
+        "parameters": row["parameters"],
+        "bytes": _bytes(row),
+        "available": available(row, index),
+        "options": options,
+        "paper": architecture.get("paper"),
+    }
+
+
+# --- weights that are there -------------------------------------------------------------------------
+
+
+def available(row: dict[str, Any], index: Index, _seen: frozenset[str] = frozenset()) -> bool:
+    """Tells whether the weights of a model and of its parts are on this machine, without reading them."""
+
+    if row["file"] is not None and not _weights_path(row):
+        return False
+    for part in row["parts"]:
+        rows = [r for r in index.named(part.rpartition("/")[2]) if part in (r["name"], r["full_name"])]
+        if part in _seen or not rows or not available(rows[0], index, _seen | {part}):
+            return False
+    return True
+
+
+def _bytes(row: dict[str, Any]) -> int | None:
+    """Returns the size of the weights file: what the entry says, else that of the file."""
+
+    if row["file"] is None:
+        return 0
+    if row["bytes"] is not None:
+        return row["bytes"]
+    path = _weights_path(row)
+    return os.stat(path).st_size if path else None
+
+
+def _weights_path(row: dict[str, Any]) -> str | None:
+    """Returns the weights file beside an entry, or that in the Hugging Face cache."""
+
+    beside = os.path.join(row["folder"], row["file"])
+    if os.path.isfile(beside):
+        return beside
+    if row["hub"] is None:
+        return None
+    repo, revision, file = row["hub"]
+    folder = os.path.join(hub_cache(), f"models--{repo.replace('/', '--')}")
+    for commit in (revision, _commit(folder, revision or "main")):
+        if commit and os.path.isfile(path := os.path.join(folder, "snapshots", commit, file)):
+            return path
+    return None
+
+
+def _commit(folder: str, revision: str) -> str | None:
+    """Returns the commit that the cache knows for a branch or tag."""
+
+    try:
+        with open(os.path.join(folder, "refs", revision), encoding="ascii") as file:
+            return file.read(64).strip()
+    except (OSError, ValueError):
+        return None
+
+
+def hub_cache() -> str:
+    """Returns the folder of the Hugging Face cache, as `huggingface_hub` decides it, without importing that."""
+
+    environ = os.environ
+    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    folder = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
+    return os.path.expanduser(os.path.expandvars(folder))
