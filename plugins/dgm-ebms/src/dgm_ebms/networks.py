@@ -1,0 +1,189 @@
+r"""Energy networks: critics that score a datum by minus its energy, :math:`s(x) = -f_\theta(x)`."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgmcore import Model
+from dgmcore.config import Config as BaseConfig
+from dgmcore.errors import RegistryError
+
+from .weightnorm import WNConv2d, data_dependent_init
+
+__all__ = ["LAYOUTS", "ConvEnergy", "EnergyNetwork", "MLPEnergy", "ResNetEnergy"]
+
+
+class EnergyNetwork(Model):
+    """Base of energy networks. A subclass implements :meth:`energy`."""
+
+    class Config(BaseConfig):
+        event_shape: tuple[int, ...] = (2,)
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        self.event_shape = tuple(self.config.event_shape)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Maps `(n, *event_shape)` to the energies `(n,)`, lower for what is more like the data."""
+
+        raise NotImplementedError
+
+    def score(self, x: Tensor) -> Tensor:
+        return -self.energy(x)
+
+    def initialize(self, x: Tensor) -> None:
+        """Initialises what depends on data from a large batch; nothing by default."""
+
+
+class MLPEnergy(EnergyNetwork):
+    """A multilayer perceptron with swish.
+
+    Example:
+        >>> MLPEnergy({"event_shape": [2], "hidden": [64, 64]}).score(torch.zeros(5, 2)).shape
+        torch.Size([5])
+    """
+
+    class Config(BaseConfig):
+        event_shape: tuple[int, ...] = (2,)
+        hidden: tuple[int, ...] = (128, 128, 128)
+        #: Data are divided by it.
+        scale: float = 1.0
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        sizes = (torch.Size(self.event_shape).numel(), *self.config.hidden)
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
+        self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def energy(self, x: Tensor) -> Tensor:
+        return self.net(x.flatten(1) / self.config.scale).squeeze(1)
+
+
+class ConvEnergy(EnergyNetwork):
+    """The convolutional networks of thesis Table 5.2: 3x3, then 4x4 of stride 2, flatten, linear; swish after each.
+
+    `multipliers` are (2, 2, 2) for MNIST and Fashion-MNIST (padded to 32x32), (2, 4, 8) for CIFAR-10 and
+    (2, 4, 8, 16) for CelebA; `channels` 32, for CIFAR-10 64.
+    """
+
+    class Config(BaseConfig):
+        event_shape: tuple[int, int, int] = (1, 32, 32)
+        channels: int = 32
+        multipliers: tuple[int, ...] = (2, 2, 2)
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        c, height, width = self.event_shape
+        sizes = [self.config.channels * m for m in (1, *self.config.multipliers)]
+        convs: list[nn.Module] = [nn.Conv2d(c, sizes[0], 3, 1, 1), nn.SiLU()]
+        for a, b in pairwise(sizes):
+            convs += [nn.Conv2d(a, b, 4, 2, 1), nn.SiLU()]
+            height, width = height // 2, width // 2
+        self.convs = nn.Sequential(*convs)
+        self.linear = nn.Linear(sizes[-1] * height * width, 1)
+
+    def energy(self, x: Tensor) -> Tensor:
+        return self.linear(self.convs(x).flatten(1)).squeeze(1)
+
+
+# --- the residual networks of VAEBM --------------------------------------------------------------
+
+#: Blocks of the published networks (thesis Table 4.9): multiples of the channels, d where a block halves the size.
+LAYOUTS = {
+    "mnist": "1d 1 2d 2",
+    "cifar10": "1d 1 2d 2 2d 2",
+    "celeba64": "1d 1 2d 2 2d 4 4d 4",
+    "lsun64": "1d 1 2d 2 2 2d 4 4 4d 4",
+    "celebahq256": "1d 1 2d 2 2d 2 4d 4 4d 4 8d 8",
+    "small": "1d 1 1 2d 2 2",  # section 4.4.1: three of 64 and three of 128 channels
+}
+
+
+def lip_swish(x: Tensor) -> Tensor:
+    """Swish divided by 1.1, whose slope is at most 1 (Chen et al., 2019)."""
+
+    return F.silu(x) / 1.1
+
+
+class ResBlock(nn.Module):
+    """conv, Lip-swish, conv, plus the skip, then a mean over 2x2 pixels if `down`, then Lip-swish."""
+
+    def __init__(self, conv: type[nn.Conv2d], c_in: int, c_out: int, down: bool):
+        super().__init__()
+        self.down = down
+        self.conv1 = conv(c_in, c_out, 3, 1, 1)
+        self.conv2 = conv(c_out, c_out, 3, 1, 1)
+        self.skip = nn.Sequential(conv(c_in, c_out, 1, bias=False)) if down or c_in != c_out else nn.Sequential()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(lip_swish(self.conv1(x)))
+        if self.down:  # a mean over pixels commutes with the 1x1 convolution of the skip, which is then cheaper
+            return lip_swish(F.avg_pool2d(y, 2) + self.skip(F.avg_pool2d(x, 2)))
+        return lip_swish(y + self.skip(x))
+
+
+class ResNetEnergy(EnergyNetwork):
+    """The residual networks of VAEBM: weight-normalised convolutions, Lip-swish, global sum pooling.
+
+    The published networks see data in [0, 1]; `data_range` says in which range :meth:`score` gets them.
+
+    References:
+        VAEBM (Xiao et al., 2021), https://arxiv.org/abs/2010.00654; thesis, Table 4.9
+    """
+
+    class Config(BaseConfig):
+        event_shape: tuple[int, int, int] = (3, 64, 64)
+        channels: int = 64
+        #: A name of LAYOUTS, or blocks as "1d 1 2d 2".
+        layout: str = "celeba64"
+        #: Stride of the first convolution; 1 as published, 2 or 4 for cheap networks on a CPU.
+        stem_stride: Literal[1, 2, 4] = 1
+        pooling: Literal["sum", "mean"] = "sum"
+        weight_norm: bool = True
+        data_range: tuple[float, float] = (-1.0, 1.0)
+        input_range: tuple[float, float] = (0.0, 1.0)
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        conv = WNConv2d if self.config.weight_norm else nn.Conv2d
+        c, s = self.config.channels, self.config.stem_stride
+        self.conv1 = conv(self.event_shape[0], c, 3, 1, 1) if s == 1 else conv(self.event_shape[0], c, 2 * s, s, s // 2)
+        blocks, c_in = [], c
+        for multiple, down in _read_layout(self.config.layout):
+            blocks.append(ResBlock(conv, c_in, c * multiple, down))
+            c_in = c * multiple
+        self.blocks = nn.ModuleList(blocks)
+        self.linear = nn.Linear(c_in, 1)
+
+    def energy(self, x: Tensor) -> Tensor:
+        have, want = self.config.data_range, self.config.input_range
+        if have != want:
+            x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
+        x = lip_swish(self.conv1(x))
+        for block in self.blocks:
+            x = block(x)
+        x = x.sum((2, 3)) if self.config.pooling == "sum" else x.mean((2, 3))
+        return self.linear(x).squeeze(1)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Sets norms and biases so that each convolution's outputs on `x` have mean 0 and deviation 1/5."""
+
+        with data_dependent_init(self):
+            self.energy(x)
+
+
+def _read_layout(layout: str) -> list[tuple[int, bool]]:
+    blocks = LAYOUTS.get(layout, layout).split()
+    if not blocks or not all(re.fullmatch(r"[1-9]\d?d?", b) for b in blocks):
+        raise RegistryError(
+            f"config of resnet-energy: layout: {layout!r} is no layout",
+            f"write blocks as '1d 1 2d 2', or one of {', '.join(LAYOUTS)}",
+        )
+    return [(int(b.rstrip("d")), b.endswith("d")) for b in blocks]
