@@ -74,7 +74,12 @@ def flatten(tree: Nested, prefix: str = "") -> dict[str, Any]:
 
 
 def langevin_step(
-    potential: Potential, eps: Nested, w: Nested, step_size: float, temperature: float = 1.0
+    potential: Potential,
+    eps: Nested,
+    w: Nested,
+    step_size: float,
+    temperature: float = 1.0,
+    gradient_clip: float | None = None,
 ) -> dict[str, Any]:
     r"""One step of Langevin dynamics with given noise (thesis, eq. 4.10 and 4.19),
 
@@ -88,12 +93,15 @@ def langevin_step(
         w: Standard normal noise of the same structure.
         step_size: :math:`\eta`.
         temperature: T; 0 is gradient descent.
+        gradient_clip: The largest magnitude of a gradient's entry (Du and Mordatch, 2019: 0.01).
     """
 
     state = tree_map(lambda e: e.detach().requires_grad_(True), eps)
     leaves = list(flatten(state).values())
     with torch.enable_grad():
         grads = torch.autograd.grad(potential(state).sum(), leaves, allow_unused=True)
+    if gradient_clip is not None:
+        grads = [g if g is None else g.clamp(-gradient_clip, gradient_clip) for g in grads]
     scale = math.sqrt(step_size * temperature)
     moved = iter(
         [
@@ -114,6 +122,8 @@ def langevin(
     steps: int,
     step_size: float,
     temperature: float | Sequence[float] = 1.0,
+    gradient_clip: float | None = None,
+    project: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Runs Langevin dynamics and yields the state after each step; see :func:`langevin_step`.
 
@@ -124,6 +134,8 @@ def langevin(
         steps: The number of steps.
         step_size: The step size.
         temperature: The temperature, or one for each step.
+        gradient_clip: The largest magnitude of a gradient's entry.
+        project: Applied to each leaf after each step (to stay in the data's range).
 
     Example:
         >>> from dgmcore.noise import IndexedNoise
@@ -142,7 +154,9 @@ def langevin(
         )
     for t in temperatures:
         w = tree_map(lambda e: noise.normal(*e.shape[1:]), eps)
-        eps = langevin_step(potential, eps, w, step_size, t)
+        eps = langevin_step(potential, eps, w, step_size, t, gradient_clip)
+        if project is not None:
+            eps = tree_map(project, eps)
         yield eps
 
 
