@@ -12,7 +12,15 @@ PLUGIN_API = 1
 
 @hookimpl
 def dgm_architectures() -> list[dict[str, Any]]:
-    return []
+    return [
+        {
+            "name": "tilted",
+            "family": "compositions",
+            "import": "dgmcore.compose:Tilted",
+            "summary": "Any generator tilted by any critic, sampled by Langevin dynamics on its noise",
+            "paper": "https://arxiv.org/abs/2010.00654",
+        }
+    ]
 
 
 @hookimpl

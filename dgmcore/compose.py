@@ -35,7 +35,7 @@ from .interfaces import Critic, Pushforward
 from .model import Model
 from .noise import Noise
 
-__all__ = ["Tilted", "flatten", "frozen", "langevin", "langevin_step", "tilt", "tree_map"]
+__all__ = ["Tilted", "flatten", "frozen", "langevin", "langevin_step", "tilt", "tree_map", "unflatten"]
 
 Nested = Mapping[str, Any]  # of tensors: {name: tensor or Nested}
 Potential = Callable[[Nested], Tensor]
@@ -68,6 +68,19 @@ def flatten(tree: Nested, prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}{name}"
         leaves.update(flatten(leaf, f"{path}/") if isinstance(leaf, Mapping) else {path: leaf})
     return leaves
+
+
+def unflatten(leaves: Nested) -> dict[str, Any]:
+    """The inverse of :func:`flatten`."""
+
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = leaf
+    return tree
 
 
 # --- Langevin dynamics ---------------------------------------------------------------------------
@@ -198,7 +211,7 @@ class Tilted(Model):
     class Config(BaseConfig):
         #: Weight w of the critic's score.
         weight: float = 1.0
-        #: The base is :math:`g(t \epsilon)`: a hierarchical VAE at temperature t.
+        #: The base is :math:`g(t \epsilon)`: a hierarchical VAE at temperature t. Pixel noise "x" keeps its scale.
         base_temperature: float = 1.0
         #: Names of noises that are held at zero ("x": the decoder's mean in place of a draw).
         mean: tuple[str, ...] = ()
@@ -239,8 +252,8 @@ class Tilted(Model):
 
         return {k: v for k, v in self.parts["base"].noise_shapes.items() if k not in self.config.mean}
 
-    def push(self, eps: Nested, mean: Sequence[str] = ()) -> Tensor:
-        """Returns g(t eps), shape `(n, *event_shape)`, with the noises called in `mean` set to zero."""
+    def complete(self, eps: Nested, mean: Sequence[str] = ()) -> dict[str, Any]:
+        """Returns the base's noise: the chain's state scaled, zeros for what is held at its mean."""
 
         t = self.config.base_temperature
         first = next(iter(flatten(eps).values()))
@@ -250,13 +263,21 @@ class Tilted(Model):
                 return {k: zeros(s) for k, s in shape.items()}
             return first.new_zeros(first.shape[0], *shape)
 
-        full = {
-            name: zeros(shape)
-            if name in self.config.mean or name in mean
-            else (eps[name] if t == 1.0 else _scale(eps[name], t))
+        def scaled(name: str) -> Any:
+            if t == 1.0 or name == "x":
+                return eps[name]
+            return tree_map(lambda e: t * e, {name: eps[name]})[name]
+
+        held = {*self.config.mean, *mean}
+        return {
+            name: zeros(shape) if name in held else scaled(name)
             for name, shape in self.parts["base"].noise_shapes.items()
         }
-        return self.parts["base"].push(full)
+
+    def push(self, eps: Nested, mean: Sequence[str] = ()) -> Tensor:
+        """Returns g(t eps), shape `(n, *event_shape)`, with the noises called in `mean` set to zero."""
+
+        return self.parts["base"].push(self.complete(eps, mean))
 
     def critic_score(self, x: Tensor) -> Tensor:
         """Returns the critic's score of the base's data, carried to the critic's range; shape `(n,)`."""
@@ -320,10 +341,6 @@ class Tilted(Model):
             eps = state
         with torch.no_grad():
             return self.push(eps, chosen.final_mean)
-
-
-def _scale(tree: Any, t: float) -> Any:
-    return tree_map(lambda e: t * e, tree) if isinstance(tree, Mapping) else t * tree
 
 
 def tilt(base: Model, critic: Model, weight: float = 1.0) -> Tilted:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dgmcore import IndexedNoise, Model
-from dgmcore.compose import Tilted, flatten, frozen, langevin_step, tilt, tree_map
+from dgmcore.compose import Tilted, flatten, frozen, langevin_step, tilt, tree_map, unflatten
 from dgmcore.config import Config
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.interfaces import capabilities
@@ -156,4 +156,5 @@ def test_unfit_parts_and_options_are_named(make):
 def test_flatten_and_tree_map_keep_the_order():
     tree = {"b": {"1": 1, "0": 2}, "a": 3}
     assert list(flatten(tree)) == ["b/1", "b/0", "a"]
+    assert unflatten(flatten(tree)) == tree
     assert tree_map(lambda u, v: u + v, tree, tree) == {"b": {"1": 2, "0": 4}, "a": 6}

@@ -9,4 +9,12 @@ PLUGIN_API = 1
 
 @hookimpl
 def dgm_architectures():
-    return []
+    return [
+        {
+            "name": "vaebm",
+            "family": "hybrids",
+            "import": "dgm_hybrids.vaebm:VAEBM",
+            "summary": "A VAE tilted by an energy network",
+            "paper": "https://arxiv.org/abs/2010.00654",
+        }
+    ]

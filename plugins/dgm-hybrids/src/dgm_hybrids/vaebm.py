@@ -1,0 +1,211 @@
+r"""VAEBM: a VAE tilted by an energy network.
+
+.. math:: p(x, z) \propto p_{VAE}(x, z) \, e^{s_\theta(x)}
+
+References:
+    [1] VAEBM: A Symbiosis between Variational Autoencoders and Energy-based Models (Xiao et al., 2021),
+        https://arxiv.org/abs/2010.00654
+    [2] Thesis (Xiao, 2022), sections 4.3.2 to 4.4
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dgmcore import Likelihood, Model, Noise
+from dgmcore.compose import Nested, Tilted, flatten, frozen, unflatten
+from dgmcore.config import Config as BaseConfig
+from dgmcore.config import parse
+from dgmcore.discovery import import_string
+from dgmcore.errors import OptionError, UsageError
+from dgmcore.train.energy import ContrastivePhase, ReplayBuffer
+from dgmcore.train.phase import Phase, Step
+
+__all__ = ["VAEBM", "BasePhase", "EnergyPhase"]
+
+
+class VAEBM(Tilted):
+    r"""A VAE tilted by an energy, sampled by Langevin dynamics on the VAE's noises (eq. 4.19).
+
+    Training has two stages: the VAE by its own phase (`elbo`), unless it is an entry that is already trained,
+    then the energy against chains (`energy`) while the VAE is held fixed.
+
+    Two potentials are offered. `exact` is eq. 4.19, :math:`|\epsilon|^2 / 2 - s(g(\epsilon))`. `published` is what
+    the authors' code runs, :math:`-\log p(z) - \log p(x \mid z) - s(x)` in :math:`\epsilon`-space: it keeps the
+    logarithms of the deviations, which the Jacobian would cancel, with the decoder's bounded below by e^-2.
+
+    Parts:
+        base: A VAE: a pushforward that also measures densities (by the ELBO or by IWAE).
+        critic: An energy network.
+    """
+
+    Parts = {"base": ("pushforward", "density"), "critic": ("critic",)}
+    likelihood = Likelihood.UNNORMALIZED
+    phases = {"elbo": "dgm_hybrids.vaebm:BasePhase", "energy": "dgm_hybrids.vaebm:EnergyPhase"}
+
+    class Config(Tilted.Config):
+        potential: Literal["exact", "published"] = "exact"
+
+    class Scoring(BaseConfig):
+        #: Importance samples of the VAE's likelihood; 1 is the ELBO.
+        k: int = 1
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        if self.config.potential == "published" and not hasattr(self.parts["base"], "joint"):
+            raise UsageError(
+                f"{type(self.parts['base']).__name__} says nothing of its conditional densities",
+                "use potential: exact (eq. 4.19), which needs none",
+            )
+
+    def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
+        """Returns the VAE's log-likelihood (a bound or an estimate) plus the score: unnormalised, `(n,)`."""
+
+        chosen = self.scoring(options)
+        base = self.parts["base"]
+        extra = {"k": chosen.k} if chosen.k != 1 else {}
+        return base.log_prob(x, noise=noise, **extra) + self.config.weight * self.critic_score(x)
+
+    def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        if self.config.potential == "exact":
+            return super().potential(eps, weight)
+        x, log_prior, log_likelihood = self.parts["base"].joint(self.complete(eps), log_sigma_min=-2.0)
+        return -log_prior - log_likelihood - (weight * self.config.weight) * self.critic_score(x)
+
+
+class BasePhase(Phase):
+    """Trains the base by a phase of its own, the first that it has unless `phase` names another."""
+
+    class Options(BaseConfig):
+        phase: str | None = None
+        options: dict[str, Any] = {}
+
+    def __init__(self, model: Model, options: Any):
+        super().__init__(model, options)
+        base = model.parts["base"]
+        name = options.phase or next(iter(base.phases), None)
+        if name not in base.phases:
+            raise OptionError(
+                f"{type(base).__name__} has no training phase {name!r}",
+                f"its phases: {', '.join(base.phases) or 'none; name a trained entry as the base'}",
+            )
+        kind = import_string(base.phases[name])
+        inner_options = parse(kind.Options, options.options, source=f"options of {name}", error=OptionError)
+        self.inner: Phase = kind(base, inner_options)
+        self.optimizers = self.inner.optimizers
+
+    def parameters(self):
+        return self.inner.parameters()
+
+    def averaged(self) -> nn.Module:
+        return self.inner.averaged()
+
+    def setup(self, step: Step) -> None:
+        self.inner.setup(step)
+
+    def step(self, step: Step) -> None:
+        self.inner.step(step)
+
+    def adjust_gradients(self, step: Step, optimizer: str) -> None:
+        self.inner.adjust_gradients(step, optimizer)
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor | None:
+        return self.inner.validate(x, noise)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.inner.state()
+
+    def restore(self, state) -> None:
+        self.inner.restore(state)
+
+    def finish(self) -> None:
+        self.inner.finish()
+
+
+class EnergyPhase(ContrastivePhase):
+    r"""Maximum likelihood of the energy while the VAE is held fixed (thesis 4.3.3, eq. 4.17).
+
+    Chains start at fresh noise. With a buffer, the latents' noise starts from stored ends of chains with a
+    probability that grows linearly to `buffer_probability` over `buffer_anneal` steps; pixel noise is always fresh.
+
+    `kl_weight` adds the generator's loss of eq. 4.30 on the VAE, which must then be trained here, not shared.
+    """
+
+    class Options(ContrastivePhase.Options):
+        spectral_weight: float = 0.2
+        adam_clip: float | None = 3.0
+        steps: int = 10
+        step_size: float = 5e-6
+        temperature: float = 1.0
+        #: What enters the loss: the end of the chain, or the decoder's mean there.
+        negatives: Literal["sample", "mean"] = "sample"
+        #: Deviation of Gaussian noise on data and negatives alike.
+        data_noise: float = 0.0
+        buffer_size: int | None = None
+        buffer_probability: float = 0.6
+        buffer_anneal: int = 5000
+        kl_weight: float = 0.0
+
+    def __init__(self, model: Any, options: Any):
+        super().__init__(model, options)
+        if options.kl_weight:
+            if "base" in model.shared_parts:
+                raise OptionError(
+                    "kl_weight changes the VAE, which is an entry of its own",
+                    "make it a part of this model: parts: {base: {architecture: ..., init: ENTRY}}",
+                )
+            self.optimizers = ("model", "base")
+
+    def critic(self) -> Any:
+        return self.model.parts["critic"]
+
+    def score(self, x: Tensor) -> Tensor:
+        return self.model.critic_score(x)
+
+    def averaged(self) -> nn.Module:
+        return self.critic()
+
+    def parameters(self):
+        groups = {"model": list(self.critic().parameters())}
+        if self.options.kl_weight:
+            groups["base"] = list(self.model.parts["base"].parameters())
+        return groups
+
+    def step(self, step: Step) -> None:
+        o = self.options
+        self.model.parts["base"].eval()
+        x = step.batch()
+        noise = step.noise(len(x))
+        negatives = self.negatives(step, noise)
+        if o.data_noise:
+            x = x + o.data_noise * noise.normal(*x.shape[1:])
+            negatives = negatives + o.data_noise * noise.normal(*x.shape[1:])
+        step.minimize(self.contrast(step, x, negatives))
+        if o.kl_weight:
+            fresh = noise.child("kl").named(self.model.chain_shapes)
+            with frozen(self.critic()):
+                loss = -self.score(self.model.push(fresh)).mean()
+                step.minimize(o.kl_weight * loss, "base")
+
+    def negatives(self, step: Step, noise: Noise) -> Tensor:
+        """Returns the ends of chains, `(n, *event_shape)`."""
+
+        o, model = self.options, self.model
+        eps = noise.named(model.chain_shapes)
+        stored = {name for name in eps if name != "x"}
+        if o.buffer_size:
+            latents = flatten({name: eps[name] for name in stored})
+            if self.buffer is None:
+                self.buffer = ReplayBuffer(o.buffer_size, {k: v.shape[1:] for k, v in latents.items()})
+            probability = o.buffer_probability * min(1.0, step.index / max(o.buffer_anneal, 1))
+            eps = {**eps, **unflatten(self.buffer.mix(latents, probability, noise))}
+        chosen = model.Sampling(steps=o.steps, step_size=o.step_size, temperature=o.temperature)
+        for state in model.chain(eps, noise, chosen):
+            eps = state
+        if self.buffer is not None:
+            self.buffer.put(flatten({name: eps[name] for name in stored}))
+        with torch.no_grad():
+            return model.push(eps, ("x",) if o.negatives == "mean" and "x" in eps else ())
