@@ -1,0 +1,279 @@
+"""One evaluation: the points that its metrics look at, and the protocol that goes into their records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..entry import Metric
+from ..errors import DataError, UsageError
+from .processes import gathered, share
+
+if TYPE_CHECKING:
+    from ..data.base import Dataset
+    from ..entry import Entry
+    from ..model import Model
+
+__all__ = ["Requirements", "Run", "View", "flat", "metric", "unit"]
+
+#: What a metric keeps of each point: maps a run and points `(n, *event_shape)` to `(n, ...)`.
+View = Callable[["Run", Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a metric asks of a model and of its data."""
+
+    can: tuple[str, ...] = ()
+    views: Mapping[View, int | None] = field(default_factory=dict)  # at most so many points by default
+    applies: Callable[[Run], bool] = lambda run: True
+
+
+def metric(
+    *,
+    can: Iterable[str] = (),
+    views: Mapping[View, int | None] | None = None,
+    applies: Callable[[Run], bool] = lambda run: True,
+) -> Callable[[Callable[[Run], Any]], Callable[[Run], Any]]:
+    """Marks a function `run -> Metric | list[Metric]` as a metric.
+
+    Arguments:
+        can: Capabilities that the model must have.
+        views: What is kept of samples and real data, so that one pass serves all metrics, each with
+            the number of points that is enough when the user names none (None: as many as there are).
+        applies: Whether it is computed by default.
+    """
+
+    def mark(function: Callable[[Run], Any]) -> Callable[[Run], Any]:
+        function.requirements = Requirements(tuple(can), dict(views or {}), applies)
+        return function
+
+    return mark
+
+
+class Run:
+    """The samples, the real data and the settings of one evaluation.
+
+    `samples`, `real` and `other` return what a view keeps of the model's samples, of the real data, and of
+    further real data (another split), which give the floor: real against real. Points stream
+    through; only what the metrics' views keep stays.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        n: int | None = None,
+        against: str | None = None,
+        features: str | None = None,
+        ood: str | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        command: str | None = None,
+        progress: Callable[..., Any] | None = None,
+    ):
+        if model.entry is None:
+            raise UsageError("the model has no entry, so its data are unknown", "load it by name, or save it first")
+        if n is not None and n < 2:
+            raise UsageError(f"can't evaluate with {n} samples", "give --n a larger number")
+        self.model, self.entry = model, model.entry
+        self.asked, self.n = n, n or 10_000
+        self.seed, self.batch_size, self.command = seed, batch_size, command
+        self.ood, self._features_name, self._progress = ood, features, progress
+        self._options(dict(options or {}))
+        self.against, self.other_name = _splits(against, self.entry)
+        self.wanted: dict[View, int | None] = {}
+        self._kept: dict[str, dict[View, Tensor]] = {}
+        self._results: dict[Any, Any] = {}
+
+    def _options(self, options: dict[str, Any]) -> None:
+        """Splits `--set` into options of sampling and of scoring; what neither knows is an error."""
+        from ..config import to_dict
+
+        known = {side: set(getattr(self.model, side).__struct_fields__) for side in ("Sampling", "Scoring")}
+        unknown = {k: v for k, v in options.items() if k not in known["Sampling"] | known["Scoring"]}
+        own = {k: v for k, v in options.items() if k in known["Sampling"]} | unknown
+        self.sampling_options = own
+        self.scoring_options = {k: v for k, v in options.items() if k in known["Scoring"]}
+        self.sampling = to_dict(self.model.sampling(own))  # raises for the unknown
+        self.scoring = to_dict(self.model.scoring(self.scoring_options))
+
+    # --- points --------------------------------------------------------------------------------
+
+    def samples(self, view: View) -> Tensor:
+        """What `view` keeps of the model's samples."""
+        return self._side("samples", view)
+
+    def real(self, view: View) -> Tensor:
+        """What `view` keeps of the real data."""
+        return self._side("real", view)
+
+    def other(self, view: View) -> Tensor | None:
+        """What `view` keeps of further real data, as many as there are samples; None without a second split."""
+        return self._side("other", view) if self.other_name else None
+
+    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
+        """Returns `compute()`, which metrics that share the `key` compute once."""
+        if key not in self._results:
+            self._results[key] = compute()
+        return self._results[key]
+
+    def _side(self, side: str, view: View) -> Tensor:
+        if view not in self._kept.setdefault(side, {}):
+            views = {v: most for v, most in self.wanted.items() if v not in self._kept[side]}
+            self._kept[side].update(self._pass(side, {**views, view: self.wanted.get(view)}))
+        return self._kept[side][view]
+
+    @torch.no_grad()
+    def _pass(self, side: str, views: dict[View, int | None]) -> dict[View, Tensor]:
+        """Streams through one side's points and keeps what the views ask for."""
+
+        total = len(self._index(side)) if side != "samples" else self.n
+        most = {view: min(total, total if self.asked or cap is None else cap) for view, cap in views.items()}
+        start, stop = share(max(most.values()))
+        kept: dict[View, list[Tensor]] = {view: [] for view in views}
+        with self.progress({"samples": "sampling", "real": "real data"}.get(side, "floor"), stop - start) as advance:
+            at = start
+            for x in self._points(side, start, stop):
+                for view, enough in most.items():
+                    if at < enough:
+                        kept[view].append(view(self, x[: enough - at]).cpu())
+                at += len(x)
+                advance(len(x))
+        return {view: gathered(parts) for view, parts in kept.items()}
+
+    def _points(self, side: str, start: int, stop: int) -> Iterator[Tensor]:
+        if side == "samples":
+            from ..sampling import stream
+
+            yield from stream(
+                self.model,
+                stop - start,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                start=start,
+                **self.sampling_options,
+            )
+            return
+        dataset, index = self.dataset(self.against if side == "real" else self.other_name), self._index(side)
+        for block in np.array_split(index[start:stop], max(1, -(-(stop - start) // 500))):
+            yield dataset.take(block).to(self.model.device)
+
+    def _index(self, side: str) -> np.ndarray:
+        """Which real data: all of the split, or as many at random as are wanted (sorted, a function of the seed)."""
+
+        size = len(self.dataset(self.against if side == "real" else self.other_name))
+        n = min(size, self.n)
+        if n == size:
+            return np.arange(size)
+        return np.sort(np.random.default_rng([self.seed, side == "other"]).permutation(size)[:n])
+
+    def dataset(self, name: str) -> Dataset:
+        """Opens data in the shape and range of the model's."""
+        from ..data import open_for
+
+        return self.once(("dataset", name), lambda: open_for(self.entry, name))
+
+    def progress(self, label: str, total: int) -> Any:
+        """A context manager that yields `advance(k)`."""
+        from contextlib import nullcontext
+
+        return self._progress(label, total) if self._progress else nullcontext(lambda k=1, **fields: None)
+
+    # --- the feature network -------------------------------------------------------------------
+
+    @cached_property
+    def features_name(self) -> str | None:
+        """The entry whose features are used: the one asked for, or the one registered for the data set."""
+        from .. import plugins
+
+        record = plugins.features().get(self.entry.data.dataset, {})
+        return self._features_name or record.get("entry")
+
+    @cached_property
+    def extractor(self) -> Model:
+        from ..loading import load
+
+        if self.features_name is None:
+            raise UsageError(
+                f"no feature extractor is registered for {self.entry.data.dataset}",
+                "give an entry that has features with --features ENTRY, see `dgm list --can features`",
+            )
+        model = load(self.features_name, device=self.model.device)
+        if not model.can("features"):
+            raise UsageError(f"{self.features_name} has no features", "see `dgm list --can features`")
+        return model
+
+    def to_extractor(self, x: Tensor) -> Tensor:
+        """Carries points to the range and size of the feature network's data."""
+
+        shape, (low, high) = self.extractor.event_shape, self.extractor.entry.data.range
+        if x.shape[1] != shape[0] or x.dim() != len(shape) + 1:
+            raise UsageError(
+                f"{self.features_name} takes data of shape {shape}, not {tuple(x.shape[1:])}",
+                "name another extractor with --features ENTRY",
+            )
+        x = unit(self, x)
+        if x.shape[1:] != shape:
+            x = torch.nn.functional.interpolate(
+                x, size=shape[1:], mode="bilinear", align_corners=False, antialias=True
+            )
+        return low + (high - low) * x
+
+    # --- records -------------------------------------------------------------------------------
+
+    def record(self, name: str, value: float, **fields: Any) -> Metric:
+        """Returns a metric with the settings of this run; `fields` are what is particular to it."""
+
+        weights = self.entry.weights
+        fields = {"weights": ("ema" if weights.ema else "raw") if weights else None, "seed": self.seed, **fields}
+        return Metric(name=name, value=float(value), command=self.command, **fields)
+
+    def by_features(self) -> dict[str, Any]:
+        """The fields of a record that say which features were used."""
+
+        weights = self.extractor.entry.weights
+        shape, own = self.extractor.event_shape, tuple(self.entry.data.event_shape)
+        resized = self.extractor.event_shape[-1] if shape[1:] != own[1:] else None
+        return {"features": self.features_name, "features_sha256": weights.sha256, "resize": resized}
+
+
+def unit(run: Run, x: Tensor) -> Tensor:
+    """Carries images to [0, 1] and rounds them to the data's levels, as a saved picture is; other data stay."""
+
+    data = run.entry.data
+    if data.range is None:
+        return x
+    low, high = data.range
+    x = ((x - low) / (high - low)).clamp(0, 1)
+    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels else x
+
+
+def flat(run: Run, x: Tensor) -> Tensor:
+    """A view: images in [0, 1] and other data as they are, flattened to `(n, d)`."""
+
+    return unit(run, x).flatten(1)
+
+
+def _splits(against: str | None, entry: Entry) -> tuple[str, str | None]:
+    """Returns the real data's name with its split, and another split of the same data for the floor."""
+
+    against = against or f"{entry.data.dataset}:test"
+    dataset, colon, split = against.rpartition(":")
+    if not colon or os.path.exists(against):
+        from .. import plugins
+
+        if against not in plugins.datasets():
+            return against, None
+        dataset, split = against, "test"
+    if not split:
+        raise DataError(f"no split in {against}", f"write {dataset}:test")
+    return f"{dataset}:{split}", f"{dataset}:{'train' if split != 'train' else 'test'}"
