@@ -19,7 +19,14 @@ def dgm_architectures() -> list[dict[str, Any]]:
             "import": "dgmcore.compose:Tilted",
             "summary": "Any generator tilted by any critic, sampled by Langevin dynamics on its noise",
             "paper": "https://arxiv.org/abs/2010.00654",
-        }
+        },
+        {
+            "name": "classifier",
+            "family": "core",
+            "import": "dgmcore.evaluation.classifier:Classifier",
+            "summary": "Convolutional classifier: features for metrics",
+            "paper": "https://doi.org/10.1109/5.726791",
+        },
     ]
 
 
@@ -36,12 +43,32 @@ def dgm_datasets() -> list[dict[str, Any]]:
 
 @hookimpl
 def dgm_metrics() -> list[dict[str, Any]]:
-    return []
+    here = "dgmcore.evaluation"
+    return [
+        {"name": "fid", "import": f"{here}.metrics:fid", "summary": "Fréchet distance of features"},
+        {"name": "kid", "import": f"{here}.metrics:kid", "summary": "Kernel distance of features, unbiased"},
+        {"name": "precision", "import": f"{here}.metrics:precision", "summary": "Samples in the data's manifold"},
+        {"name": "recall", "import": f"{here}.metrics:recall", "summary": "Data in the samples' manifold"},
+        {"name": "inception-score", "import": f"{here}.metrics:inception_score", "summary": "Clear and varied classes"},
+        {"name": "energy-distance", "import": f"{here}.metrics:energy_distance", "summary": "Of the data themselves"},
+        {"name": "modes", "import": f"{here}.modes:modes", "summary": "Modes reached"},
+        {"name": "within-3-sigma", "import": f"{here}.modes:within", "summary": "Samples near a mode"},
+        {"name": "mode-kl", "import": f"{here}.modes:mode_kl", "summary": "Modes against the uniform distribution"},
+        {"name": "nll", "import": f"{here}.likelihood:nll", "summary": "Negative log-likelihood in nats"},
+        {"name": "bits-per-dim", "import": f"{here}.likelihood:bits_per_dim", "summary": "For the data's levels"},
+        {"name": "reconstruction", "import": f"{here}.likelihood:reconstruction", "summary": "Mean squared error"},
+        {"name": "ood-auroc", "import": f"{here}.likelihood:ood_auroc", "summary": "Own data told from others"},
+        {"name": "accuracy", "import": f"{here}.metrics:accuracy", "summary": "Of a classifier"},
+    ]
 
 
 @hookimpl
 def dgm_features() -> list[dict[str, Any]]:
-    return []
+    return [
+        {"dataset": "mnist", "entry": "lenet-mnist"},
+        {"dataset": "stacked-mnist", "entry": "lenet-mnist"},
+        {"dataset": "fashion", "entry": "lenet-fashion"},
+    ]
 
 
 @hookimpl

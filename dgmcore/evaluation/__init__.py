@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ..entry import Metric
 from .api import evaluate
+from .extractor import unit
 from .records import compare, differences
-from .run import Run, flat, metric, unit
+from .run import Run, flat, metric
 
 __all__ = ["Metric", "Run", "compare", "differences", "evaluate", "flat", "metric", "unit"]

@@ -128,7 +128,9 @@ def _load(name: str) -> Callable[[Run], Any]:
     try:
         function = plugins.import_string(record["import"])
     except ImportError as e:
-        raise PluginError(f"plugin {record['plugin']}: metric {name} can't be imported: {e}", "see `dgm plugins`") from e
+        raise PluginError(
+            f"plugin {record['plugin']}: metric {name} can't be imported: {e}", "see `dgm plugins`"
+        ) from e
     if not isinstance(getattr(function, "requirements", None), Requirements):
         raise PluginError(
             f"plugin {record['plugin']}: {record['import']} is no metric", "mark it with @dgmcore.evaluation.metric()"

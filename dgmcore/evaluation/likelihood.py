@@ -12,7 +12,8 @@ from ..entry import Metric
 from ..errors import UsageError
 from ..interfaces import Likelihood
 from .distances import auroc
-from .run import Run, metric, unit
+from .extractor import unit
+from .run import Run, metric
 
 __all__ = ["bits_per_dim", "log_normaliser", "nll", "ood_auroc", "reconstruction"]
 
@@ -47,7 +48,7 @@ def _has_value(run: Run) -> bool:
 
 @metric(can=["density"], applies=_has_value)
 def nll(run: Run) -> Metric:
-    """Negative log-likelihood of the real data in nats; a model of the plane without a normaliser is normalised on a grid."""
+    """Negative log-likelihood of the real data in nats; an unnormalised model of the plane is normalised on a grid."""
 
     kind, offset = run.model.likelihood, 0.0
     if kind is Likelihood.UNNORMALIZED:
@@ -112,7 +113,9 @@ def reconstruction(run: Run) -> Metric:
         for start in range(0, size, 500):
             x = dataset.take(torch.arange(start, min(start + 500, size)).numpy()).to(run.model.device)
             back = run.model.decode(run.model.encode(x))
-            total += float((unit(run, x) - unit(run, back)).double().square().flatten(1).mean(1).sum())
+            total += float(
+                (unit(x, run.entry.data) - unit(back, run.entry.data)).double().square().flatten(1).mean(1).sum()
+            )
             n += len(x)
             advance(len(x))
     where = "in [0, 1]" if run.entry.data.range else "in the data's own units"
@@ -120,7 +123,9 @@ def reconstruction(run: Run) -> Metric:
 
 
 def _judges(run: Run) -> bool:
-    return bool(run.ood or OUTSIDE.get(run.entry.data.dataset)) and (run.model.can("critic") or run.model.can("density"))
+    return bool(run.ood or OUTSIDE.get(run.entry.data.dataset)) and (
+        run.model.can("critic") or run.model.can("density")
+    )
 
 
 @metric(applies=_judges)

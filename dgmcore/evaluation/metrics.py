@@ -18,14 +18,12 @@ __all__ = ["accuracy", "energy_distance", "fid", "inception_score", "kid", "prec
 
 def features(run: Run, x: Tensor) -> Tensor:
     """A view: the feature network's features, `(n, d)`."""
-    return run.extractor.features(run.to_extractor(x))
+    return run.extractor.features(x)
 
 
 def logits(run: Run, x: Tensor) -> Tensor:
     """A view: the classifier's logits, `(n, classes)`."""
-    if not hasattr(run.extractor, "logits"):
-        raise UsageError(f"{run.features_name} is no classifier", "name one with --features ENTRY")
-    return run.extractor.logits(run.to_extractor(x))
+    return run.extractor.logits(x)
 
 
 def _has_features(run: Run) -> bool:
@@ -33,7 +31,7 @@ def _has_features(run: Run) -> bool:
 
 
 def _has_classes(run: Run) -> bool:
-    return _has_features(run) and hasattr(run.extractor, "logits")
+    return _has_features(run) and run.extractor.is_classifier
 
 
 def _compared(
@@ -51,7 +49,7 @@ def _compared(
 def fid(run: Run) -> Metric:
     """Fréchet distance of the features; lower is better."""
 
-    return run.record(**_compared(run, "fid", features, distances.frechet, **run.by_features()))
+    return run.record(**_compared(run, "fid", features, distances.frechet, **run.extractor.fields()))
 
 
 @metric(can=["generator"], views={features: None}, applies=_has_features)
@@ -62,7 +60,7 @@ def kid(run: Run) -> Metric:
         return distances.kernel_distance(x, y, seed=run.seed)[0]
 
     _, std = distances.kernel_distance(run.samples(features), run.real(features), seed=run.seed)
-    return run.record(**_compared(run, "kid", features, mean, std=std, **run.by_features()))
+    return run.record(**_compared(run, "kid", features, mean, std=std, **run.extractor.fields()))
 
 
 @metric(can=["generator"], views={logits: None}, applies=_has_classes)
@@ -80,7 +78,7 @@ def inception_score(run: Run) -> Metric:
         n_real=len(real),
         against=run.against,
         sampling=run.sampling,
-        **run.by_features(),
+        **run.extractor.fields(),
     )
 
 
@@ -89,7 +87,7 @@ def _precision_and_recall(run: Run, which: int, name: str) -> Metric:
         key = ("precision-recall", x.data_ptr(), len(x))
         return run.once(key, lambda: distances.precision_recall(x, y))[which]
 
-    return run.record(**_compared(run, name, features, compare, unit="share, k = 3", **run.by_features()))
+    return run.record(**_compared(run, name, features, compare, unit="share, k = 3", **run.extractor.fields()))
 
 
 @metric(can=["generator"], views={features: None}, applies=_has_features)
@@ -108,7 +106,7 @@ def recall(run: Run) -> Metric:
 
 @metric(can=["generator"], views={flat: 4000})
 def energy_distance(run: Run) -> Metric:
-    """Energy distance of the data themselves, images in [0, 1]; lower is better. It depends on the numbers of points."""
+    """Energy distance of the data themselves, images in [0, 1]; lower is better; depends on the number of points."""
 
     fields = _compared(run, "energy-distance", flat, distances.energy_distance, unit="eps 0.1 in the root")
     return run.record(**fields)

@@ -17,8 +17,7 @@ __all__ = ["covered", "histogram", "mode_kl", "modes", "within"]
 def classes(run: Run, x: Tensor) -> Tensor:
     """A view: the class of each channel `(n, channels)`, as a classifier of single channels sees it."""
 
-    images = run.to_extractor(x.flatten(0, 1)[:, None])
-    return run.extractor.logits(images).argmax(1).view(len(x), x.shape[1])
+    return run.extractor.logits(x.flatten(0, 1)[:, None]).argmax(1).view(len(x), x.shape[1])
 
 
 def _stacked(run: Run) -> bool:
@@ -58,7 +57,7 @@ def histogram(labels: Tensor, classes: int = 10) -> Tensor:
 
 def _fields(run: Run) -> dict:
     x = run.samples(_view(run))
-    by = run.by_features() | {"resize": None} if _stacked(run) else {}
+    by = run.extractor.fields() if _stacked(run) else {}
     return {"n": len(x), "against": run.against, "sampling": run.sampling, **by}
 
 
@@ -101,4 +100,3 @@ def _need_mixture(run: Run) -> tuple[Tensor, float]:
     if found is None:
         raise UsageError(f"the modes of {run.entry.data.dataset} are not known", "see `dgm eval NAME` without --metric")
     return found
-

@@ -91,7 +91,9 @@ def record(located: Located, new: Iterable[Metric]) -> Path:
     from ..registry import ENTRY_FILE, read_entry, write_entry
 
     if located.folder is None or located.origin == "hub":
-        raise UsageError(f"{located.full_name} is no local entry", "record into an entry of your own, such as ./my-model")
+        raise UsageError(
+            f"{located.full_name} is no local entry", "record into an entry of your own, such as ./my-model"
+        )
     path = Path(located.folder) / ENTRY_FILE
     entry = read_entry(path)
     changes: Mapping[str, Any] = {"metrics": merged(entry.metrics, new)}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..entry import Metric
 from ..errors import DataError, UsageError
+from .extractor import Extractor, unit
 from .processes import gathered, share
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..entry import Entry
     from ..model import Model
 
-__all__ = ["Requirements", "Run", "View", "flat", "metric", "unit"]
+__all__ = ["Requirements", "Run", "View", "flat", "metric"]
 
 #: What a metric keeps of each point: maps a run and points `(n, *event_shape)` to `(n, ...)`.
 View = Callable[["Run", Tensor], Tensor]
@@ -199,34 +200,13 @@ class Run:
         return self._features_name or record.get("entry")
 
     @cached_property
-    def extractor(self) -> Model:
-        from ..loading import load
-
+    def extractor(self) -> Extractor:
         if self.features_name is None:
             raise UsageError(
                 f"no feature extractor is registered for {self.entry.data.dataset}",
                 "give an entry that has features with --features ENTRY, see `dgm list --can features`",
             )
-        model = load(self.features_name, device=self.model.device)
-        if not model.can("features"):
-            raise UsageError(f"{self.features_name} has no features", "see `dgm list --can features`")
-        return model
-
-    def to_extractor(self, x: Tensor) -> Tensor:
-        """Carries points to the range and size of the feature network's data."""
-
-        shape, (low, high) = self.extractor.event_shape, self.extractor.entry.data.range
-        if x.shape[1] != shape[0] or x.dim() != len(shape) + 1:
-            raise UsageError(
-                f"{self.features_name} takes data of shape {shape}, not {tuple(x.shape[1:])}",
-                "name another extractor with --features ENTRY",
-            )
-        x = unit(self, x)
-        if x.shape[1:] != shape:
-            x = torch.nn.functional.interpolate(
-                x, size=shape[1:], mode="bilinear", align_corners=False, antialias=True
-            )
-        return low + (high - low) * x
+        return Extractor(self.features_name, self.entry.data, self.model.device)
 
     # --- records -------------------------------------------------------------------------------
 
@@ -237,30 +217,11 @@ class Run:
         fields = {"weights": ("ema" if weights.ema else "raw") if weights else None, "seed": self.seed, **fields}
         return Metric(name=name, value=float(value), command=self.command, **fields)
 
-    def by_features(self) -> dict[str, Any]:
-        """The fields of a record that say which features were used."""
-
-        weights = self.extractor.entry.weights
-        shape, own = self.extractor.event_shape, tuple(self.entry.data.event_shape)
-        resized = self.extractor.event_shape[-1] if shape[1:] != own[1:] else None
-        return {"features": self.features_name, "features_sha256": weights.sha256, "resize": resized}
-
-
-def unit(run: Run, x: Tensor) -> Tensor:
-    """Carries images to [0, 1] and rounds them to the data's levels, as a saved picture is; other data stay."""
-
-    data = run.entry.data
-    if data.range is None:
-        return x
-    low, high = data.range
-    x = ((x - low) / (high - low)).clamp(0, 1)
-    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels else x
-
 
 def flat(run: Run, x: Tensor) -> Tensor:
     """A view: images in [0, 1] and other data as they are, flattened to `(n, d)`."""
 
-    return unit(run, x).flatten(1)
+    return unit(x, run.entry.data).flatten(1)
 
 
 def _splits(against: str | None, entry: Entry) -> tuple[str, str | None]:

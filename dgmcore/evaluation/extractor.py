@@ -1,0 +1,78 @@
+"""The network whose features metrics compare, fed with another model's data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..entry import Data
+
+__all__ = ["Extractor", "unit"]
+
+
+class Extractor:
+    """A feature network for data of a given shape and range.
+
+    Arguments:
+        name: The network's entry.
+        data: What it will be given.
+        device: Where it runs.
+    """
+
+    def __init__(self, name: str, data: Data, device: torch.device):
+        from ..loading import load
+
+        self.name, self.data = name, data
+        self.model = load(name, device=device)
+        if not self.model.can("features"):
+            raise UsageError(f"{name} has no features", "see `dgm list --can features`")
+
+    @property
+    def is_classifier(self) -> bool:
+        return hasattr(self.model, "logits")
+
+    def features(self, x: Tensor) -> Tensor:
+        """Maps data `(n, *event_shape)` to features `(n, d)`."""
+        return self.model.features(self._carried(x))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Maps data `(n, *event_shape)` to a classifier's logits `(n, classes)`."""
+        if not self.is_classifier:
+            raise UsageError(f"{self.name} is no classifier", "name one with --features ENTRY")
+        return self.model.logits(self._carried(x))
+
+    def _carried(self, x: Tensor) -> Tensor:
+        """Carries data to the range and size of the network's own."""
+
+        shape, (low, high) = self.model.event_shape, self.model.entry.data.range
+        if x.dim() != len(shape) + 1 or x.shape[1] != shape[0]:
+            raise UsageError(
+                f"{self.name} takes data of shape {shape}, not {tuple(x.shape[1:])}",
+                "name another extractor with --features ENTRY",
+            )
+        x = unit(x, self.data)
+        if x.shape[1:] != shape:
+            x = torch.nn.functional.interpolate(x, size=shape[1:], mode="bilinear", antialias=True)
+        return low + (high - low) * x
+
+    def fields(self) -> dict[str, Any]:
+        """What a record says of the features."""
+
+        shape = self.model.event_shape
+        resized = shape[-1] if shape[1:] != tuple(self.data.event_shape)[1:] else None
+        return {"features": self.name, "features_sha256": self.model.entry.weights.sha256, "resize": resized}
+
+
+def unit(x: Tensor, data: Data) -> Tensor:
+    """Carries images to [0, 1] and rounds them to the data's levels, as a saved picture is; other data stay."""
+
+    if data.range is None:
+        return x
+    low, high = data.range
+    x = ((x - low) / (high - low)).clamp(0, 1)
+    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels else x

@@ -1,0 +1,128 @@
+"""The distances against answers that are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dgmcore.evaluation import distances
+from dgmcore.evaluation.modes import covered, histogram
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_moments(n: int, mean: torch.Tensor, covariance: torch.Tensor, seed: int) -> torch.Tensor:
+    """Points whose sample mean and sample covariance are exactly those given."""
+    x = normal(n, len(mean), seed=seed)
+    x = x - x.mean(0)
+    x = x @ torch.linalg.inv(torch.linalg.cholesky(x.T.cov())).T
+    return mean + x @ torch.linalg.cholesky(covariance).T
+
+
+def test_frechet_distance_of_two_gaussians_in_closed_form():
+    a, b = normal(5, 5, seed=1), normal(5, 5, seed=2)
+    mean = torch.arange(5, dtype=torch.float64)
+    # with a common basis of eigenvectors: |m|^2 + sum (sqrt(l) - sqrt(k))^2
+    q = torch.linalg.qr(a).Q
+    l, k = torch.tensor([1.0, 2.0, 3.0, 0.5, 4.0]).double(), torch.tensor([2.0, 2.0, 0.1, 5.0, 1.0]).double()
+    x = with_moments(50, mean, q @ torch.diag(l) @ q.T, 3)
+    y = with_moments(70, torch.zeros(5).double(), q @ torch.diag(k) @ q.T, 4)
+    assert distances.frechet(x, y) == pytest.approx(float(mean.square().sum() + (l.sqrt() - k.sqrt()).square().sum()))
+    # and in general, by scipy's matrix square root
+    from scipy.linalg import sqrtm
+
+    s, t = a @ a.T + torch.eye(5), b @ b.T + torch.eye(5)
+    x, y = with_moments(50, mean, s, 5), with_moments(60, 0 * mean, t, 6)
+    expected = float(mean.square().sum() + s.trace() + t.trace()) - 2 * np.trace(sqrtm((s @ t).numpy()).real)
+    assert distances.frechet(x, y) == pytest.approx(expected)
+    assert distances.frechet(x, x) == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_distance_is_unbiased_and_seeded():
+    # of one distribution: the mean over many pairs of small sets is zero, where a biased estimate would not be
+    values = [
+        distances.kernel_distance(normal(20, 3, seed=i), normal(20, 3, seed=1000 + i), subsets=1)[0] for i in range(200)
+    ]
+    assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(200)
+    x, y = normal(30, 3), normal(30, 3, seed=1) + 1
+    kernel = lambda a, b: (a @ b.T / 3 + 1) ** 3  # noqa: E731
+    off = lambda g: float(g.sum() - g.trace()) / (30 * 29)  # noqa: E731
+    expected = off(kernel(x, x)) + off(kernel(y, y)) - 2 * float(kernel(x, y).mean())
+    assert distances.kernel_distance(x, y, subsets=3)[0] == pytest.approx(expected)
+    state = torch.get_rng_state()
+    big = normal(300, 3), normal(300, 3, seed=1)
+    assert distances.kernel_distance(*big, subset_size=50) == distances.kernel_distance(*big, subset_size=50)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_inception_score_of_sure_and_unsure_classifiers():
+    sure = 100 * torch.eye(10)[torch.arange(1000) % 10]
+    assert distances.inception_score(sure, splits=1)[0] == pytest.approx(10)
+    assert distances.inception_score(torch.zeros(1000, 10))[0] == pytest.approx(1)
+    assert distances.inception_score(sure[:1].repeat(500, 1))[0] == pytest.approx(1)
+
+
+def test_precision_and_recall_of_constructed_sets():
+    grid = torch.cartesian_prod(torch.arange(10.0), torch.arange(10.0))
+    near, far = grid + 0.01, grid + 1000
+    assert distances.precision_recall(near, grid) == (1, 1)
+    assert distances.precision_recall(far, grid) == (0, 0)
+    # half of the samples are far away: precision one half; their own balls reach nobody else
+    mixed = torch.cat([near, far])
+    assert distances.precision_recall(mixed, grid) == (0.5, 1)
+    # samples of one half of the data only: all precise, but half of the data are out of their reach
+    left = near[near[:, 0] < 5]
+    precision, recall = distances.precision_recall(left, grid)
+    assert precision == 1
+    assert 0.5 <= recall <= 0.61  # one more column may be within the third neighbour's distance
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 5), st.floats(0, 2), st.integers(0, 99))
+def test_energy_distance_against_a_double_loop(n, m, d, eps, seed):
+    x, y = normal(n, d, seed=seed), normal(m, d, seed=seed + 1) + 0.5
+
+    def mean(a, b):
+        return sum(math.sqrt(float((p - q).square().sum()) + eps) for p in a for q in b) / (len(a) * len(b))
+
+    expected = n * m / (n + m) ** 2 * (2 * mean(x, y) - mean(x, x) - mean(y, y))
+    assert distances.energy_distance(x, y, eps) == pytest.approx(expected, abs=1e-6)
+
+
+def test_energy_distance_has_no_nan_far_from_the_origin():
+    x = (normal(500, 3) + 1e4).float()
+    assert distances.energy_distance(x, x, eps=0) == pytest.approx(0, abs=1e-4)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    x, y = normal(50, 4), normal(40, 4, seed=1)
+    whole = distances.energy_distance(x, y), distances.precision_recall(x, y)
+    monkeypatch.setattr(distances, "BLOCK", 7)
+    assert distances.energy_distance(x, y) == pytest.approx(whole[0])
+    assert distances.precision_recall(x, y) == whole[1]
+
+
+def test_auroc_of_known_values():
+    assert distances.auroc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])) == 1
+    assert distances.auroc(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0])) == 0
+    assert distances.auroc(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 1.5])) == 0.625  # (1/2 + 0 + 1 + 1) / 4
+    # two unit normals that are d apart: Phi(d / sqrt 2)
+    d, n = 1.0, 20_000
+    value = distances.auroc(normal(n) + d, normal(n, seed=1))
+    assert value == pytest.approx(0.5 * (1 + math.erf(d / 2)), abs=0.01)
+
+
+def test_modes_of_constructed_sets():
+    centres = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
+    x = torch.cat([centres[:4], centres[:4] + 0.2, centres[:1] + 0.5])
+    assert covered(x, centres, 0.1) == (4, pytest.approx(8 / 9))
+    counts = histogram(torch.tensor([[0, 0, 1], [9, 9, 9], [0, 0, 1]]))
+    assert counts.shape == (1000,)
+    assert counts[1] == 2 and counts[999] == 1 and counts.sum() == 3
