@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from dgmcore import Config
+from dgmcore import Config, load
 from dgmcore.errors import TrainingError
 from dgmcore.train import Phase, Step
 
@@ -78,8 +78,6 @@ def copy_generator(generator: nn.Module, entry: str) -> None:
     Raises:
         TrainingError: If no module of the entry's model has the generator's tensors.
     """
-
-    from dgmcore import load
 
     wanted = {name: tensor.shape for name, tensor in generator.state_dict().items()}
     source = load(entry)

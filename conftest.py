@@ -1,0 +1,20 @@
+"""Fixtures for the tests of the core and of every plugin."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of the authors' published weights: $DGM_REFERENCE, or `shared/reference` beside the checkout."""
+
+    folder = Path(os.environ.get("DGM_REFERENCE", ROOT.parent / "shared" / "reference"))
+    if not folder.is_dir():
+        pytest.skip("the authors' published weights are not here (set DGM_REFERENCE to their folder)")
+    return folder

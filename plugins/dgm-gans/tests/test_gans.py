@@ -1,0 +1,148 @@
+"""GANs: published sizes, losses with known values, truncation, and what a WGAN's clipping promises."""
+
+from __future__ import annotations
+
+import math
+
+import dgm_gans.training
+import pytest
+import torch
+from dgm_gans.losses import (
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    Saturating,
+    Wasserstein,
+    WassersteinGP,
+    gradient_penalty,
+)
+from dgm_gans.models import DCGAN, MLPGAN, RHGAN, truncate
+from dgm_gans.networks import MinibatchDeviation
+from dgm_gans.training import AdversarialPhase, copy_generator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dgmcore.errors import DgmError, OptionError
+from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.testing import parametrize_with_checks
+
+
+@parametrize_with_checks(["rh-gan", "dcgan", "mlp-gan"])
+def test_conformance(check):
+    check()
+
+
+def test_published_numbers_of_weights():
+    model = RHGAN()
+    assert sum(p.numel() for p in model.generator.parameters()) == 42_913
+    assert sum(p.numel() for p in model.discriminator.parameters()) == 36_705
+
+
+@pytest.mark.parametrize(("size", "channels"), [(28, 1), (32, 3), (64, 3)])
+def test_dcgan_makes_the_size_it_is_asked_for(size, channels):
+    model = DCGAN({"size": size, "channels": channels, "width": 8, "q": 5}).eval()
+    x = model.sample(IndexedNoise(0, 2))
+    assert x.shape == (2, channels, size, size)
+    assert model.score(x).shape == (2,)
+
+
+def test_dcgan_refuses_sizes_it_cannot_make():
+    with pytest.raises(DgmError, match="45 pixels"):
+        DCGAN({"size": 45})
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def sigmoid(d):
+    return 1 / (1 + math.exp(-d))
+
+
+logits = st.lists(st.floats(-5, 5), min_size=1, max_size=6)
+
+
+@given(logits, logits)
+@settings(max_examples=30, deadline=None)
+def test_losses_are_the_textbook_formulas(real, fake):
+    r, f = torch.tensor(real, dtype=torch.float64), torch.tensor(fake, dtype=torch.float64)
+    minimax = -mean([math.log(sigmoid(d)) for d in real]) - mean([math.log(1 - sigmoid(d)) for d in fake])
+    expected = {
+        Saturating(): (minimax, mean([math.log(1 - sigmoid(d)) for d in fake])),
+        NonSaturating(): (minimax, -mean([math.log(sigmoid(d)) for d in fake])),
+        LeastSquares(): (
+            0.5 * mean([(d - 1) ** 2 for d in real]) + 0.5 * mean([d * d for d in fake]),
+            0.5 * mean([(d - 1) ** 2 for d in fake]),
+        ),
+        Hinge(): (mean([max(0, 1 - d) for d in real]) + mean([max(0, 1 + d) for d in fake]), -mean(fake)),
+        Wasserstein(): (mean(fake) - mean(real), -mean(fake)),
+    }
+    for loss, (d, g) in expected.items():
+        assert float(loss.discriminator(r, f)) == pytest.approx(d, abs=1e-9), type(loss).__name__
+        assert float(loss.generator(f)) == pytest.approx(g, abs=1e-9), type(loss).__name__
+
+
+def test_label_smoothing_moves_the_best_logit():
+    """With smoothing s the discriminator's loss on real data is least at sigma(d) = 1 - s."""
+    d = torch.linspace(-6, 6, 2401, dtype=torch.float64)
+    values = torch.stack([Saturating(0.1).discriminator(x[None], torch.tensor([-50.0])) for x in d])
+    assert float(d[values.argmin()].sigmoid()) == pytest.approx(0.9, abs=2e-3)
+
+
+def test_gradient_penalty_of_a_linear_critic():
+    w = torch.tensor([3.0, -4.0])  # norm 5 everywhere
+    real, fake = torch.randn(7, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(7, 2)
+    assert float(gradient_penalty(lambda x: x @ w, real, fake, StreamNoise(0, 7))) == pytest.approx(16.0, rel=1e-5)
+    assert float(WassersteinGP(0.5).penalty(lambda x: x @ w, real, fake, StreamNoise(0, 7))) == pytest.approx(8.0)
+
+
+def test_clipping_bounds_every_weight_batch_norm_included():
+    model = RHGAN()
+    Wasserstein(0.01).constrain(model.discriminator)
+    assert max(float(p.abs().max()) for p in model.discriminator.parameters()) <= 0.01
+    assert max(float(p.abs().max()) for p in model.generator.parameters()) > 0.01
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 2.5])
+def test_truncated_noise_has_the_truncated_normal_distribution(radius):
+    z = truncate(IndexedNoise(0, 50_000).normal(1), radius).double().flatten()
+    assert float(z.abs().max()) <= radius
+    phi = math.exp(-(radius**2) / 2) / math.sqrt(2 * math.pi)
+    mass = math.erf(radius / math.sqrt(2))
+    assert float(z.var()) == pytest.approx(1 - 2 * radius * phi / mass, abs=0.02)
+    assert float(z.mean()) == pytest.approx(0, abs=0.02)
+    assert torch.allclose(truncate(z.float(), 40.0), z.float(), atol=1e-5), "a huge radius changes nothing"
+
+
+def test_truncation_is_a_sampling_option():
+    model = MLPGAN({"hidden": [8]}).eval()
+    assert not torch.equal(model.sample(IndexedNoise(0, 3)), model.sample(IndexedNoise(0, 3), truncation=0.5))
+    with pytest.raises(OptionError, match="truncation"):
+        model.sample(IndexedNoise(0, 3), truncation=-1.0)
+
+
+def test_minibatch_deviation_sees_the_batch_in_training_only():
+    layer = MinibatchDeviation()
+    x = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    assert float(layer(x)[0, -1, 0, 0]) == pytest.approx(float(x.std(0, unbiased=False).mean()), abs=1e-4)
+    layer.eval()
+    assert torch.equal(layer(x)[:1], layer(x[:1]))
+
+
+def test_generator_starts_from_another_model(monkeypatch):
+    source, target = RHGAN(), RHGAN()
+    wrapped = nn.Sequential(nn.Linear(2, 2), source.generator)
+    monkeypatch.setattr(dgm_gans.training, "load", lambda name: wrapped)
+    copy_generator(target.generator, "vae")
+    for name, tensor in source.generator.state_dict().items():
+        assert torch.equal(tensor, target.generator.state_dict()[name]), name
+    with pytest.raises(DgmError, match="holds no generator"):
+        copy_generator(MLPGAN().generator, "vae")
+
+
+def test_a_phase_has_one_optimizer_for_each_player():
+    phase = AdversarialPhase(MLPGAN(), AdversarialPhase.Options())
+    groups = {k: {id(p) for p in v} for k, v in phase.parameters().items()}
+    assert not groups["discriminator"] & groups["generator"]
+    assert len(groups["discriminator"] | groups["generator"]) == len(list(phase.model.parameters()))
