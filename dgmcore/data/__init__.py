@@ -1,0 +1,9 @@
+"""Data sets: the toy densities, idx and array files, images in folders and zips."""
+
+from __future__ import annotations
+
+from .base import Dataset
+from .opening import as_tensor, open_data, open_for
+from .view import dequantize
+
+__all__ = ["Dataset", "as_tensor", "dequantize", "open_data", "open_for"]

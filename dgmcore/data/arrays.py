@@ -1,0 +1,224 @@
+"""Arrays in `.npy`, `.npz`, `.csv` and `.safetensors` files."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .base import Dataset
+from .images import Images
+
+__all__ = ["SUFFIXES", "Arrays", "from_array", "open_arrays", "read_array", "read_npz"]
+
+SUFFIXES = (".npy", ".npz", ".csv", ".safetensors")
+_NPZ_LIMIT = 1 << 34
+_BLOCK = 1 << 22
+
+
+class Arrays(Dataset):
+    """Numbers that are no 8-bit images.
+
+    Arguments:
+        name: The data set's name, or the path.
+        array: Shape `(N, *event_shape)`, or `(N,)` for events of shape `(1,)`; it may be a memory map.
+        labels: Integers `(N,)`, or None.
+    """
+
+    def __init__(self, name: str, array: np.ndarray, labels: np.ndarray | None = None):
+        self.name, self._labels = name, labels
+        self.array = array[:, None] if array.ndim == 1 else array
+        self.event_shape = tuple(self.array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def take(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(self.array[np.asarray(index)], np.float32))
+
+    def labels(self, index: np.ndarray) -> Tensor | None:
+        return None if self._labels is None else torch.from_numpy(self._labels[np.asarray(index)].astype(np.int64))
+
+
+def open_arrays(path: Path, split: str | None = None) -> Dataset:
+    """Opens an array file as a data set.
+
+    A `.npz` may hold splits, as `x_train` with `y_train`. An array of bytes is one of images, with its
+    channels last (or first, if the last axis is none of channels, or without an axis of channels).
+    """
+
+    if path.suffix == ".npz":
+        arrays = read_npz(path)
+        key = _key(path, list(arrays), split)
+        labels = arrays.get("y" + key[1:]) if key.startswith("x") else None
+        return from_array(str(path), arrays[key], labels, what=f"{path}: array {key}")
+    return from_array(str(path), read_array(path))
+
+
+def from_array(name: str, array: np.ndarray, labels: np.ndarray | None = None, *, what: str | None = None) -> Dataset:
+    """Returns the data set of an array's rows, images if it holds bytes.
+
+    Raises:
+        DataError: If it is empty, holds no numbers, or a NaN or an infinity.
+    """
+
+    what = what or name
+    kind = array.dtype.kind
+    if kind not in "fiub":
+        raise DataError(f"{what} holds {array.dtype}, not numbers", "store float32 or uint8 numbers")
+    if array.ndim == 0 or 0 in array.shape:
+        raise DataError(f"{what} is empty: its shape is {array.shape}", "give an array of shape (n, ...)")
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != array.shape[:1]):
+        raise DataError(f"{what}: the labels don't fit the {len(array)} data", "give one integer for each")
+    if array.dtype == np.uint8 and array.ndim in (3, 4):
+        return Images(name, _channels_first(array, what), labels)
+    if kind == "f":
+        _check_finite(array, what)
+    return Arrays(name, array, labels)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Reads the array of a `.npy`, `.csv` or `.safetensors` file, or the samples of a `.npz`.
+
+    A `.npy` is memory-mapped. Objects are refused, so nothing in the file is run.
+    """
+
+    if path.suffix == ".npz":
+        arrays = read_npz(path)
+        return arrays[_key(path, list(arrays), None)]
+    if path.suffix == ".csv":
+        return _read_csv(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, "np") as file:
+                return file.get_tensor(_key(path, list(file.keys()), None))
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except DataError:
+        raise
+    except Exception as e:  # numpy and safetensors say many things about damaged files
+        raise DataError(f"{path} can't be read: {_first_line(e)}", "store plain numbers, and check that it is complete") from None
+
+
+class read_npz:  # noqa: N801
+    """The arrays of a `.npz` by name, read when asked for."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                self.sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.infolist()}
+        except (OSError, zipfile.BadZipFile) as e:
+            raise DataError(f"{path} can't be read: {_first_line(e)}", "check that it is a complete .npz file") from None
+        if not self.sizes:
+            raise DataError(f"{path} holds no arrays", "store the data as the array `samples`")
+
+    def __iter__(self):
+        return iter(self.sizes)
+
+    def get(self, key: str) -> np.ndarray | None:
+        return self[key] if key in self.sizes else None
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key not in self.sizes:
+            raise DataError(f"{self.path} has no array {key}", f"it has: {', '.join(self.sizes)}")
+        if self.sizes[key] > _NPZ_LIMIT:
+            raise DataError(f"{self.path}: array {key} unpacks to {self.sizes[key]} bytes", "store it as .npy")
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                return file[key]
+        except Exception as e:  # numpy and zlib say many things about damaged files
+            raise DataError(
+                f"{self.path}: array {key} can't be read: {_first_line(e)}",
+                "store plain numbers, and check that the file is complete",
+            ) from None
+
+
+def _key(path: Path, keys: list[str], split: str | None) -> str:
+    if split is not None:
+        if f"x_{split}" in keys:
+            return f"x_{split}"
+        if split != "train":
+            splits = [k[2:] for k in keys if k.startswith("x_")]
+            raise DataError(f"{path} has no split {split}", f"its splits: {', '.join(splits) or 'none'}")
+    for key in ("samples", "x", "x_train"):
+        if key in keys:
+            return key
+    if len(keys) != 1:
+        raise DataError(f"{path} has {len(keys)} arrays: {', '.join(keys)}", "name the one with the data `samples`")
+    return keys[0]
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    """Reads numbers in columns, with or without a line of names before them."""
+
+    rows: list[list[float]] = []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            for cells in csv.reader(file):
+                if not cells:
+                    continue
+                try:
+                    row = [float(c) for c in cells]
+                except ValueError:
+                    if rows or any(_is_number(c) for c in cells):
+                        raise DataError(f"{path}: a line has no number: {','.join(cells)[:60]}", "correct the line") from None
+                    continue  # the names of the columns
+                if rows and len(row) != len(rows[0]):
+                    raise DataError(
+                        f"{path}: a line has {len(row)} numbers, the first {len(rows[0])}: {','.join(cells)[:60]}",
+                        "correct the line",
+                    )
+                if not all(map(math.isfinite, row)):
+                    raise DataError(f"{path}: a line is not finite: {','.join(cells)[:60]}", "remove the line")
+                rows.append(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise DataError(f"{path} can't be read: {_first_line(e)}", "give numbers separated by commas") from None
+    if not rows:
+        raise DataError(f"{path} is empty", "give numbers separated by commas")
+    return np.array(rows, np.float32)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
+    if array.ndim == 3:
+        return array[:, None]
+    if array.shape[-1] in (1, 3):
+        return np.moveaxis(array, -1, 1)
+    if array.shape[1] in (1, 3):
+        return array
+    raise DataError(f"{what}: bytes of shape {array.shape} are no images", "give (n, h, w), (n, h, w, 3) or (n, 3, h, w)")
+
+
+def _check_finite(array: np.ndarray, what: str) -> None:
+    rows = max(1, _BLOCK // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        bad = ~np.isfinite(array[start : start + rows])
+        if bad.any():
+            row = start + int(np.argwhere(bad)[0][0])
+            raise DataError(f"{what} is not finite in row {row}", "remove the row")
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e).splitlines() or [type(e).__name__])[0]
+
+
+def is_array_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names an array file."""
+
+    return Path(path).suffix in SUFFIXES

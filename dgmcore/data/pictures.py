@@ -1,0 +1,171 @@
+"""Images in folders and zips: decoded once, all of one size and mode, or refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import DataError
+from .images import Images
+from .locate import cache_folder
+
+__all__ = ["SUFFIXES", "open_pictures", "read_pictures"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_FILE_LIMIT = 1 << 28  # bytes of one image file
+_PIXEL_LIMIT = 1 << 26
+_TOTAL_LIMIT = 1 << 36  # bytes of all images
+_CACHE_FROM = 1 << 24  # bytes from which on decoded images are kept on disk
+_MODES = {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB"}
+
+
+def open_pictures(path: Path) -> Images:
+    """Opens an image, a folder (with its subfolders) or a zip of images, sorted by name.
+
+    Files that are not `.png`, `.jpg` or `.jpeg`, and hidden ones, are none of the data.
+
+    Raises:
+        DataError: If there is none, or if one can't be read or differs from the first in size or mode.
+    """
+
+    return Images(str(path), read_pictures(path)[0])
+
+
+def read_pictures(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Returns uint8 `(N, C, H, W)`, memory-mapped if large, and the names of the files."""
+
+    with ExitStack() as stack:
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+            keys = [f"{p.relative_to(path)}" for p in files]
+            stamps = {k: _stamp(p) for k, p in zip(keys, files, strict=True)}
+            read: Callable[[str], bytes] = lambda name: _read_file(path / name)  # noqa: E731
+        elif path.suffix.lower() == ".zip":
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+            except (OSError, zipfile.BadZipFile) as e:
+                raise DataError(f"{path} can't be read: {e}", "check that it is a complete zip file") from None
+            infos = {i.filename: i for i in archive.infolist() if not i.is_dir()}
+            stamps = {k: f"{i.CRC}:{i.file_size}" for k, i in infos.items()}
+            read = lambda name: _read_member(path, archive, infos[name])  # noqa: E731
+        else:
+            stamps = {path.name: _stamp(path)}
+            read = lambda name: _read_file(path)  # noqa: E731
+        names = sorted(n for n in stamps if _is_picture(n))
+        if not names:
+            raise DataError(f"{path} has no images", f"give a folder or zip of {', '.join(SUFFIXES)} files")
+        key = hashlib.blake2b(repr([(n, stamps[n]) for n in names]).encode(), digest_size=16).hexdigest()
+        return _decode_all(path, names, read, f"{path.stem}-{key}"), names
+
+
+def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], key: str) -> np.ndarray:
+    def one(name: str) -> np.ndarray:
+        return _decode(f"{path}: {name}" if path.name != name else str(path), read(name))
+
+    first = one(names[0])
+    total = first.nbytes * len(names)
+    if total > _TOTAL_LIMIT:
+        raise DataError(f"{path}: {len(names)} images unpack to {total} bytes", "use fewer or smaller images")
+    cached = cache_folder() / f"{key}.npy" if total >= _CACHE_FROM else None
+    if cached is not None:
+        try:
+            array = np.load(cached, mmap_mode="r", allow_pickle=False)
+            if array.shape == (len(names), *first.shape) and array.dtype == np.uint8:
+                return array
+        except (OSError, ValueError):
+            pass  # not decoded yet
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for i, image in enumerate(pool.map(one, names)):
+                if image.shape != first.shape:
+                    a, b = _describe(image.shape), _describe(first.shape)
+                    raise DataError(
+                        f"{path}: {names[i]} is {a}, but {names[0]} is {b}", "give images of one size and mode"
+                    )
+                array[i] = image
+        return array
+
+    if cached is not None:
+        temporary = None
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=cached.parent, suffix=".tmp")
+            os.close(handle)
+            array = fill(np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *first.shape)))
+            array.flush()
+            os.replace(temporary, cached)
+            return np.load(cached, mmap_mode="r")
+        except OSError:
+            pass  # no writable cache: keep them in memory
+        finally:
+            if temporary is not None and os.path.exists(temporary):
+                os.unlink(temporary)
+    return fill(np.empty((len(names), *first.shape), np.uint8))
+
+
+def _decode(what: str, data: bytes) -> np.ndarray:
+    """Decodes one image to uint8 `(C, H, W)`."""
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
+            if image.width * image.height > _PIXEL_LIMIT:
+                raise DataError(f"{what} has {image.width} x {image.height} pixels", "make it smaller")
+            mode = _MODES.get(image.mode)
+            if mode is None:
+                raise DataError(f"{what} has the mode {image.mode}", "convert it to 8-bit grey or RGB")
+            array = np.asarray(image.convert(mode) if image.mode != mode else image)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, zlib.error) as e:
+        reason = "it is no PNG or JPEG" if isinstance(e, UnidentifiedImageError) else (str(e).splitlines() or ["?"])[0]
+        raise DataError(f"{what} can't be read: {reason}", "replace or remove it") from None
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+    except OSError as e:
+        raise DataError(f"{path} can't be read: {e.strerror}", "replace or remove it") from None
+    if len(data) > _FILE_LIMIT:
+        raise DataError(f"{path} is larger than {_FILE_LIMIT} bytes", "make it smaller")
+    return data
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(info) as file:
+            data = file.read(_FILE_LIMIT + 1)  # the size that the zip states may be wrong
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+        raise DataError(f"{path}: {info.filename} can't be read: {e}", "make the zip again") from None
+    if len(data) > _FILE_LIMIT:
+        raise DataError(f"{path}: {info.filename} unpacks to more than {_FILE_LIMIT} bytes", "make it smaller")
+    return data
+
+
+def _stamp(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError as e:
+        raise DataError(f"{path} can't be read: {e.strerror}", "check the path") from None
+    return f"{path.absolute()}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def _is_picture(name: str) -> bool:
+    parts = Path(name).parts
+    return parts[-1].lower().endswith(SUFFIXES) and not any(p.startswith((".", "__MACOSX")) for p in parts)
+
+
+def _describe(shape: tuple[int, ...]) -> str:
+    return f"{shape[2]} x {shape[1]} {'RGB' if shape[0] == 3 else 'grey'}"

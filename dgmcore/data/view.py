@@ -1,0 +1,108 @@
+"""A data set as a recipe wants it: another range and size, some of it, augmented in training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import DataError
+from ..noise import Noise
+from ..train.recipe import DataSpec
+from .base import Dataset
+from .images import Images, to_range
+
+__all__ = ["View", "dequantize"]
+
+
+def dequantize(x: Tensor, noise: Noise, range: tuple[float, float], levels: int) -> Tensor:
+    r"""Returns :math:`x + (u - 1/2) \delta` with :math:`u \sim U[0, 1)` and :math:`\delta` the distance of two levels.
+
+    The interval of each level is centred on it, so rounding is the inverse. The density of the levels is that of
+    the result times :math:`\delta` for each dimension.
+    """
+
+    step = (range[1] - range[0]) / (levels - 1)
+    return x + (noise.uniform(*x.shape[1:]) - 0.5) * step
+
+
+class View(Dataset):
+    """A data set carried to a range and a size.
+
+    Arguments:
+        base: The data set.
+        spec: The range, size, and limit wanted, and how to augment.
+    """
+
+    def __init__(self, base: Dataset, spec: DataSpec):
+        self.base, self.spec, self.name = base, spec, base.name
+        images = isinstance(base, Images)
+        self.event_shape = tuple(base.event_shape)
+        self.range = tuple(spec.range) if spec.range is not None else base.range
+        self.levels = spec.levels or base.levels
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise DataError(f"{base.name}: the range {list(self.range)} is empty", "set data.range to [low, high]")
+        if not images and spec.levels and self.range is None:
+            raise DataError(f"{base.name}: levels need a range", "set data.range to that of the values")
+        if (spec.resize or spec.pad or spec.flip) and len(self.event_shape) != 3:
+            raise DataError(f"{base.name}: only images can be resized, padded or flipped", "drop those keys of data")
+        for key in ("resize", "pad", "limit"):
+            value = getattr(spec, key)
+            if value is not None and value < 1:
+                raise DataError(f"{base.name}: data.{key} must be at least 1, not {value}", f"correct data.{key}")
+        if spec.dequantize and (self.levels is None or self.range is None):
+            raise DataError(f"{base.name}: data without levels can't be dequantised", "drop data.dequantize, or set levels")
+        if spec.resize:
+            self.event_shape = (self.event_shape[0], spec.resize, spec.resize)
+        if spec.pad:
+            if min(spec.pad - s for s in self.event_shape[1:]) < 0:
+                raise DataError(
+                    f"{base.name}: images of {self.event_shape[1:]} can't be padded to {spec.pad}", "set a larger data.pad"
+                )
+            self.event_shape = (self.event_shape[0], spec.pad, spec.pad)
+
+    def __len__(self) -> int:
+        return min(len(self.base), self.spec.limit or len(self.base))
+
+    def take(self, index: np.ndarray) -> Tensor:
+        if isinstance(self.base, Images):
+            x = _pad(_resize(self.base.raw(index), self.spec.resize), self.spec.pad, 0)
+            return to_range(x, self.range or self.base.range)
+        return self._carry(self.base.take(index))
+
+    def _carry(self, x: Tensor) -> Tensor:
+        old, new = self.base.range, self.range
+        if old is not None and new is not None and old != new:
+            x = (x - old[0]) * ((new[1] - new[0]) / (old[1] - old[0])) + new[0]
+        return _pad(_resize(x, self.spec.resize), self.spec.pad, new[0] if new else 0.0)
+
+    def labels(self, index: np.ndarray) -> Tensor | None:
+        return self.base.labels(index)
+
+    def draw(self, noise: Noise) -> Tensor | None:
+        x = None if self.spec.limit else self.base.draw(noise)
+        return None if x is None else self._carry(x)
+
+    def augment(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns a batch as training sees it: flipped at random, dequantised."""
+
+        if self.spec.flip:
+            mirrored = noise.child("flip").uniform() < 0.5
+            x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+        if self.spec.dequantize:
+            x = dequantize(x, noise.child("dequantize"), self.range, self.levels)
+        return x
+
+
+def _resize(x: Tensor, size: int | None) -> Tensor:
+    if not size or tuple(x.shape[-2:]) == (size, size):
+        return x
+    return F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _pad(x: Tensor, size: int | None, value: float) -> Tensor:
+    if not size:
+        return x
+    rows, columns = size - x.shape[-2], size - x.shape[-1]
+    return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2), value=value)
