@@ -105,10 +105,12 @@ def read_array(path: Path) -> np.ndarray:
     except DataError:
         raise
     except Exception as e:  # numpy and safetensors say many things about damaged files
-        raise DataError(f"{path} can't be read: {_first_line(e)}", "store plain numbers, and check that it is complete") from None
+        raise DataError(
+            f"{path} can't be read: {_first_line(e)}", "store plain numbers, and check that it is complete"
+        ) from None
 
 
-class read_npz:  # noqa: N801
+class read_npz:
     """The arrays of a `.npz` by name, read when asked for."""
 
     def __init__(self, path: Path):
@@ -117,7 +119,9 @@ class read_npz:  # noqa: N801
             with zipfile.ZipFile(path) as archive:
                 self.sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.infolist()}
         except (OSError, zipfile.BadZipFile) as e:
-            raise DataError(f"{path} can't be read: {_first_line(e)}", "check that it is a complete .npz file") from None
+            raise DataError(
+                f"{path} can't be read: {_first_line(e)}", "check that it is a complete .npz file"
+            ) from None
         if not self.sizes:
             raise DataError(f"{path} holds no arrays", "store the data as the array `samples`")
 
@@ -170,7 +174,9 @@ def _read_csv(path: Path) -> np.ndarray:
                     row = [float(c) for c in cells]
                 except ValueError:
                     if rows or any(_is_number(c) for c in cells):
-                        raise DataError(f"{path}: a line has no number: {','.join(cells)[:60]}", "correct the line") from None
+                        raise DataError(
+                            f"{path}: a line has no number: {','.join(cells)[:60]}", "correct the line"
+                        ) from None
                     continue  # the names of the columns
                 if rows and len(row) != len(rows[0]):
                     raise DataError(
@@ -202,7 +208,9 @@ def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
         return np.moveaxis(array, -1, 1)
     if array.shape[1] in (1, 3):
         return array
-    raise DataError(f"{what}: bytes of shape {array.shape} are no images", "give (n, h, w), (n, h, w, 3) or (n, 3, h, w)")
+    raise DataError(
+        f"{what}: bytes of shape {array.shape} are no images", "give (n, h, w), (n, h, w, 3) or (n, 3, h, w)"
+    )
 
 
 def _check_finite(array: np.ndarray, what: str) -> None:

@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import platformdirs
-
 from ..errors import DataError
+from ..folders import user_cache, user_data
 
 __all__ = ["cache_folder", "find_files", "places"]
 
@@ -22,14 +21,14 @@ def places(root: str | os.PathLike[str] | None = None) -> list[Path]:
 
     named = [root] if root is not None else []
     named += [p for p in os.environ.get("DGM_DATA", "").split(os.pathsep) if p]
-    named += [Path(platformdirs.user_data_dir("dgm")) / "data", "/usr/share/datasets"]
+    named += [user_data() / "data", "/usr/share/datasets"]
     return [Path(p).expanduser() for p in named]
 
 
 def cache_folder() -> Path:
     """Returns the folder for decoded images; it may not exist yet, or not be writable."""
 
-    return Path(platformdirs.user_cache_dir("dgm")) / "data"
+    return user_cache() / "data"
 
 
 def find_files(
@@ -63,5 +62,6 @@ def find_files(
     first = " and ".join(some[0] for some in names)
     where = ", ".join(str(p) for p in looked)
     raise DataError(
-        f"the data set {dataset} is not here: no {first} in {where}", hint or "put it there, or set DGM_DATA to its folder"
+        f"the data set {dataset} is not here: no {first} in {where}",
+        hint or "put it there, or set DGM_DATA to its folder",
     )

@@ -129,5 +129,3 @@ def _open_path(spec: DataSpec) -> Dataset:
     raise DataError(
         f"{path} is of an unknown kind", "give .npy, .npz, .csv, .safetensors, an image, or a folder or zip of images"
     )
-
-

@@ -117,5 +117,7 @@ def gaussians9(
 
 def _positive(key: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise DataError(f"the option {key} of a toy data set must be a number of at least 0, not {value!r}", f"set {key}")
+        raise DataError(
+            f"the option {key} of a toy data set must be a number of at least 0, not {value!r}", f"set {key}"
+        )
     return float(value)

@@ -52,13 +52,16 @@ class View(Dataset):
             if value is not None and value < 1:
                 raise DataError(f"{base.name}: data.{key} must be at least 1, not {value}", f"correct data.{key}")
         if spec.dequantize and (self.levels is None or self.range is None):
-            raise DataError(f"{base.name}: data without levels can't be dequantised", "drop data.dequantize, or set levels")
+            raise DataError(
+                f"{base.name}: data without levels can't be dequantised", "drop data.dequantize, or set levels"
+            )
         if spec.resize:
             self.event_shape = (self.event_shape[0], spec.resize, spec.resize)
         if spec.pad:
             if min(spec.pad - s for s in self.event_shape[1:]) < 0:
                 raise DataError(
-                    f"{base.name}: images of {self.event_shape[1:]} can't be padded to {spec.pad}", "set a larger data.pad"
+                    f"{base.name}: images of {self.event_shape[1:]} can't be padded to {spec.pad}",
+                    "set a larger data.pad",
                 )
             self.event_shape = (self.event_shape[0], spec.pad, spec.pad)
 

@@ -1,0 +1,31 @@
+"""`dgm train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import parse_set, say
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe: phases.0.steps=100."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write the entry DIR/NAME.  [default: runs/NAME/registry]"),
+    ] = None,
+) -> None:
+    """Train a model by a recipe, in `runs/NAME`, and write it as a registry entry."""
+
+    from ..train.engine import train
+
+    folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
+    say(f"try it: dgm sample {folder if folder.is_absolute() else f'./{folder}'}")
+    print(folder)

@@ -1,0 +1,112 @@
+"""From a trained model to registry entries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import DgmError
+from ..model import Model
+from ..noise import IndexedNoise
+from .recipe import PartRecipe, Recipe
+
+__all__ = ["draw_picture", "write_entries"]
+
+PICTURE = 16  # samples in a picture of images
+
+
+@torch.no_grad()
+def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
+    """Writes a picture of samples; returns False if the model draws none."""
+
+    if not model.can("generator"):
+        return False
+    from ..pictures import picture
+
+    n = PICTURE if len(model.event_shape) == 3 else 4000
+    samples = model.sample(IndexedNoise(seed, n, device=model.device))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        picture(model, samples.float().cpu(), temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def write_entries(
+    recipe: Recipe,
+    model: Model,
+    out: Path,
+    work: Path,
+    data: dict[str, Any],
+    training: dict[str, Any],
+    ema: dict[str, bool],
+) -> Path:
+    """Writes the entries of the parts that have a name of their own, and the model's.
+
+    Arguments:
+        recipe: The recipe.
+        model: The trained model.
+        out: The folder of entries.
+        work: Where the picture is drawn.
+        data: The entry's section `data`.
+        training: The entry's section `training`.
+        ema: By module, whether its weights are an average.
+    """
+
+    from ..saving import save
+
+    model.eval()
+    common: dict[str, Any] = {"license": recipe.license, "data": data, "training": training}
+
+    def save_parts(owner: Model, parts: dict[str, str | PartRecipe], place: str) -> None:
+        for name, part in parts.items():
+            if isinstance(part, str):
+                continue
+            inner = owner.parts[name]
+            path = f"{place}parts.{name}"
+            save_parts(inner, part.parts, f"{path}.")
+            if part.save_as is not None:
+                save(
+                    inner,
+                    out / part.save_as,
+                    name=part.save_as,
+                    architecture=part.architecture,
+                    summary=f"The part {name} of {recipe.name}",
+                    ema=_is_average(path, ema),
+                    papers=recipe.papers,
+                    **common,
+                )
+                owner.shared_parts[name] = part.save_as
+
+    save_parts(model, recipe.parts, "")
+    picture = work / "samples.png"
+    try:
+        drawn = draw_picture(model, picture, recipe.seed)
+    except DgmError:
+        raise
+    return save(
+        model,
+        out / recipe.name,
+        name=recipe.name,
+        architecture=recipe.architecture,
+        summary=recipe.summary,
+        ema=_is_average("", ema),
+        sampling=recipe.sampling,
+        papers=recipe.papers,
+        tags=recipe.tags,
+        samples_png=picture if drawn else None,
+        **common,
+    )
+
+
+def _is_average(place: str, ema: dict[str, bool]) -> bool:
+    """Whether the last phase that trained the module at `place`, something around it or inside it, averaged it."""
+
+    related = [v for k, v in ema.items() if not k or not place or place.startswith(k) or k.startswith(place)]
+    return bool(related) and related[-1]
