@@ -24,7 +24,10 @@ def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
 
     if not model.can("generator"):
         return False
-    from ..pictures import picture
+    try:
+        from ..pictures import picture
+    except ImportError:
+        return False
 
     n = PICTURE if len(model.event_shape) == 3 else 4000
     samples = model.sample(IndexedNoise(seed, n, device=model.device))

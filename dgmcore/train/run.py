@@ -158,7 +158,7 @@ class PhaseRun:
                     saved = time.monotonic()
                 if stop:
                     raise TrainingError(
-                        f"{run.recipe.name}: stopped at step {self.done} of the phase {self.recipe.phase}, with a checkpoint",
+                        f"{run.recipe.name}: stopped at step {self.done} of {self.recipe.phase}, checkpoint written",
                         "go on with --resume",
                     )
             advance((limit if limit is not None else self.done) - shown_at)
