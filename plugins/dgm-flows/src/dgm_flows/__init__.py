@@ -8,7 +8,14 @@ PLUGIN_API = 1
 
 _ARCHITECTURES = [
     ("realnvp", "realnvp:RealNVP", "Affine couplings of vectors, as Ruthotto and Haber publish them", "2103.05180"),
+    ("otflow", "otflow:OTFlow", "A continuous flow along a potential's gradient, with its exact trace", "2006.00104"),
     ("glow", "glow:Glow", "Actnorm, invertible 1x1 convolutions and affine couplings of images", "1807.03039"),
+    ("planar", "planar:Planar", "Planar layers, for posteriors", "1505.05770"),
+    ("radial", "planar:Radial", "Radial layers, for posteriors", "1505.05770"),
+    ("maf", "zuko_flows:MAF", "Masked autoregressive flow", "1705.07057"),
+    ("iaf", "zuko_flows:IAF", "Inverse autoregressive flow", "1606.04934"),
+    ("nsf", "zuko_flows:NSF", "Neural spline flow", "1906.04032"),
+    ("nice", "zuko_flows:NICE", "Additive couplings and a diagonal scaling", "1410.8516"),
 ]
 
 

@@ -55,6 +55,8 @@ class Glow(Model):
 
     likelihood: ClassVar[Likelihood] = Likelihood.EXACT
     noise_shapes: Mapping[str, tuple[int, int, int]]
+    example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 8, 8], "steps": [2, 2], "hidden": [8, 8]}
+    data_range = (-1.0, 1.0)
     phases = {"likelihood": "dgm_flows.training:FlowLikelihood"}
 
     def __init__(self, config: Any = None, **parts: Model):

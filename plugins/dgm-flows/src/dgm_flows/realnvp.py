@@ -3,8 +3,8 @@ r"""Real NVP as Ruthotto and Haber publish it."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import torch
@@ -15,13 +15,11 @@ from dgmcore.config import Config
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
-from .flow import Flow
+from .flow import Flow, blockwise
 
 __all__ = ["RealNVP"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-_ROWS = 1024  # a block whose hidden states stay in the processor's cache
 
 
 class RealNVP(Flow):
@@ -51,6 +49,8 @@ class RealNVP(Flow):
         layers: Positive = 6
         hidden: Positive = 128
 
+    example: ClassVar[Mapping[str, Any]] = {"layers": 3, "hidden": 8}
+
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
         d, K, H = self.config.dim, self.config.layers, self.config.hidden
@@ -78,7 +78,7 @@ class RealNVP(Flow):
         return [_Coupling(k % 2, *layer) for k, layer in enumerate(zip(*(t.unbind(0) for t in tensors), strict=True))]
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _blockwise(self._transform, x)
+        return blockwise(self._transform, x)
 
     def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
         ladj = 0.0
@@ -88,7 +88,7 @@ class RealNVP(Flow):
         return x, ladj
 
     def decode(self, z: Tensor) -> Tensor:
-        return _blockwise(self._decode, z)[0]
+        return blockwise(self._decode, z)[0]
 
     def _decode(self, z: Tensor) -> tuple[Tensor]:
         for coupling in self.couplings():
@@ -141,11 +141,3 @@ class _Coupling:
         out = y.clone()
         out[:, self.free] = free
         return out
-
-
-def _blockwise(function: Any, x: Tensor) -> tuple[Tensor, ...]:
-    """Runs `function` on blocks of rows where no gradient is recorded: the caches are faster than memory."""
-
-    if torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= _ROWS:
-        return function(x)
-    return tuple(torch.cat(parts) for parts in zip(*map(function, x.split(_ROWS)), strict=True))
