@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from dgmcore.data.view import dequantize
-from dgmcore.train.objectives import MaximumLikelihood
 
+from dgmcore.data.view import dequantize
 from dgmcore.train import Step
+from dgmcore.train.objectives import MaximumLikelihood
 
 __all__ = ["FlowLikelihood"]
 
