@@ -60,6 +60,11 @@ class Model(nn.Module):
     example_parts: ClassVar[Mapping[str, Any]] = {}
     data_range: ClassVar[tuple[float, float] | None] = None
 
+    #: What `log_prob` is a density against: "lebesgue" (values in the range of the data), "counting" (it is the
+    #: log-probability of the data's own levels), or None (neither, as a Bernoulli likelihood of grey values:
+    #: there are no bits per dimension). Where it depends on the config, set it in `__init__`.
+    base_measure: str | None = "lebesgue"
+
     event_shape: tuple[int, ...]
 
     def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
