@@ -27,6 +27,13 @@ def dgm_architectures() -> list[dict[str, Any]]:
             "summary": "Convolutional classifier: features for metrics",
             "paper": "https://doi.org/10.1109/5.726791",
         },
+        {
+            "name": "image-features",
+            "family": "core",
+            "import": "dgmcore.evaluation.selfsupervised:ImageFeatures",
+            "summary": "Self-supervised features of images: corruptions and contrast",
+            "paper": "https://arxiv.org/abs/2002.05709",
+        },
     ]
 
 
@@ -81,6 +88,7 @@ def dgm_features() -> list[dict[str, Any]]:
         {"dataset": "mnist", "entry": "lenet-mnist"},
         {"dataset": "stacked-mnist", "entry": "lenet-mnist"},
         {"dataset": "fashion", "entry": "lenet-fashion"},
+        {"dataset": "celeba64", "entry": "facefeat-celeba"},
     ]
 
 

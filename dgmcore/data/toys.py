@@ -34,6 +34,8 @@ class Toy(Dataset):
     """
 
     event_shape = (2,)
+    centres: Tensor | None = None  # of a Gaussian mixture: the modes `(k, 2)`, and their standard deviation
+    scale: float | None = None
 
     def __init__(self, name: str, split: str, make: Callable[[Noise], tuple[Tensor, Tensor]]):
         if split not in SIZES:
@@ -92,13 +94,18 @@ def _swissroll(noise: Noise, scale: float) -> tuple[Tensor, Tensor]:
 def gaussians(name: str, split: str, side: int, spacing: float, std: float) -> Toy:
     """A `side` by `side` grid of equally likely Gaussians, centred at 0."""
 
-    return Toy(name, split, partial(_gaussians, side=side, spacing=spacing, std=_positive("std", std)))
+    toy = Toy(name, split, partial(_gaussians, side=side, spacing=spacing, std=_positive("std", std)))
+    toy.centres, toy.scale = _grid(torch.arange(side * side), side) * spacing, std
+    return toy
 
 
 def _gaussians(noise: Noise, side: int, spacing: float, std: float) -> tuple[Tensor, Tensor]:
     labels = noise.integers(side * side)
-    centres = torch.stack([labels // side, labels % side], 1) - (side - 1) / 2
-    return centres * spacing + std * noise.normal(2), labels
+    return _grid(labels, side) * spacing + std * noise.normal(2), labels
+
+
+def _grid(labels: Tensor, side: int) -> Tensor:
+    return torch.stack([labels // side, labels % side], 1) - (side - 1) / 2
 
 
 def gaussians25(split: str = "train", root: str | os.PathLike[str] | None = None, *, std: float = 0.0839) -> Toy:

@@ -102,7 +102,7 @@ def pixelate(x: Tensor, strength: Tensor, **_) -> Tensor:
 def warp(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
     """A smooth random displacement, of up to a tenth of the image (one standard deviation)."""
 
-    n, _, h, w = x.shape
+    h, w = x.shape[-2:]
     field = draw.normal(2, 6, 6) * 0.2 * _column(strength)
     field = F.interpolate(field, size=(h, w), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     lines = torch.meshgrid(

@@ -27,7 +27,7 @@ def _stacked(run: Run) -> bool:
 def _mixture(run: Run) -> tuple[Tensor, float] | None:
     """The centres `(k, 2)` and the standard deviation of a Gaussian mixture, if the data are one."""
 
-    dataset = run.dataset(run.against)
+    dataset = getattr(run.dataset(run.against), "base", None)
     centres = getattr(dataset, "centres", None)
     return None if centres is None else (torch.as_tensor(centres, dtype=torch.float32), float(dataset.scale))
 

@@ -10,6 +10,8 @@ References:
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class ImageFeatures(Model):
 
     class Config(Config):
         event_shape: tuple[int, int, int] = (3, 64, 64)
-        channels: tuple[int, ...] = (24, 48, 96, 128)  # each at half the resolution of the one before
+        channels: tuple[int, ...] = (16, 32, 64, 96)  # each at half the resolution of the one before
         width: int = 64  # the number of features
 
     example = {"event_shape": [3, 16, 16], "channels": [8, 16], "width": 12}
@@ -46,8 +48,8 @@ class ImageFeatures(Model):
         self.event_shape = tuple(c.event_shape)
         sizes = (self.event_shape[0], *c.channels)
         self.scales = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+            for a, b in pairwise(sizes)
         )
         pooled = sum(c.channels) + 4 * c.channels[-1]
         self.dense = nn.Sequential(nn.Linear(pooled, c.width, bias=False), nn.BatchNorm1d(c.width), nn.ReLU())
