@@ -5,7 +5,6 @@ This is the slow half of the plugin system: it runs when the index is rebuilt (:
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -14,7 +13,6 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -22,12 +20,12 @@ import pluggy
 from . import hookspecs, index
 from .errors import nearest
 from .folders import user_plugins
+from .imports import USER_PACKAGE, import_module, import_string
 
 __all__ = [
     "GROUP",
     "HOOKS",
     "SOURCE_KEYS",
-    "USER_PACKAGE",
     "Record",
     "Source",
     "blank",
@@ -36,13 +34,11 @@ __all__ = [
     "discover",
     "fail",
     "files_of_module",
-    "import_string",
     "limit",
     "serve",
 ]
 
 GROUP = "dgm"
-USER_PACKAGE = "dgm_user_plugins"
 
 SOURCE_KEYS = ("name", "kind", "value", "distribution", "version", "location")
 
@@ -184,26 +180,6 @@ def load(source: Source) -> Any:
     for name in attribute.split("[")[0].strip().split("."):
         plugin = getattr(plugin, name) if name else plugin
     return plugin
-
-
-def import_module(name: str) -> ModuleType:
-    """Imports a module; those of the user's plugin folder are in the package :data:`USER_PACKAGE`."""
-
-    if name.split(".")[0] == USER_PACKAGE and USER_PACKAGE not in sys.modules:
-        package = ModuleType(USER_PACKAGE, "The user's one-file plugins.")
-        package.__path__ = [str(user_plugins())]
-        sys.modules[USER_PACKAGE] = package
-    return importlib.import_module(name)
-
-
-def import_string(string: str) -> Any:
-    """Returns what ``module:name`` names."""
-
-    module, _, name = string.partition(":")
-    value: Any = import_module(module)
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _check_api(plugin: Any, record: Record) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from . import __version__, discovery
+from .commands import COMMANDS
 from .discovery import HOOKS, Record, Source, fail
 from .folders import environment_registries, user_cache, user_plugins, user_registry
 from .index import FORMAT, Index, file_state, metadata_state, search_path, settled, stale_paths
@@ -209,8 +210,6 @@ class _Child:
 
 def _settle_names(records: list[Record]) -> None:
     """Gives each name to the first plugin that claims it; the claim of a later one is its error."""
-
-    from .cli import COMMANDS
 
     owners: dict[tuple[str, str], str] = {("commands", name): "dgm itself" for name in COMMANDS}
     for record in records:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from . import index
-from .discovery import import_string
 from .errors import PluginError, did_you_mean
+from .imports import import_string
 
 __all__ = [
     "architecture",

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from . import COMMANDS
+from .parameters import lighten
 
 __all__ = ["command_of", "run"]
 
@@ -20,7 +21,9 @@ def run(args: Sequence[str]) -> int:
 
     app = typer.Typer(cls=_Group, name="dgm", help=HELP, add_completion=True, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(_root)
-    result = typer.main.get_command(app).main(args=list(args), prog_name="dgm", standalone_mode=False)
+    group = typer.main.get_command(app)
+    lighten(group)
+    result = group.main(args=list(args), prog_name="dgm", standalone_mode=False)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
@@ -63,7 +66,7 @@ class _Group(TyperGroup):
 def command_of(name: str) -> Any:
     """Imports a command and returns it."""
 
-    from ..discovery import import_string
+    from ..imports import import_string
 
     if name in COMMANDS:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -79,6 +82,7 @@ def command_of(name: str) -> Any:
             raise PluginError(what, "see `dgm plugins`") from e
     command = typer.main.get_command(app)
     command.name = name
+    lighten(command)
     return command
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["emit_json", "parse_set", "progress", "say", "size", "table", "warn"]
+__all__ = ["count", "emit_json", "fields", "heading", "parse_set", "progress", "say", "size", "table", "warn"]
 
 
 def emit_json(data: Any) -> None:
@@ -91,6 +91,40 @@ def _rich_table(
     for i, row in enumerate(cells):
         out.add_row(*(Text(c) for c in row), style=styles[i] if styles else None)
     Console().print(out)
+
+
+def heading(title: str, text: str = "") -> None:
+    """Prints a heading on stdout, in bold on a terminal."""
+
+    styled = f"\033[1m{title}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else title
+    print(f"{styled}{': ' if text else ''}{text}")
+
+
+def fields(items: Iterable[tuple[str, str | None]]) -> None:
+    """Prints aligned lines `key  value` on stdout, wrapped to the terminal; empty values are left out."""
+
+    import shutil
+    import textwrap
+
+    shown = [(key, value) for key, value in items if value]
+    indent = max((len(key) for key, _ in shown), default=0) + 4
+    width = max(shutil.get_terminal_size((100, 24)).columns - indent, 30)
+    for key, value in shown:
+        lines = [w for line in value.split("\n") for w in textwrap.wrap(line, width, break_on_hyphens=False) or [""]]
+        for i, line in enumerate(lines):
+            print(f"  {key if i == 0 else '':<{indent - 4}}  {line}")
+
+
+def count(n: int | None) -> str | None:
+    """Returns a number of parameters in at most five characters."""
+
+    if n is None:
+        return None
+    for unit in ("", "k", "M", "G"):
+        if n < 1000 or unit == "G":
+            return f"{n}" if unit == "" else f"{n:.3g}{unit}"
+        n /= 1000
+    return None
 
 
 def size(n: float | None) -> str | None:
