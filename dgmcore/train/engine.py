@@ -56,7 +56,7 @@ def train(
     """
 
     if set is not None and not isinstance(set, Mapping):
-        from ..cli.output import parse_set
+        from ..output import parse_set
 
         set = parse_set(set)
     name = _source(recipe)

@@ -120,7 +120,7 @@ class PhaseRun:
     def go(self) -> None:
         """Runs the phase to its end."""
 
-        from ..cli.output import progress
+        from ..output import progress
 
         run, limit = self.run, self.limit
         started = time.monotonic() - self.seconds
