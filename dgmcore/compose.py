@@ -224,6 +224,8 @@ class Tilted(Model):
         final_temperature: float | None = None
         #: Factor on the score, beside the config's weight.
         weight: float = 1.0
+        #: Scale of the noise where the chain starts, by name ("x": 0 starts at the decoder's mean).
+        start: dict[str, float] = {}
         #: Names of noises that are set to zero in what is returned, not in the chain.
         final_mean: tuple[str, ...] = ()
 
@@ -317,28 +319,36 @@ class Tilted(Model):
                 return
             yield state
 
-    def start(self, noise: Noise) -> dict[str, Any]:
-        """Returns standard normal noise, the same that gives the base's sample for that seed."""
+    def start(self, noise: Noise, options: Any) -> dict[str, Any]:
+        """Returns where the chain starts: the noise that gives the base's sample for that seed, scaled."""
 
-        return noise.named(self.chain_shapes)
+        eps = noise.named(self.chain_shapes)
+        odd = set(options.start) - set(eps)
+        if odd:
+            raise OptionError(
+                f"the chain has no noise named {', '.join(sorted(odd))}", f"its noises are: {', '.join(eps)}"
+            )
+        for name, scale in options.start.items():
+            eps[name] = tree_map(lambda e, scale=scale: scale * e, {name: eps[name]})[name]
+        return eps
+
+    def _states(self, noise: Noise, options: Any) -> Iterator[dict[str, Any]]:
+        eps = self.start(noise, options)
+        yield eps
+        yield from self.chain(eps, noise.child("langevin"), options)
 
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         """Yields the base's sample, then the sample after each step."""
 
         chosen = self.sampling(options)
-        eps = self.start(noise)
-        with torch.no_grad():
-            yield self.push(eps, chosen.final_mean)
-        for state in self.chain(eps, noise.child("langevin"), chosen):
+        for eps in self._states(noise, chosen):
             with torch.no_grad():
-                x = self.push(state, chosen.final_mean)
+                x = self.push(eps, chosen.final_mean)
             yield x
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
         chosen = self.sampling(options)
-        eps = self.start(noise)
-        for state in self.chain(eps, noise.child("langevin"), chosen):
-            eps = state
+        *_, eps = self._states(noise, chosen)
         with torch.no_grad():
             return self.push(eps, chosen.final_mean)
 

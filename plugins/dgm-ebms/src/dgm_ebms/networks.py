@@ -42,7 +42,10 @@ class EnergyNetwork(Model):
 
 
 class MLPEnergy(EnergyNetwork):
-    """A multilayer perceptron with swish.
+    r"""A multilayer perceptron with swish, optionally on Fourier features.
+
+    With `frequencies` k the input is :math:`x, \sin(2^j x), \cos(2^j x)` for j < k, which lets a small network
+    bend sharply.
 
     Example:
         >>> MLPEnergy({"event_shape": [2], "hidden": [64, 64]}).score(torch.zeros(5, 2)).shape
@@ -54,15 +57,20 @@ class MLPEnergy(EnergyNetwork):
         hidden: tuple[int, ...] = (128, 128, 128)
         #: Data are divided by it.
         scale: float = 1.0
+        frequencies: int = 0
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
-        sizes = (torch.Size(self.event_shape).numel(), *self.config.hidden)
+        sizes = (torch.Size(self.event_shape).numel() * (1 + 2 * self.config.frequencies), *self.config.hidden)
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
         self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def energy(self, x: Tensor) -> Tensor:
-        return self.net(x.flatten(1) / self.config.scale).squeeze(1)
+        x = x.flatten(1) / self.config.scale
+        if self.config.frequencies:
+            turns = [2.0**j * x for j in range(self.config.frequencies)]
+            x = torch.cat([x, *(t.sin() for t in turns), *(t.cos() for t in turns)], 1)
+        return self.net(x).squeeze(1)
 
 
 class ConvEnergy(EnergyNetwork):

@@ -14,24 +14,23 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import Nested, Tilted, flatten, frozen, unflatten
 from dgmcore.config import Config as BaseConfig
-from dgmcore.config import parse
-from dgmcore.discovery import import_string
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.train.energy import ContrastivePhase, ReplayBuffer
-from dgmcore.train.phase import Phase, Step
+from dgmcore.train.phase import Step
 
-__all__ = ["VAEBM", "BasePhase", "EnergyPhase"]
+__all__ = ["VAEBM", "EnergyPhase"]
 
 
 class VAEBM(Tilted):
     r"""A VAE tilted by an energy, sampled by Langevin dynamics on the VAE's noises (eq. 4.19).
 
-    Training has two stages: the VAE by its own phase (`elbo`), unless it is an entry that is already trained,
-    then the energy against chains (`energy`) while the VAE is held fixed.
+    Training has two stages: the VAE by its own phase (`base.elbo` in a recipe), unless it is an entry that is
+    already trained, then the energy against chains (`energy`) while the VAE is held fixed.
 
     Two potentials are offered. `exact` is eq. 4.19, :math:`|\epsilon|^2 / 2 - s(g(\epsilon))`. `published` is what
     the authors' code runs, :math:`-\log p(z) - \log p(x \mid z) - s(x)` in :math:`\epsilon`-space: it keeps the
@@ -44,7 +43,7 @@ class VAEBM(Tilted):
 
     Parts = {"base": ("pushforward", "density"), "critic": ("critic",)}
     likelihood = Likelihood.UNNORMALIZED
-    phases = {"elbo": "dgm_hybrids.vaebm:BasePhase", "energy": "dgm_hybrids.vaebm:EnergyPhase"}
+    phases = {"energy": "dgm_hybrids.vaebm:EnergyPhase"}
 
     class Config(Tilted.Config):
         potential: Literal["exact", "published"] = "exact"
@@ -76,60 +75,15 @@ class VAEBM(Tilted):
         return -log_prior - log_likelihood - (weight * self.config.weight) * self.critic_score(x)
 
 
-class BasePhase(Phase):
-    """Trains the base by a phase of its own, the first that it has unless `phase` names another."""
-
-    class Options(BaseConfig):
-        phase: str | None = None
-        options: dict[str, Any] = {}
-
-    def __init__(self, model: Model, options: Any):
-        super().__init__(model, options)
-        base = model.parts["base"]
-        name = options.phase or next(iter(base.phases), None)
-        if name not in base.phases:
-            raise OptionError(
-                f"{type(base).__name__} has no training phase {name!r}",
-                f"its phases: {', '.join(base.phases) or 'none; name a trained entry as the base'}",
-            )
-        kind = import_string(base.phases[name])
-        inner_options = parse(kind.Options, options.options, source=f"options of {name}", error=OptionError)
-        self.inner: Phase = kind(base, inner_options)
-        self.optimizers = self.inner.optimizers
-
-    def parameters(self):
-        return self.inner.parameters()
-
-    def averaged(self) -> nn.Module:
-        return self.inner.averaged()
-
-    def setup(self, step: Step) -> None:
-        self.inner.setup(step)
-
-    def step(self, step: Step) -> None:
-        self.inner.step(step)
-
-    def adjust_gradients(self, step: Step, optimizer: str) -> None:
-        self.inner.adjust_gradients(step, optimizer)
-
-    def validate(self, x: Tensor, noise: Noise) -> Tensor | None:
-        return self.inner.validate(x, noise)
-
-    def state(self) -> dict[str, Tensor]:
-        return self.inner.state()
-
-    def restore(self, state) -> None:
-        self.inner.restore(state)
-
-    def finish(self) -> None:
-        self.inner.finish()
-
-
 class EnergyPhase(ContrastivePhase):
     r"""Maximum likelihood of the energy while the VAE is held fixed (thesis 4.3.3, eq. 4.17).
 
     Chains start at fresh noise. With a buffer, the latents' noise starts from stored ends of chains with a
     probability that grows linearly to `buffer_probability` over `buffer_anneal` steps; pixel noise is always fresh.
+
+    With `loss: ratio` the score tells data from negatives by logistic regression. With no steps the negatives are
+    the VAE's own samples, so the score learns :math:`\log p_{data} - \log p_{VAE}`, which is what the tilt needs:
+    noise-contrastive estimation (eq. 2.43) with the VAE as the noise, a cheap start for the chains.
 
     `kl_weight` adds the generator's loss of eq. 4.30 on the VAE, which must then be trained here, not shared.
     """
@@ -137,9 +91,12 @@ class EnergyPhase(ContrastivePhase):
     class Options(ContrastivePhase.Options):
         spectral_weight: float = 0.2
         adam_clip: float | None = 3.0
+        loss: Literal["likelihood", "ratio"] = "likelihood"
         steps: int = 10
         step_size: float = 5e-6
         temperature: float = 1.0
+        #: Scale of the noise where chains start, by name ("x": 0 starts at the decoder's mean).
+        start: dict[str, float] = {}
         #: What enters the loss: the end of the chain, or the decoder's mean there.
         negatives: Literal["sample", "mean"] = "sample"
         #: Deviation of Gaussian noise on data and negatives alike.
@@ -190,11 +147,20 @@ class EnergyPhase(ContrastivePhase):
                 loss = -self.score(self.model.push(fresh)).mean()
                 step.minimize(o.kl_weight * loss, "base")
 
+    def contrast(self, step: Step, data: Tensor, negatives: Tensor) -> Tensor:
+        if self.options.loss == "likelihood":
+            return super().contrast(step, data, negatives)
+        up, down = self.score(torch.cat([data, negatives])).split([len(data), len(negatives)])
+        step.log(score_data=up.mean().detach(), score_negatives=down.mean().detach())
+        loss = F.softplus(-up).mean() + F.softplus(down).mean()
+        return loss + self.regularization(step, up, down)
+
     def negatives(self, step: Step, noise: Noise) -> Tensor:
         """Returns the ends of chains, `(n, *event_shape)`."""
 
         o, model = self.options, self.model
-        eps = noise.named(model.chain_shapes)
+        chosen = model.Sampling(steps=o.steps, step_size=o.step_size, temperature=o.temperature, start=o.start)
+        eps = model.start(noise, chosen)
         stored = {name for name in eps if name != "x"}
         if o.buffer_size:
             latents = flatten({name: eps[name] for name in stored})
@@ -202,7 +168,6 @@ class EnergyPhase(ContrastivePhase):
                 self.buffer = ReplayBuffer(o.buffer_size, {k: v.shape[1:] for k, v in latents.items()})
             probability = o.buffer_probability * min(1.0, step.index / max(o.buffer_anneal, 1))
             eps = {**eps, **unflatten(self.buffer.mix(latents, probability, noise))}
-        chosen = model.Sampling(steps=o.steps, step_size=o.step_size, temperature=o.temperature)
         for state in model.chain(eps, noise, chosen):
             eps = state
         if self.buffer is not None:
