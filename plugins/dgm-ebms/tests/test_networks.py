@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional as F
-
 from dgm_ebms.networks import LAYOUTS, ConvEnergy, MLPEnergy, ResNetEnergy
 from dgm_ebms.weightnorm import WNConv2d
+from torch.nn import functional as F
+
 from dgmcore.errors import RegistryError
 
 SMALL = {"event_shape": [3, 16, 16], "channels": 8, "layout": "1d 1 2d"}
