@@ -9,6 +9,7 @@ PLUGIN_API = 1
 _ARCHITECTURES = [
     ("realnvp", "realnvp:RealNVP", "Affine couplings of vectors, as Ruthotto and Haber publish them", "2103.05180"),
     ("otflow", "otflow:OTFlow", "A continuous flow along a potential's gradient, with its exact trace", "2006.00104"),
+    ("ffjord", "ffjord:FFJORD", "A continuous flow along a free vector field, with Hutchinson's trace", "1810.01367"),
     ("glow", "glow:Glow", "Actnorm, invertible 1x1 convolutions and affine couplings of images", "1807.03039"),
     ("planar", "planar:Planar", "Planar layers, for posteriors", "1505.05770"),
     ("radial", "planar:Radial", "Radial layers, for posteriors", "1505.05770"),
