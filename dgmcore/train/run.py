@@ -17,14 +17,14 @@ import torch
 from ..data.view import View
 from ..errors import TrainingError
 from ..model import Model
-from ..noise import IndexedNoise, derive_seed
+from ..noise import IndexedNoise
 from . import checkpoint
 from .building import build_phase
 from .log import Log
 from .optim import flatten_state, make_optimizer, restore_state
 from .processes import Processes
 from .recipe import PhaseRecipe, Recipe
-from .step import Diverged, EngineStep
+from .step import Diverged, EngineStep, seed_global
 from .stream import Stream
 
 __all__ = ["PhaseRun", "Run", "interruptible"]
@@ -109,7 +109,7 @@ class PhaseRun:
 
     def _set_up(self) -> None:
         self.processes.start_equal([self.run.model])
-        torch.manual_seed(derive_seed(self.run.recipe.seed, f"{self.scope}/setup/{self.processes.rank}"))
+        seed_global(self.run.recipe.seed, f"{self.scope}/setup/{self.processes.rank}/global", self.processes.device)
         self.step.start(0, 0.0, "setup")
         self.phase.setup(self.step)
         self.step.meter.read()
@@ -176,8 +176,7 @@ class PhaseRun:
         index = self.done
         share = index / max(1, self.total) if self.total is not None else self.seconds / max(self.limit, 1e-9)
         self.step.start(index, min(share, 1.0))
-        # the global generator is dropout's and other modules' own
-        torch.manual_seed(derive_seed(self.run.recipe.seed, f"{self.scope}/{index}/{self.processes.rank}/global"))
+        seed_global(self.run.recipe.seed, f"{self.scope}/{index}/{self.processes.rank}/global", self.processes.device)
         dtype = DTYPES.get(self.recipe.precision)
         with torch.autocast(self.processes.device.type, dtype) if dtype else nullcontext():
             self.phase.step(self.step)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import TrainingError
-from ..noise import StreamNoise
+from ..noise import StreamNoise, derive_seed
 from .log import Meter
 from .optim import learning_rate
 from .phase import Phase
@@ -17,13 +18,25 @@ from .processes import Processes
 from .recipe import PhaseRecipe
 from .stream import Stream
 
-__all__ = ["Diverged", "EngineStep"]
+__all__ = ["Diverged", "EngineStep", "seed_global"]
 
 EXPLODED = 1e10  # a loss beyond this is lost, whatever it measures
 
 
 class Diverged(Exception):
     """A loss is not finite, or has exploded."""
+
+
+def seed_global(seed: int, scope: str, device: torch.device) -> None:
+    """Seeds torch's global generator of a device, which dropout and modules of others draw from.
+
+    It does what `torch.manual_seed` does, which takes a millisecond where CUDA is not initialised.
+    """
+
+    seed = derive_seed(seed, scope)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 class EngineStep:
@@ -93,7 +106,8 @@ class EngineStep:
         chosen.zero_grad(set_to_none=True)
         # with several optimisers, a loss's gradient is for one of them only
         inputs = parameters if len(self.optimizers) > 1 else None
-        with torch.autocast(self.device.type, enabled=False):
+        full = torch.autocast(self.device.type, enabled=False) if self.recipe.precision != "fp32" else nullcontext()
+        with full:
             scaled = loss if self.scaler is None else self.scaler.scale(loss)
             torch.autograd.backward(scaled, retain_graph=retain_graph, inputs=inputs)
             self.processes.average_gradients(parameters)
