@@ -96,8 +96,8 @@ def _named(run: Run, names: Sequence[str]) -> dict[str, Callable[[Run], Any]]:
         lacking = [c for c in function.requirements.can if not run.model.can(c)]
         if lacking:
             raise UsageError(
-                f"{name} needs a {lacking[0]}, and {run.entry.name} is none",
-                f"it is: {', '.join(run.model.capabilities) or 'nothing'}",
+                f"{name} is for models with the capability {lacking[0]}, which {run.entry.name} lacks",
+                f"it has: {', '.join(run.model.capabilities) or 'none'}",
             )
         chosen[name] = function
     return chosen

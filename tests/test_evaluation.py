@@ -1,0 +1,243 @@
+"""Evaluations of models whose quality is known."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dgmcore import Config, Model, evaluate
+from dgmcore.entry import Data, Entry, Metric
+from dgmcore.errors import OptionError, UsageError
+from dgmcore.evaluation import compare, differences
+from dgmcore.evaluation.classifier import Classifier, shifted
+from dgmcore.evaluation.records import merged
+from dgmcore.interfaces import Likelihood
+
+
+def entry(name: str, **data) -> Entry:
+    return Entry(schema=1, name=name, architecture="test", license="MIT", data=Data(**data))
+
+
+class Grid(Model):
+    """The 25 Gaussians themselves, exactly, or some of them."""
+
+    class Sampling(Config):
+        modes: int = 25
+        spread: float = 1.0
+
+    likelihood = Likelihood.EXACT
+
+    def __init__(self, offset: float = 0.0):
+        super().__init__()
+        self.event_shape, self.offset, self.seen = (2,), offset, []
+        line = torch.arange(5.0) - 2
+        self.centres = torch.cartesian_prod(line, line)
+        self.entry = entry("grid", dataset="25gaussians", event_shape=(2,))
+        if offset:
+            self.likelihood = Likelihood.UNNORMALIZED
+
+    def sample(self, noise, **options):
+        o = self.sampling(options)
+        self.seen.append(noise.n)
+        return self.centres[noise.integers(o.modes)] + 0.0839 * o.spread * noise.normal(2)
+
+    def log_prob(self, x):
+        squares = (x[:, None] - self.centres).square().sum(2) / 0.0839**2
+        return (-0.5 * squares).logsumexp(1) - math.log(25 * 2 * math.pi * 0.0839**2) + self.offset
+
+
+def values(records) -> dict[str, float]:
+    return {r.name: r.value for r in records}
+
+
+def test_the_truth_about_the_25_gaussians():
+    model = Grid()
+    found = evaluate(model, n=4000)
+    assert {r.name for r in found} == {"energy-distance", "modes", "within-3-sigma", "nll"}  # what fits, unasked
+    by = {r.name: r for r in found}
+    assert by["modes"].value == 25
+    assert by["within-3-sigma"].value == pytest.approx(1 - math.exp(-4.5), abs=0.01)
+    assert by["nll"].value == pytest.approx(1.10, abs=0.05)
+    energy = by["energy-distance"]
+    assert energy.value == pytest.approx(energy.floor, abs=2e-4)
+    assert (energy.n, energy.n_real, energy.against) == (4000, 4000, "25gaussians:test")
+    assert energy.sampling == {"modes": 25, "spread": 1.0}
+    assert sum(model.seen) == 4000  # one pass of samples for all metrics
+
+
+def test_worse_samples_are_worse():
+    model = Grid()
+    few = values(evaluate(model, ["modes", "energy-distance"], 2000, modes=7))
+    assert few["modes"] == 7
+    wide = values(evaluate(model, ["within-3-sigma", "energy-distance"], 2000, spread=2.0))
+    assert wide["within-3-sigma"] == pytest.approx(1 - math.exp(-4.5 / 4), abs=0.03)
+    assert few["energy-distance"] > 10 * values(evaluate(model, ["energy-distance"], 2000))["energy-distance"]
+
+
+def test_an_unnormalised_density_is_normalised_on_a_grid():
+    right = evaluate(Grid(), ["nll"], 3000)[0]
+    shifted_by = evaluate(Grid(offset=3.0), ["nll"], 3000)[0]
+    assert shifted_by.value == pytest.approx(right.value, abs=1e-3)
+    assert "log Z = 3.0" in shifted_by.unit
+
+
+def test_what_does_not_fit_is_refused():
+    model = Grid()
+    with pytest.raises(UsageError, match="fid") as error:
+        evaluate(model, ["fidd"])
+    assert "fid" in error.value.hint
+    with pytest.raises(UsageError, match="capability encoder"):
+        evaluate(model, ["reconstruction"])
+    with pytest.raises(OptionError, match="mode"):
+        evaluate(model, ["modes"], 100, mode=3)
+    with pytest.raises(UsageError, match="no feature extractor"):
+        evaluate(model, ["fid"], 100)
+    with pytest.raises(UsageError):
+        evaluate(model, ["modes"], 1)
+    model.entry = None
+    with pytest.raises(UsageError, match="no entry"):
+        evaluate(model)
+
+
+# --- images ----------------------------------------------------------------------------------------
+
+
+class Squares(Model):
+    """Images of a bright square on noise; `shift` moves it away from where the data have it."""
+
+    class Sampling(Config):
+        shift: int = 0
+
+    def __init__(self):
+        super().__init__()
+        self.event_shape, self.seen = (1, 12, 12), []
+        self.entry = entry("squares", dataset="squares", event_shape=(1, 12, 12), range=(0, 1), levels=256)
+
+    def sample(self, noise, **options):
+        self.seen.append(noise.n)
+        return squares(noise.n, noise.uniform(1, 12, 12), noise.integers(3), self.sampling(options).shift)
+
+
+def squares(n, background, place, shift=0):
+    x = 0.2 * background.clone()
+    for i in range(n):
+        at = int(place[i]) * 2 + shift
+        x[i, :, 2 + at : 6 + at, 3:8] = 0.9
+    return x
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """Real images in a file, and an extractor in a registry."""
+    from dgmcore.noise import IndexedNoise
+
+    noise = IndexedNoise(99, 900)
+    x = squares(900, noise.uniform(1, 12, 12), noise.integers(3))
+    np.save(tmp_path / "real.npy", (x[:, 0] * 255).round().byte().numpy())
+    registry = tmp_path / "registry"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Classifier({"event_shape": [1, 8, 8], "channels": [6], "kernel": 3, "width": 8, "dropout": 0.0})
+    network.architecture = "classifier"
+    data = Data(dataset="squares", event_shape=(1, 8, 8), range=(-1, 1))
+    network.save(registry / "tiny-features", name="tiny-features", license="MIT", data=data)
+    monkeypatch.setenv("DGM_REGISTRY", str(registry))
+    return str(tmp_path / "real.npy")
+
+
+def test_features_tell_good_images_from_bad(images):
+    names = ["fid", "kid", "precision", "recall", "energy-distance", "inception-score"]
+    model = Squares()
+    settings = {"against": images, "features": "tiny-features", "batch_size": 64}
+    good = evaluate(model, names, 600, **settings)
+    assert [r.name for r in good] == names
+    assert sum(model.seen) == 600 and max(model.seen) <= 64
+    by = {r.name: r for r in good}
+    fid = by["fid"]
+    assert (fid.features, fid.resize, fid.n, fid.n_real, fid.against) == ("tiny-features", 8, 600, 600, images)
+    assert len(fid.features_sha256) == 64
+    assert fid.floor is None  # a file has one split
+    bad = values(evaluate(model, names, 600, shift=2, **settings))
+    assert bad["fid"] > 5 * fid.value
+    assert bad["kid"] > 5 * abs(by["kid"].value)
+    assert bad["energy-distance"] > by["energy-distance"].value
+    assert bad["precision"] < by["precision"].value > 0.9
+    again = evaluate(Squares(), names, 600, **settings)
+    assert again == good  # to the last bit
+
+
+def test_processes_share_the_samples(images, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_evaluation import *\n"
+        "r = evaluate(Squares(), ['energy-distance'], 300, against=sys.argv[2],"
+        " batch_size=64)\nprint(json.dumps(values(r)))"
+    )
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, os.path.dirname(__file__), images],
+            env={**os.environ, **where, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    outputs = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    alone = values(evaluate(Squares(), ["energy-distance"], 300, against=images, batch_size=64))
+    assert outputs[0] == outputs[1] == pytest.approx(alone, rel=1e-6)
+
+
+def test_shifted_moves_each_image_by_its_own_offset():
+    x = torch.arange(50.0).view(2, 1, 5, 5)
+    y = shifted(x, torch.tensor([[1, 1], [0, 2]]), 1)
+    assert torch.equal(y[0], x[0])
+    assert torch.equal(y[1, :, 1:, :-1], x[1, :, :-1, 1:])
+
+
+# --- records ---------------------------------------------------------------------------------------
+
+
+def test_records_are_compared_only_if_their_protocols_agree():
+    a = Metric(name="fid", value=4.0, n=1000, features="f", features_sha256="0" * 64, sampling={"temperature": 1.0})
+    b = Metric(
+        **{**_plain(a), "value": 8.0, "floor": 1.0, "command": "dgm", "sampling": {"temperature": 1.0, "steps": 9}}
+    )
+    assert compare(a, b) == 0.5
+    for change in (
+        {"n": 500},
+        {"n_real": 3},
+        {"features_sha256": "1" * 64},
+        {"resize": 28},
+        {"against": "fashion:train"},
+        {"seed": 3},
+        {"weights": "ema"},
+        {"sampling": {"temperature": 0.7}},
+        {"name": "kid"},
+    ):
+        c = Metric(**{**_plain(b), **change})
+        (key,) = differences(a, c)
+        with pytest.raises(UsageError, match=key):
+            compare(a, c)
+        assert compare(a, c, allow=[key]) == 0.5
+    assert compare(a, Metric(**{**_plain(b), "sampling": {"temperature": 0.7}}), allow=["sampling"]) == 0.5
+
+
+def test_a_new_record_replaces_that_of_its_own_protocol():
+    old = Metric(name="fid", value=4.0, n=1000), Metric(name="fid", value=5.0, n=50), Metric(name="nll", value=1.0)
+    new = [Metric(name="fid", value=3.0, n=1000), Metric(name="kid", value=0.1)]
+    assert [(m.name, m.value) for m in merged(old, new)] == [("fid", 3.0), ("fid", 5.0), ("nll", 1.0), ("kid", 0.1)]
+
+
+def _plain(metric: Metric) -> dict:
+    return {key: getattr(metric, key) for key in metric.__struct_fields__}
