@@ -1,9 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,31 +13,34 @@ from typing import BinaryIO
 
 from .errors import DgmError
 
-__all__ = ["replacing", "temporary_name", "write_error"]
+__all__ = ["replacing", "replacing_folder", "temporary_name", "write_error"]
+
+_SPACE = "free some space, or write to another disk with --out"
+_RIGHTS = "choose a folder that you may write to with --out"
+_HINTS = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.EISDIR: "it is a folder: choose the name of a file with --out",
+    errno.ENOTDIR: "it is, or lies in, a file: choose another name with --out",
+    errno.ENAMETOOLONG: "choose a shorter name with --out",
+}
 
 
-def temporary_name(path: Path) -> Path:
+def temporary_name(path: Path, token: str | None = None) -> Path:
     """Returns a hidden name beside `path` that no other run uses."""
 
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name[:200]}.{token or secrets.token_hex(4)}.tmp")
 
 
 def write_error(path: Path, error: OSError) -> DgmError:
     """Returns the error to show when `path` can't be written."""
 
-    import errno
-
-    hints = {
-        errno.ENOSPC: "free some space, or write to another disk with --out",
-        errno.EDQUOT: "free some space, or write to another disk with --out",
-        errno.EACCES: "choose a folder that you may write to with --out",
-        errno.EPERM: "choose a folder that you may write to with --out",
-        errno.EROFS: "choose a folder that you may write to with --out",
-        errno.EISDIR: "it is a folder; choose a file name with --out",
-        errno.ENAMETOOLONG: "choose a shorter name with --out",
-    }
-    hint = hints.get(error.errno or 0, "choose another place with --out")
-    return DgmError(f"can't write {path}: {error.strerror or error}", hint)
+    what = f"can't write {path}: {error.strerror or error}"
+    return DgmError(what, _HINTS.get(error.errno or 0, "choose another place with --out"))
 
 
 @contextmanager
@@ -53,7 +58,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with temporary.open("xb") as file:
             yield file
         os.replace(temporary, path)
@@ -62,3 +67,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields an empty folder whose files are in the folder `path` if the block succeeds, and vanish otherwise.
+
+    A folder of that name keeps its other files.
+
+    Raises:
+        DgmError: If the folder can't be written.
+    """
+
+    path = Path(path)
+    stage = temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        stage.mkdir()
+        yield stage
+        if path.exists():
+            for file in sorted(stage.iterdir()):
+                os.replace(file, path / file.name)
+        else:
+            os.rename(stage, path)
+    except OSError as e:
+        raise write_error(path, e) from e
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,7 +17,18 @@ from .files import replacing
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["Canvas", "grid", "kind_of", "picture", "save_gif", "save_grid", "save_png", "to_uint8"]
+__all__ = [
+    "Canvas",
+    "grid",
+    "kind_of",
+    "picture",
+    "save_gif",
+    "save_grid",
+    "save_png",
+    "thinned",
+    "to_uint8",
+    "write_png",
+]
 
 Range = tuple[float, float]
 
@@ -78,8 +89,14 @@ def save_png(picture: np.ndarray, path: str | os.PathLike[str]) -> Path:
     """Writes a picture, uint8 `(H, W, C)`."""
 
     with replacing(path) as file:
-        _image(picture).save(file, format="PNG")
+        write_png(picture, file)
     return Path(path)
+
+
+def write_png(picture: np.ndarray, file: BinaryIO) -> None:
+    """Writes a picture, uint8 `(H, W, C)`, into an open file."""
+
+    _image(picture).save(file, format="PNG")
 
 
 def save_grid(x: Tensor, range: Range | None, path: str | os.PathLike[str], columns: int | None = None) -> Path:
@@ -118,17 +135,21 @@ class Canvas:
             shape = "x".join(map(str, model.event_shape))
             raise UsageError(f"data of shape {shape} can't be drawn", "choose another suffix with --out: .npz, .csv")
         if self.kind == "point" and samples is not None:
-            self._frame(_points(samples))
+            self.frame(samples)
 
-    def _frame(self, points: np.ndarray) -> None:
+    def frame(self, samples: Tensor | np.ndarray, margin: float = 0.08) -> None:
+        """Chooses the window of a scatter plot for samples, and measures the model's density on it."""
+
+        if self.kind != "point":
+            return
         from .scatter import density_of, window_of
 
-        model = self.model
+        model, points = self.model, _points(samples)
         if len(points) < 512 and model.can("pushforward"):  # too few to show where the model has its mass
             from .sampling import sample
 
             points = np.concatenate([points, _points(sample(model, 512))])
-        self.window = window_of(points)
+        self.window = window_of(points, margin)
         if tuple(model.event_shape) == (2,) and model.can("density"):
 
             def log_prob(p: Tensor) -> Tensor:
@@ -136,17 +157,21 @@ class Canvas:
 
             self.density = density_of(log_prob, self.window)
 
+    def keep(self, samples: Tensor | np.ndarray) -> np.ndarray:
+        """Returns what is needed to draw samples later, in little memory: pixels of images, or the points."""
+
+        return to_uint8(samples, self.range) if self.kind == "image" else _points(samples)
+
     def draw(self, samples: Tensor | np.ndarray) -> np.ndarray:
-        """Returns a picture of samples, uint8 `(H, W, C)`."""
+        """Returns a picture of samples `(n, *event_shape)`, or of what `keep` returned, uint8 `(H, W, C)`."""
 
         if self.kind == "image":
-            return grid(to_uint8(samples, self.range))
+            return grid(samples if _is_pixels(samples) else to_uint8(samples, self.range))
         from .scatter import draw
 
-        points = _points(samples)
         if self.window is None:
-            self._frame(points)
-        return draw(points, self.window, self.density, self.size)
+            self.frame(samples)
+        return draw(_points(samples), self.window, self.density, self.size)
 
 
 def save_gif(
@@ -169,10 +194,32 @@ def save_gif(
     return Path(path)
 
 
+T = TypeVar("T")
+
+
+def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
+    """Returns at most `2 * limit` states, evenly spaced, and the last one; the others are dropped on the way."""
+
+    kept: list[T] = []
+    stride, i, state = 1, -1, None
+    for i, state in enumerate(states):
+        if i % stride == 0:
+            kept.append(state)
+            if len(kept) > 2 * limit:
+                kept, stride = kept[::2], stride * 2
+    if i % stride:
+        kept.append(state)
+    return kept
+
+
 def _image(picture: np.ndarray) -> Any:
     from PIL import Image
 
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+
+
+def _is_pixels(samples: Tensor | np.ndarray) -> bool:
+    return isinstance(samples, np.ndarray) and samples.dtype == np.uint8
 
 
 def _points(samples: Tensor | np.ndarray) -> np.ndarray:

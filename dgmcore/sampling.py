@@ -7,21 +7,40 @@ run with several processes makes the very batches of a run with one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import UsageError
 from .noise import IndexedNoise
+from .processes import agree, group, here, share_batches
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .model import Model
 
-__all__ = ["batches", "default_batch_size", "in_range", "model_range", "sample", "stream"]
+__all__ = [
+    "as_model",
+    "batches",
+    "default_batch_size",
+    "first_states",
+    "in_range",
+    "model_name",
+    "model_range",
+    "sample",
+    "sample_to",
+    "stream",
+]
+
+
+Watch = Callable[[np.ndarray], Any]
 
 
 def default_batch_size(model: Model) -> int:
@@ -85,7 +104,7 @@ def stream(
 
     if not model.can("generator"):
         raise UsageError(
-            f"{_name(model)} can't be sampled: {type(model).__name__} is no generator",
+            f"{model_name(model)} can't be sampled: {type(model).__name__} is no generator",
             f"it can: {', '.join(model.capabilities) or 'nothing'}",
         )
     if n < 0 or start < 0:
@@ -134,6 +153,75 @@ def sample(
     return torch.cat(parts) if parts else torch.empty(0, *model.event_shape, device=model.device, dtype=model.dtype)
 
 
+def sample_to(
+    path: str | os.PathLike[str],
+    model: Model,
+    n: int = 16,
+    *,
+    seed: int = 0,
+    batch_size: int | None = None,
+    first: Tensor | None = None,
+    watch: Watch = lambda x: None,
+    **options: Any,
+) -> Path:
+    """Writes `n` samples to a file or a folder in constant memory; see :mod:`dgmcore.sinks` for the kinds.
+
+    Where a launcher started several processes, each must call this: they share the batches, and the first process
+    writes the file, the same as one process alone.
+
+    Arguments:
+        path: The file, whose suffix says what is written, or a folder.
+        model: A generator.
+        n: How many samples.
+        seed: The seed.
+        batch_size: The number of samples drawn at once; None chooses by their size.
+        first: The samples of the first batch, if they are known already.
+        watch: Is shown each batch `(b, *event_shape)` when it has been written.
+        options: Sampling options of the model.
+
+    Raises:
+        DgmError: If the file can't be written; nothing of it is left then.
+    """
+
+    from .sinks import open_sink
+
+    place = here()
+    size = batch_size or default_batch_size(model)
+    start, stop = share_batches(n, size, place)
+    known = [first] if first is not None and place.is_main else []
+    done = sum(map(len, known))
+    drawn = stream(model, stop - start - done, seed=seed, batch_size=size, start=start + done, **options)
+    own = map(_array, chain(known, drawn))
+    if place.world > 1:
+        with group():
+            _sample_together(Path(path), model, n, own, size, watch)
+        return Path(path)
+    with open_sink(path, n, model) as write:
+        _pour(own, write, watch)
+    return Path(path)
+
+
+def first_states(
+    model: Model, n: int, *, seed: int = 0, batch_size: int | None = None, **options: Any
+) -> Iterator[Tensor]:
+    """Yields the states of an iterative sampler for its first batch; the last are the batch's samples."""
+
+    if not model.can("trajectory"):
+        raise UsageError(
+            f"{model_name(model)} has no trajectory: it draws in one step", "leave out --trajectory, or use --tilt"
+        )
+    model.sampling(options)
+    length = min(n, batch_size or default_batch_size(model))
+    noise = IndexedNoise(seed, length, device=model.device, dtype=model.dtype)
+    states = model.trajectory(noise, **options)
+    while True:
+        with torch.no_grad():
+            state = next(states, None)
+        if state is None:
+            return
+        yield in_range(state, model)
+
+
 def as_model(model: Model | str | Path, device: torch.device | str | None = None) -> Model:
     """Returns the model, loaded if it is a name."""
 
@@ -144,5 +232,82 @@ def as_model(model: Model | str | Path, device: torch.device | str | None = None
     return load(model, device=device or "cpu")
 
 
-def _name(model: Model) -> str:
+def model_name(model: Model) -> str:
+    """Returns the entry's name, or the class's."""
+
     return model.entry.name if model.entry is not None else type(model).__name__
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().float().contiguous().numpy()
+
+
+def _pour(xs: Iterable[np.ndarray], write: Callable[[np.ndarray], Any], watch: Watch) -> None:
+    for x in xs:
+        write(x)
+        watch(x)
+
+
+# --- several processes -----------------------------------------------------------------------------
+
+
+def _sample_together(path: Path, model: Model, n: int, own: Iterable[np.ndarray], size: int, watch: Watch) -> None:
+    """Writes what all processes draw: the others leave theirs in hidden files, which the first one takes in order."""
+
+    from .files import temporary_name
+    from .sinks import open_sink
+
+    place = here()
+    token = agree(secrets.token_hex(4) if place.is_main else None)[0]
+    target = path.absolute()
+    parts = [temporary_name(target.with_name(f"{target.name}.part{rank}"), token) for rank in range(place.world)]
+    if not place.is_main:
+        mine = parts[place.rank]
+        try:
+            agree(error=_failure(lambda: _write_part(mine, own, watch)))  # here it is
+            agree()  # and the first process has read it
+        finally:
+            with suppress(OSError):
+                mine.unlink(missing_ok=True)
+        return
+    with ExitStack() as stack:
+
+        def draw() -> None:
+            nonlocal write
+            write = stack.enter_context(open_sink(path, n, model))
+            _pour(own, write, watch)
+
+        def take() -> None:
+            for part in parts[1:]:
+                _pour(_read_part(part, size, tuple(model.event_shape)), write, watch)
+
+        write: Callable[[np.ndarray], None] = lambda x: None  # noqa: E731
+        agree(error=_failure(draw))
+        agree(error=_failure(take))
+
+
+def _failure(work: Callable[[], None]) -> Exception | None:
+    """Returns what went wrong, so that the other processes can be told before it is raised."""
+
+    try:
+        work()
+    except Exception as e:
+        return e
+    return None
+
+
+def _write_part(part: Path, own: Iterable[np.ndarray], watch: Watch) -> None:
+    from .files import write_error
+
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            _pour(own, lambda x: file.write(x.tobytes()), watch)
+    except OSError as e:
+        raise write_error(part, e) from e
+
+
+def _read_part(part: Path, size: int, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    with part.open("rb") as file:
+        while block := file.read(4 * math.prod(shape) * size):
+            yield np.frombuffer(block, np.float32).reshape(-1, *shape)
