@@ -108,17 +108,13 @@ def tilted(model: Model, name: str, critic: str) -> Model:
 
 
 def initial(model: Model, path: Path) -> Tensor:
-    """Returns a picture in the model's range and shape, for the sampling option `init`.
+    """Returns a picture in the model's range and shape, for the sampling option `init`."""
 
-    Raises:
-        UsageError: If the model takes no such option.
-    """
-
-    from ..data import open_for
+    from ..pictures import read_picture
 
     if "init" not in type(model).Sampling.__struct_fields__:
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
-    return open_for(model, path).take([0])[0].to(model.device, model.dtype)
+    return read_picture(path, model).to(model.device, model.dtype)
 
 
 def animate(model: Model, path: Path, n: int, given: dict[str, Any]) -> Tensor:
