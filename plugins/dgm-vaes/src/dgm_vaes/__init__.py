@@ -9,4 +9,12 @@ PLUGIN_API = 1
 
 @hookimpl
 def dgm_architectures():
-    return []
+    return [
+        {
+            "name": "nvae",
+            "family": "vaes",
+            "import": "dgm_vaes.nvae:NVAE",
+            "summary": "NVAE: groups of latents over scales, residual cells, residual normal posteriors",
+            "paper": "https://arxiv.org/abs/2007.03898",
+        },
+    ]

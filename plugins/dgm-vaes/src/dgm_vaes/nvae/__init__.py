@@ -1,0 +1,5 @@
+"""NVAE: a deep hierarchical variational auto-encoder."""
+
+from .model import NVAE
+
+__all__ = ["NVAE"]

@@ -1,0 +1,337 @@
+r"""NVAE, a deep hierarchical variational auto-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dgmcore.config import Config
+from dgmcore.errors import RegistryError
+from dgmcore.interfaces import Likelihood
+from dgmcore.model import Model
+from dgmcore.noise import Noise
+
+from ..distributions import (
+    DiscretizedLogistics,
+    Gaussian,
+    bernoulli_log_prob,
+    soft_clamp,
+)
+from .flows import FlowPair
+from .layers import Cell, DecoderCombiner, EncoderCombiner, Style, elu_conv
+
+__all__ = ["NVAE", "Terms"]
+
+
+class Terms(NamedTuple):
+    """The terms of the ELBO: reconstruction `(n,)`, and the KL divergence of each group `(groups, n)`."""
+
+    recon: Tensor
+    kl: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        return self.recon - self.kl.sum(0)
+
+
+class NVAE(Model):
+    r"""A VAE whose latents :math:`z_1, \dots, z_L` are images of growing size [1].
+
+    .. math:: p(x, z) = p(x \mid z) \prod_l p(z_l \mid z_{<l}), \qquad q(z \mid x) = \prod_l q(z_l \mid z_{<l}, x)
+
+    All conditionals are normal, and the posterior of a group is relative to its prior:
+    :math:`N(\mu_p + \mu_q, \sigma_p \sigma_q)`. Scales count from the finest, as in the published code; the decoder
+    walks them from the coarsest. Data are in [-1, 1], or in [0, 1] for the Bernoulli decoder.
+
+    The defaults of `Config` are the published structure (batch norm, depthwise cells in the decoder, plain stem); group
+    norm, 3x3 cells throughout, and a stem and a head that work on patches make a net that two CPU cores can train.
+
+    References:
+        [1] NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020), https://arxiv.org/abs/2007.03898
+    """
+
+    class Config(Config):
+        event_shape: tuple[int, int, int] = (3, 64, 64)
+        channels: int = 32  # of the stem; doubled with every halving of the size
+        widths: tuple[int, ...] | None = None  # the channels at every size, from the finest, instead
+        latents: int | tuple[int, ...] = 20  # channels of a group's latent, or per scale from the finest
+        groups: int | tuple[int, ...] = 5  # groups of a scale, or per scale from the finest
+        scales: int = 3
+        encoder_cells: int = 2  # cells of a group
+        decoder_cells: int = 2
+        blocks: int = 1  # blocks before and after; each halves or doubles the size
+        block_cells: int = 2  # cells of such a block
+        expand: int = 6  # of the decoder's depthwise cells; 0: 3x3 cells
+        post_expand: int = 3  # of the cells after it; 0: 3x3 cells
+        norm: Literal["batch", "group"] = "batch"
+        weight_norm: bool = True
+        squeeze_excite: bool = True
+        residual_scale: float = 0.1
+        residual_posterior: bool = True
+        flows: int = 0  # pairs of autoregressive cells per group of the posterior
+        patch: int = 1  # the stem reads and the head writes patches of this size
+        pad: int = 0  # the image is padded on every side (MNIST: 2)
+        decoder: Literal["gaussian", "logistics", "bernoulli"] = "gaussian"
+        mixtures: int = 10  # of logistics
+        levels: int = 256  # of the logistics
+        log_sigma_min: float | None = None  # lower bound of the Gaussian decoder's log sigma
+
+    class Sampling(Config):
+        temperature: float = 1.0  # of the prior
+        mean: bool = False  # return the decoder's mean instead of a sample
+
+    class Scoring(Config):
+        k: int = 1  # importance samples; 1 is the ELBO
+        chunk: int = 64  # data times samples that go through the net at once
+
+    phases: ClassVar[Mapping[str, str]] = {"elbo": "dgm_vaes.nvae.training:HierarchicalELBO"}
+    likelihood = Likelihood.LOWER_BOUND
+    noise_shapes: Mapping[str, Any]
+
+    def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        self.event_shape = c.event_shape
+        groups, latents = self._per_scale(c.groups, "groups"), self._per_scale(c.latents, "latents")
+        image, height, width = c.event_shape
+        shrink = c.patch * 2 ** (c.blocks + c.scales - 1)
+        if (height + 2 * c.pad) % shrink or (width + 2 * c.pad) % shrink:
+            raise RegistryError(
+                f"config of NVAE: images of {height}x{width} with pad {c.pad} can't be halved as often as blocks and scales ask",
+                f"use fewer scales, or a pad that makes the size a multiple of {shrink}",
+            )
+
+        style = Style(c.norm, c.weight_norm, c.squeeze_excite, c.residual_scale)
+        levels = c.blocks + c.scales
+        widths = c.widths or tuple(c.channels * 2**i for i in range(levels))
+        if len(widths) != levels:
+            raise RegistryError(
+                f"config of NVAE: widths has {len(widths)} values for {levels} sizes",
+                "give one number for each of blocks and scales, the finest first",
+            )
+
+        def cells(n: int, level: int, expand: int = 0) -> list[Cell]:
+            return [Cell(widths[level], widths[level], 0, expand, style) for _ in range(n)]
+
+        def down(level: int) -> Cell:
+            return Cell(widths[level], widths[level + 1], -1, 0, style)
+
+        def up(level: int, expand: int) -> Cell:
+            return Cell(widths[level], widths[level - 1], 1, expand, style)
+
+        # towards the coarsest size
+        self.stem = style.conv(image * c.patch**2, widths[0], 3)
+        self.pre_process = nn.Sequential()
+        for level in range(c.blocks):
+            self.pre_process.extend([*cells(c.block_cells - 1, level), down(level)])
+        self.encoder = nn.ModuleList()
+        for s in range(c.scales):
+            level = c.blocks + s
+            for g in range(groups[s]):
+                self.encoder.extend(cells(c.encoder_cells, level))
+                if (s, g) != (c.scales - 1, groups[s] - 1):
+                    self.encoder.append(EncoderCombiner(widths[level], style))
+            if s < c.scales - 1:
+                self.encoder.append(down(level))
+        self.top = elu_conv(widths[-1], widths[-1], 1, style)
+        self.prior = nn.Parameter(torch.rand(widths[-1], (height + 2 * c.pad) // shrink, (width + 2 * c.pad) // shrink))
+
+        # back from the coarsest
+        self.decoder = nn.ModuleList()
+        self.posteriors, self.priors, self.flows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for s in reversed(range(c.scales)):
+            level, q = c.blocks + s, latents[s]
+            size = tuple(n << (c.scales - 1 - s) for n in self.prior.shape[1:])
+            for _ in range(groups[s]):
+                if shapes:
+                    self.decoder.extend(cells(c.decoder_cells, level, c.expand))
+                    self.priors.append(elu_conv(widths[level], 2 * q, 1, style))
+                self.decoder.append(DecoderCombiner(widths[level], q, style))
+                self.posteriors.append(style.conv(widths[level], 2 * q, 3))
+                self.flows.append(nn.Sequential(*(FlowPair(q) for _ in range(c.flows))))
+                shapes[f"{len(shapes):02d}"] = (q, *size)
+            if s:
+                self.decoder.append(up(level, c.expand))
+        self.post_process = nn.Sequential()
+        for level in reversed(range(c.blocks)):
+            self.post_process.extend([up(level + 1, c.post_expand), *cells(c.block_cells - 1, level, c.post_expand)])
+        outputs = {
+            "gaussian": 2 * image,
+            "bernoulli": image,
+            "logistics": c.mixtures * (1 + image * (3 if image == 3 else 2)),
+        }[c.decoder]
+        self.head = elu_conv(widths[0], outputs * c.patch**2, 3, style)
+        pixels = {"gaussian": image, "bernoulli": 0, "logistics": 1 + image}[c.decoder]
+        self.noise_shapes = {"z": shapes, **({"x": (pixels, height, width)} if pixels else {})}
+        #: The scale of each group, the coarsest first, for balancing.
+        self.group_scales = [s for s in reversed(range(c.scales)) for _ in range(groups[s])]
+
+    def _per_scale(self, value: int | tuple[int, ...], name: str) -> tuple[int, ...]:
+        values = (value,) * self.config.scales if isinstance(value, int) else value
+        if len(values) != self.config.scales or min(values) < 1:
+            raise RegistryError(
+                f"config of NVAE: {name} has {len(values)} values for {self.config.scales} scales",
+                f"give one positive number, or {self.config.scales}, the finest scale's first",
+            )
+        return values
+
+    # --- from latents to images ------------------------------------------------------------------
+
+    def _expand_prior(self, n: int) -> Tensor:
+        return self.prior.unsqueeze(0).expand(n, -1, -1, -1)
+
+    def _prior(self, group: int, h: Tensor) -> Gaussian:
+        """Returns the prior of a group given the features `h` of those before."""
+        if group == 0:
+            latents = self.posteriors[0].out_channels // 2
+            zeros = h.new_zeros(h.shape[0], latents, *h.shape[2:])
+            return Gaussian.clamped(zeros, zeros)
+        return Gaussian.clamped(*self.priors[group - 1](h).chunk(2, 1))
+
+    def _logits(self, h: Tensor) -> Tensor:
+        """Maps the decoder's last features to the parameters of the pixels."""
+        logits = self.head(self.post_process(h))
+        if self.config.patch > 1:
+            logits = F.pixel_shuffle(logits, self.config.patch)
+        pad = self.config.pad
+        return logits[:, :, pad:-pad, pad:-pad] if pad else logits
+
+    def _pixels(self, logits: Tensor) -> Gaussian | DiscretizedLogistics | Tensor:
+        """Returns p(x | z); for the Bernoulli decoder its logits."""
+        c = self.config
+        if c.decoder == "bernoulli":
+            return logits
+        if c.decoder == "logistics":
+            return DiscretizedLogistics(logits.float(), c.event_shape[0], c.levels)
+        mu, log_sigma = logits.float().chunk(2, 1)
+        if c.log_sigma_min is None:
+            return Gaussian.clamped(mu, log_sigma)
+        # a smooth bound from below: detail finer than it is left to other models
+        return Gaussian(soft_clamp(mu), c.log_sigma_min + F.softplus(log_sigma - c.log_sigma_min))
+
+    def _image(self, logits: Tensor, eps: Tensor | None, mean: bool = False) -> Tensor:
+        p = self._pixels(logits)
+        if isinstance(p, Tensor):
+            return torch.sigmoid(p)
+        if mean or eps is None:
+            return (p.mu if isinstance(p, Gaussian) else p.mean()).clamp(-1.0, 1.0)
+        return p.push(eps.float()).clamp(-1.0, 1.0)
+
+    def latents(self, eps: Mapping[str, Tensor], temperature: float = 1.0) -> dict[str, Tensor]:
+        """Maps standard normals of `noise_shapes["z"]` to latents of the prior."""
+        return self._generate(eps, temperature)[1]
+
+    def _generate(self, eps: Mapping[str, Tensor], temperature: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        names = list(self.noise_shapes["z"])
+        h, z = self._expand_prior(eps[names[0]].shape[0]), {}
+        for layer in self.decoder:
+            if isinstance(layer, DecoderCombiner):
+                name = names[len(z)]
+                z[name] = self._prior(len(z), h).push(eps[name], temperature)
+                h = layer(h, z[name])
+            else:
+                h = layer(h)
+        return h, z
+
+    def push(self, eps: Mapping[str, Any]) -> Tensor:
+        """Maps `{"z": {group: (n, ...)}, "x": (n, ...)}` to images; without `"x"`, to the decoder's means."""
+        h, _ = self._generate(eps["z"])
+        return self._image(self._logits(h), eps.get("x"))
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        """Returns images; see :class:`Sampling`."""
+        o = self.sampling(options)
+        with torch.no_grad():
+            eps = noise.named(self.noise_shapes)
+            h, _ = self._generate(eps["z"], o.temperature)
+            return self._image(self._logits(h), eps.get("x"), o.mean)
+
+    # --- from images to latents ------------------------------------------------------------------
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, list[tuple[nn.Module, Tensor]]]:
+        """Returns the top features, and the combiners with the features they wait with, the coarsest first."""
+        c = self.config
+        if c.decoder == "bernoulli":
+            x = 2.0 * x - 1.0
+        if c.pad:
+            x = F.pad(x, (c.pad,) * 4, value=-1.0)
+        if c.patch > 1:
+            x = F.pixel_unshuffle(x, c.patch)
+        h, waiting = self.pre_process(self.stem(x)), []
+        for layer in self.encoder:
+            if isinstance(layer, EncoderCombiner):
+                waiting.append((layer, h))
+            else:
+                h = layer(h)
+        return F.elu(self.top(h)), waiting[::-1]
+
+    def infer(self, x: Tensor, eps: Mapping[str, Tensor] | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Runs the encoder and the decoder.
+
+        Arguments:
+            x: Images `(n, *event_shape)`.
+            eps: Standard normals of `noise_shapes["z"]`; None: the posteriors' means.
+
+        Returns:
+            The pixels' parameters, the KL divergences `(groups, n)` (closed form without flows, else
+            the sampled log q - log p), and the latents.
+        """
+        features, waiting = self._encode(x)
+        names = list(self.noise_shapes["z"])
+        h, z, divergences = self._expand_prior(x.shape[0]), {}, []
+        for layer in self.decoder:
+            if not isinstance(layer, DecoderCombiner):
+                h = layer(h)
+                continue
+            group = len(z)
+            if group:
+                combiner, encoded = waiting[group - 1]
+                features = combiner(encoded, h)
+            q_mu, q_log_sigma = self.posteriors[group](features).chunk(2, 1)
+            prior, q = self._conditionals(group, h, q_mu, q_log_sigma)
+            code = q.mu if eps is None else q.push(eps[names[group]])
+            if self.config.flows:
+                log_q = q.log_prob(code)
+                code = self.flows[group](code)
+                divergences.append(log_q - prior.log_prob(code))
+            else:
+                divergences.append(q.kl(prior))
+            z[names[group]] = code
+            h = layer(h, code)
+        return self._logits(h), torch.stack(divergences), z
+
+    def _conditionals(self, group: int, h: Tensor, mu: Tensor, log_sigma: Tensor) -> tuple[Gaussian, Gaussian]:
+        """Returns the prior and the posterior of a group; the posterior's residuals are added before the clamps."""
+        mu, log_sigma = mu.float(), log_sigma.float()
+        if group == 0:
+            return self._prior(0, h.float()[:, :1].expand_as(mu)), Gaussian.clamped(mu, log_sigma)
+        p_mu, p_log_sigma = (t.float() for t in self.priors[group - 1](h).chunk(2, 1))
+        if self.config.residual_posterior:
+            mu, log_sigma = p_mu + mu, p_log_sigma + log_sigma
+        return Gaussian.clamped(p_mu, p_log_sigma), Gaussian.clamped(mu, log_sigma)
+
+    def log_likelihood(self, x: Tensor, logits: Tensor) -> Tensor:
+        r"""Returns :math:`\log p(x \mid z)`, shape `(n,)`, from the pixels' parameters."""
+        p = self._pixels(logits)
+        return bernoulli_log_prob(x, p) if isinstance(p, Tensor) else p.log_prob(x)
+
+    def terms(self, x: Tensor, noise: Noise) -> Terms:
+        """Returns the terms of the ELBO with one sample of the posterior."""
+        logits, kl, _ = self.infer(x, noise.named(self.noise_shapes["z"]))
+        return Terms(self.log_likelihood(x, logits), kl)
+
+    def encode(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns the latents with every group at its posterior's mean."""
+        return self.infer(x, None)[2]
+
+    def decode(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Returns the decoder's mean image of latents."""
+        h, codes = self._expand_prior(next(iter(z.values())).shape[0]), iter(z.values())
+        for layer in self.decoder:
+            h = layer(h, next(codes)) if isinstance(layer, DecoderCombiner) else layer(h)
+        return self._image(self._logits(h), None)
