@@ -17,4 +17,11 @@ def dgm_architectures():
             "summary": "NVAE: groups of latents over scales, residual cells, residual normal posteriors",
             "paper": "https://arxiv.org/abs/2007.03898",
         },
+        {
+            "name": "mlp-vae",
+            "family": "vaes",
+            "import": "dgm_vaes.mlp:MLPVAE",
+            "summary": "VAE of dense layers, for vectors",
+            "paper": "https://arxiv.org/abs/1312.6114",
+        },
     ]

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "Bernoulli",
     "DiscretizedLogistics",
     "Gaussian",
-    "bernoulli_log_prob",
+    "importance_log_prob",
     "soft_clamp",
     "standard_normal_log_prob",
     "sum_event",
@@ -38,12 +39,28 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
     return sum_event(-0.5 * z.square() - _HALF_LOG_2PI)
 
 
-def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    r"""Returns :math:`\sum x \log p + (1 - x) \log(1 - p)`, shape `(n,)`, for `x` in [0, 1].
+def importance_log_prob(log_weights: list[Tensor]) -> Tensor:
+    r"""Returns :math:`\log \frac1k \sum_j e^{w_j}` of `k` tensors `(n,)`: the ELBO for one, the IWAE bound for more."""
+    w = torch.stack(log_weights)
+    return torch.logsumexp(w, 0) - torch.log(w.new_tensor(float(len(w))))
 
-    For grey values between 0 and 1 this is the cross-entropy of Ruthotto & Haber, eq. 20, no normalised density.
+
+class Bernoulli:
+    r"""Independent pixels that are 1 with the probability :math:`p = \mathrm{sigmoid}(l)`.
+
+    For grey values between 0 and 1, :math:`\sum x \log p + (1 - x) \log(1 - p)` is the cross-entropy of Ruthotto &
+    Haber, eq. 20; the published models are trained and compared by it.
     """
-    return -sum_event(F.binary_cross_entropy_with_logits(logits, x, reduction="none"))
+
+    def __init__(self, logits: Tensor):
+        self.logits = logits
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Returns the cross-entropy with its sign changed, shape `(n,)`, for `x` in [0, 1]."""
+        return -sum_event(F.binary_cross_entropy_with_logits(self.logits, x, reduction="none"))
+
+    def mean(self) -> Tensor:
+        return torch.sigmoid(self.logits)
 
 
 class Gaussian:
@@ -60,7 +77,7 @@ class Gaussian:
 
     @classmethod
     def clamped(cls, mu: Tensor, log_sigma: Tensor) -> Gaussian:
-        r"""The normal of NVAE's code: :math:`\mu \to 5 \tanh(\mu/5)`, :math:`\sigma = e^{5 \tanh(\log\sigma/5)} + 0.01`.
+        r"""The normal of NVAE's code: :math:`5 \tanh(\mu/5)`, and :math:`e^{5 \tanh(\log\sigma/5)} + 0.01` as sigma.
 
         So a prior of zeros has the standard deviation 1.01.
         """
@@ -77,6 +94,13 @@ class Gaussian:
     def log_prob(self, x: Tensor) -> Tensor:
         """Returns the log-density of `x`, shape `(n,)`."""
         return sum_event(-0.5 * ((x - self.mu) / self.sigma).square() - self.log_sigma - _HALF_LOG_2PI)
+
+    def mean(self) -> Tensor:
+        return self.mu
+
+    def kl_to_standard(self) -> Tensor:
+        r"""Returns :math:`KL(\text{self} \,\|\, N(0, I))`, shape `(n,)`."""
+        return sum_event(0.5 * (self.mu.square() + self.sigma.square() - 1.0) - self.log_sigma)
 
     def kl(self, other: Gaussian) -> Tensor:
         r"""Returns :math:`KL(\text{self} \,\|\, \text{other})` in closed form, shape `(n,)`."""

@@ -12,9 +12,10 @@ __all__ = ["AutoregressiveCell", "FlowPair", "causal_mask"]
 
 
 def causal_mask(c_in: int, c_out: int, kernel: int, *, depthwise: bool, strict: bool, mirror: bool) -> Tensor:
-    """Returns the mask of a convolution that sees pixels before its own (raster order) and, at its own, channels before.
+    """Returns the mask of a convolution that sees the pixels before its own, and at its own the channels before.
 
-    Output channels belong to input channels in equal blocks, or input channels to output channels.
+    Pixels are in raster order. If there are more output than input channels, equal blocks of them belong to an input
+    channel, and the other way round.
 
     Arguments:
         strict: Whether a channel is kept from seeing itself.

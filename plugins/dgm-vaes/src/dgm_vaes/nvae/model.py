@@ -13,18 +13,18 @@ from dgmcore.config import Config
 from dgmcore.errors import RegistryError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
-from dgmcore.noise import Noise
+from dgmcore.noise import IndexedNoise, Noise
 
-from ..distributions import (
-    DiscretizedLogistics,
-    Gaussian,
-    bernoulli_log_prob,
-    soft_clamp,
-)
+from ..distributions import Bernoulli, DiscretizedLogistics, Gaussian, importance_log_prob, soft_clamp
 from .flows import FlowPair
 from .layers import Cell, DecoderCombiner, EncoderCombiner, Style, elu_conv
 
 __all__ = ["NVAE", "Terms"]
+
+
+def full(x: Tensor) -> Tensor:
+    """Carries what autocast made half precise to float32."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class Terms(NamedTuple):
@@ -86,11 +86,20 @@ class NVAE(Model):
 
     class Scoring(Config):
         k: int = 1  # importance samples; 1 is the ELBO
-        chunk: int = 64  # data times samples that go through the net at once
 
     phases: ClassVar[Mapping[str, str]] = {"elbo": "dgm_vaes.nvae.training:HierarchicalELBO"}
     likelihood = Likelihood.LOWER_BOUND
     noise_shapes: Mapping[str, Any]
+    example: ClassVar[Mapping[str, Any]] = {
+        "event_shape": [3, 8, 8],
+        "channels": 8,
+        "latents": 2,
+        "groups": [2, 1],
+        "scales": 2,
+        "encoder_cells": 1,
+        "decoder_cells": 1,
+        "expand": 2,
+    }
 
     def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__(config, **parts)
@@ -101,7 +110,7 @@ class NVAE(Model):
         shrink = c.patch * 2 ** (c.blocks + c.scales - 1)
         if (height + 2 * c.pad) % shrink or (width + 2 * c.pad) % shrink:
             raise RegistryError(
-                f"config of NVAE: images of {height}x{width} with pad {c.pad} can't be halved as often as blocks and scales ask",
+                f"config of NVAE: {height}x{width} images with pad {c.pad} can't be halved as often as it asks",
                 f"use fewer scales, or a pad that makes the size a multiple of {shrink}",
             )
 
@@ -185,13 +194,13 @@ class NVAE(Model):
     def _expand_prior(self, n: int) -> Tensor:
         return self.prior.unsqueeze(0).expand(n, -1, -1, -1)
 
-    def _prior(self, group: int, h: Tensor) -> Gaussian:
-        """Returns the prior of a group given the features `h` of those before."""
-        if group == 0:
-            latents = self.posteriors[0].out_channels // 2
-            zeros = h.new_zeros(h.shape[0], latents, *h.shape[2:])
-            return Gaussian.clamped(zeros, zeros)
-        return Gaussian.clamped(*self.priors[group - 1](h).chunk(2, 1))
+    def _prior_parameters(self, group: int, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean and the log sigma, before the clamps, of a group's prior given the features `h`."""
+        if group:
+            mu, log_sigma = self.priors[group - 1](h).chunk(2, 1)
+            return full(mu), full(log_sigma)
+        zeros = h.new_zeros(h.shape[0], *self.noise_shapes["z"]["00"], dtype=self.prior.dtype)
+        return zeros, zeros
 
     def _logits(self, h: Tensor) -> Tensor:
         """Maps the decoder's last features to the parameters of the pixels."""
@@ -199,28 +208,26 @@ class NVAE(Model):
         if self.config.patch > 1:
             logits = F.pixel_shuffle(logits, self.config.patch)
         pad = self.config.pad
-        return logits[:, :, pad:-pad, pad:-pad] if pad else logits
+        return full(logits[:, :, pad:-pad, pad:-pad] if pad else logits)
 
-    def _pixels(self, logits: Tensor) -> Gaussian | DiscretizedLogistics | Tensor:
-        """Returns p(x | z); for the Bernoulli decoder its logits."""
+    def pixels(self, logits: Tensor) -> Gaussian | DiscretizedLogistics | Bernoulli:
+        """Returns p(x | z)."""
         c = self.config
         if c.decoder == "bernoulli":
-            return logits
+            return Bernoulli(logits)
         if c.decoder == "logistics":
-            return DiscretizedLogistics(logits.float(), c.event_shape[0], c.levels)
-        mu, log_sigma = logits.float().chunk(2, 1)
+            return DiscretizedLogistics(logits, c.event_shape[0], c.levels)
+        mu, log_sigma = logits.chunk(2, 1)
         if c.log_sigma_min is None:
             return Gaussian.clamped(mu, log_sigma)
         # a smooth bound from below: detail finer than it is left to other models
         return Gaussian(soft_clamp(mu), c.log_sigma_min + F.softplus(log_sigma - c.log_sigma_min))
 
     def _image(self, logits: Tensor, eps: Tensor | None, mean: bool = False) -> Tensor:
-        p = self._pixels(logits)
-        if isinstance(p, Tensor):
-            return torch.sigmoid(p)
-        if mean or eps is None:
-            return (p.mu if isinstance(p, Gaussian) else p.mean()).clamp(-1.0, 1.0)
-        return p.push(eps.float()).clamp(-1.0, 1.0)
+        p = self.pixels(logits)
+        if isinstance(p, Bernoulli):
+            return p.mean()
+        return (p.mean() if mean or eps is None else p.push(eps)).clamp(-1.0, 1.0)
 
     def latents(self, eps: Mapping[str, Tensor], temperature: float = 1.0) -> dict[str, Tensor]:
         """Maps standard normals of `noise_shapes["z"]` to latents of the prior."""
@@ -232,7 +239,7 @@ class NVAE(Model):
         for layer in self.decoder:
             if isinstance(layer, DecoderCombiner):
                 name = names[len(z)]
-                z[name] = self._prior(len(z), h).push(eps[name], temperature)
+                z[name] = Gaussian.clamped(*self._prior_parameters(len(z), h)).push(eps[name], temperature)
                 h = layer(h, z[name])
             else:
                 h = layer(h)
@@ -281,9 +288,18 @@ class NVAE(Model):
             The pixels' parameters, the KL divergences `(groups, n)` (closed form without flows, else
             the sampled log q - log p), and the latents.
         """
-        features, waiting = self._encode(x)
+        return self._descend(*self._encode(x), eps)
+
+    def _descend(
+        self,
+        features: Tensor,
+        waiting: list[tuple[nn.Module, Tensor]],
+        eps: Mapping[str, Tensor] | None,
+        sampled: bool = False,
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Walks the decoder with the encoder's features; see :meth:`infer`."""
         names = list(self.noise_shapes["z"])
-        h, z, divergences = self._expand_prior(x.shape[0]), {}, []
+        h, z, divergences = self._expand_prior(features.shape[0]), {}, []
         for layer in self.decoder:
             if not isinstance(layer, DecoderCombiner):
                 h = layer(h)
@@ -292,38 +308,43 @@ class NVAE(Model):
             if group:
                 combiner, encoded = waiting[group - 1]
                 features = combiner(encoded, h)
-            q_mu, q_log_sigma = self.posteriors[group](features).chunk(2, 1)
-            prior, q = self._conditionals(group, h, q_mu, q_log_sigma)
+            p, q = self._prior_parameters(group, h), full(self.posteriors[group](features)).chunk(2, 1)
+            if self.config.residual_posterior:  # added before the clamps
+                q = (p[0] + q[0], p[1] + q[1])
+            prior, q = Gaussian.clamped(*p), Gaussian.clamped(*q)
             code = q.mu if eps is None else q.push(eps[names[group]])
-            if self.config.flows:
-                log_q = q.log_prob(code)
-                code = self.flows[group](code)
-                divergences.append(log_q - prior.log_prob(code))
+            bent = self.flows[group](code)
+            if self.config.flows or sampled:
+                divergences.append(q.log_prob(code) - prior.log_prob(bent))
             else:
                 divergences.append(q.kl(prior))
-            z[names[group]] = code
-            h = layer(h, code)
+            z[names[group]] = bent
+            h = layer(h, bent)
         return self._logits(h), torch.stack(divergences), z
-
-    def _conditionals(self, group: int, h: Tensor, mu: Tensor, log_sigma: Tensor) -> tuple[Gaussian, Gaussian]:
-        """Returns the prior and the posterior of a group; the posterior's residuals are added before the clamps."""
-        mu, log_sigma = mu.float(), log_sigma.float()
-        if group == 0:
-            return self._prior(0, h.float()[:, :1].expand_as(mu)), Gaussian.clamped(mu, log_sigma)
-        p_mu, p_log_sigma = (t.float() for t in self.priors[group - 1](h).chunk(2, 1))
-        if self.config.residual_posterior:
-            mu, log_sigma = p_mu + mu, p_log_sigma + log_sigma
-        return Gaussian.clamped(p_mu, p_log_sigma), Gaussian.clamped(mu, log_sigma)
 
     def log_likelihood(self, x: Tensor, logits: Tensor) -> Tensor:
         r"""Returns :math:`\log p(x \mid z)`, shape `(n,)`, from the pixels' parameters."""
-        p = self._pixels(logits)
-        return bernoulli_log_prob(x, p) if isinstance(p, Tensor) else p.log_prob(x)
+        return self.pixels(logits).log_prob(x)
 
     def terms(self, x: Tensor, noise: Noise) -> Terms:
         """Returns the terms of the ELBO with one sample of the posterior."""
         logits, kl, _ = self.infer(x, noise.named(self.noise_shapes["z"]))
         return Terms(self.log_likelihood(x, logits), kl)
+
+    def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
+        r"""Returns the ELBO, or with `k` samples of the posterior the IWAE bound, shape `(n,)`.
+
+        The encoder runs once, the decoder `k` times one after the other: the memory does not grow with `k`.
+        """
+        o = self.scoring(options)
+        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        features, waiting = self._encode(x)
+        weights = []
+        for j in range(o.k):
+            eps = noise.child(f"{j}").named(self.noise_shapes["z"])
+            logits, kl, _ = self._descend(features, waiting, eps, sampled=o.k > 1)
+            weights.append(self.log_likelihood(x, logits) - kl.sum(0))
+        return importance_log_prob(weights)
 
     def encode(self, x: Tensor) -> dict[str, Tensor]:
         """Returns the latents with every group at its posterior's mean."""

@@ -1,0 +1,93 @@
+r"""Approximate posteriors :math:`q(z \mid x)`: a normal distribution, or one that a flow has bent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["InverseAutoregressive", "Kind", "Planar", "make_flow"]
+
+Kind = Literal["normal", "planar", "iaf"]
+
+
+class Planar(nn.Module):
+    r"""Planar steps :math:`z + \hat u \tanh(w^\top z + b)` with `u`, `w`, `b` given by the encoder [1].
+
+    :math:`\hat u` is `u` moved along `w` until :math:`w^\top \hat u \ge -1`, so every step can be inverted.
+
+    References:
+        [1] Variational Inference with Normalizing Flows (Rezende & Mohamed, 2015), eq. 10, 11 and appendix A.1
+    """
+
+    def __init__(self, latents: int, context: int, steps: int):
+        super().__init__()
+        self.latents, self.steps = latents, steps
+        self.amortize = nn.Linear(context, steps * (2 * latents + 1))
+
+    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the bent `z` and the log-determinant `(n,)`; `z` and `context` have `n` rows."""
+        parameters = self.amortize(context).unflatten(1, (self.steps, -1))
+        total = z.new_zeros(len(z))
+        for u, w, b in zip(*(p.unbind(1) for p in parameters.split([self.latents, self.latents, 1], 2)), strict=True):
+            wu = (w * u).sum(1, keepdim=True)
+            u = u + (F.softplus(wu) - 1.0 - wu) * w / (w.square().sum(1, keepdim=True) + 1e-8)
+            h = torch.tanh((w * z).sum(1, keepdim=True) + b)
+            total = total + torch.log1p((1.0 - h.square()) * (w * u).sum(1, keepdim=True)).squeeze(1)
+            z = z + u * h
+        return z, total
+
+
+class MaskedLinear(nn.Linear):
+    """A dense layer with a fixed 0-1 mask `(out, in)`."""
+
+    def __init__(self, mask: Tensor):
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+
+class InverseAutoregressive(nn.Module):
+    r"""Steps :math:`z_i \to \sigma_i z_i + (1 - \sigma_i) m_i` with `m`, `\sigma` of :math:`z_{<i}` [1].
+
+    The order of the entries is reversed from step to step.
+
+    References:
+        [1] Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), eq. 14
+    """
+
+    def __init__(self, latents: int, context: int, steps: int, hidden: int = 128):
+        super().__init__()
+        degrees, inner = torch.arange(latents), torch.arange(hidden) % max(1, latents - 1)
+        first = (inner[:, None] >= degrees[None, :]).float()
+        last = (degrees[:, None] > inner[None, :]).float().repeat(2, 1)
+        self.inputs = nn.ModuleList(MaskedLinear(first) for _ in range(steps))
+        self.contexts = nn.ModuleList(nn.Linear(context, hidden) for _ in range(steps))
+        self.outputs = nn.ModuleList(MaskedLinear(last) for _ in range(steps))
+
+    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the bent `z` and the log-determinant `(n,)`; `z` and `context` have `n` rows."""
+        total = z.new_zeros(len(z))
+        for enter, condition, leave in zip(self.inputs, self.contexts, self.outputs, strict=True):
+            m, s = leave(F.elu(enter(z) + condition(context))).chunk(2, 1)
+            log_sigma = F.logsigmoid(s + 1.5)  # a forget gate that starts open
+            gate = log_sigma.exp()
+            z = (gate * z + (1.0 - gate) * m).flip(1)
+            total = total + log_sigma.sum(1)
+        return z, total
+
+
+def make_flow(kind: Kind, latents: int, context: int, steps: int) -> nn.Module | None:
+    """Returns the flow of a posterior, or None for a normal one.
+
+    Arguments:
+        context: The number of features that the encoder gives.
+    """
+
+    if kind == "normal":
+        return None
+    return {"planar": Planar, "iaf": InverseAutoregressive}[kind](latents, context, steps)
