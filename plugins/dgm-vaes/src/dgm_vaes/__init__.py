@@ -7,21 +7,21 @@ from dgmcore.hookspecs import hookimpl
 PLUGIN_API = 1
 
 
+def _architecture(name: str, where: str, summary: str, paper: str) -> dict[str, str]:
+    return {"name": name, "family": "vaes", "import": f"dgm_vaes.{where}", "summary": summary, "paper": paper}
+
+
 @hookimpl
 def dgm_architectures():
+    kingma = "https://arxiv.org/abs/1312.6114"
     return [
-        {
-            "name": "nvae",
-            "family": "vaes",
-            "import": "dgm_vaes.nvae:NVAE",
-            "summary": "NVAE: groups of latents over scales, residual cells, residual normal posteriors",
-            "paper": "https://arxiv.org/abs/2007.03898",
-        },
-        {
-            "name": "mlp-vae",
-            "family": "vaes",
-            "import": "dgm_vaes.mlp:MLPVAE",
-            "summary": "VAE of dense layers, for vectors",
-            "paper": "https://arxiv.org/abs/1312.6114",
-        },
+        _architecture("mlp-vae", "mlp:MLPVAE", "VAE of dense layers, for vectors", kingma),
+        _architecture("conv-vae", "conv:ConvVAE", "Convolutional VAE for small images", kingma),
+        _architecture("rh-vae", "rh:RHVAE", "VAE of Ruthotto & Haber on MNIST", "https://arxiv.org/abs/2103.05180"),
+        _architecture(
+            "nvae",
+            "nvae:NVAE",
+            "NVAE: groups of latents over scales, residual cells, residual normal posteriors",
+            "https://arxiv.org/abs/2007.03898",
+        ),
     ]

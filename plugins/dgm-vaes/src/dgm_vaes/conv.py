@@ -1,0 +1,66 @@
+"""Convolutional VAEs for small images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from dgmcore.errors import RegistryError
+from dgmcore.model import Model
+
+from .vae import VAE, VAEConfig
+
+__all__ = ["ConvVAE"]
+
+
+class ConvVAE(VAE):
+    r"""Strided 4x4 convolutions down, transposed ones up, batch norm and ReLU between them.
+
+    With `hidden` the net has a dense layer between convolutions and latents, as the auto-encoders of thesis
+    Table 3.6 (after InfoGAN); without, it is the DCGAN decoder with a symmetric encoder of thesis 4.4.1. The Gaussian
+    decoder's mean ends in tanh, for images in [-1, 1]; Bernoulli images are in [0, 1].
+    """
+
+    class Config(VAEConfig):
+        event_shape: tuple[int, int, int] = (1, 28, 28)
+        latents: int = 100
+        widths: tuple[int, ...] = (64, 128)  # channels after each halving of the size
+        hidden: int = 1024  # of the dense layer; 0: none
+
+    example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 8, 8], "latents": 3, "widths": [4, 8], "hidden": 16}
+
+    def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        image, height, width = c.event_shape
+        times = 2 ** len(c.widths)
+        if height % times or width % times:
+            raise RegistryError(
+                f"config of ConvVAE: {height}x{width} images can't be halved {len(c.widths)} times",
+                "give fewer widths, or pad the images in the recipe's data",
+            )
+        small = (c.widths[-1], height // times, width // times)
+        flat = small[0] * small[1] * small[2]
+
+        features: list[nn.Module] = []
+        for i, (c_in, c_out) in enumerate(pairwise((image, *c.widths))):
+            features.append(nn.Conv2d(c_in, c_out, 4, 2, 1, bias=i == 0))
+            features += [nn.BatchNorm2d(c_out)] * (i > 0) + [nn.ReLU(inplace=True)]
+        features.append(nn.Flatten())
+        network: list[nn.Module] = []
+        if c.hidden:
+            features += [nn.Linear(flat, c.hidden, bias=False), nn.BatchNorm1d(c.hidden), nn.ReLU(inplace=True)]
+            network += [nn.Linear(c.latents, c.hidden, bias=False), nn.BatchNorm1d(c.hidden), nn.ReLU(inplace=True)]
+        network += [nn.Linear(c.hidden or c.latents, flat, bias=False), nn.Unflatten(1, small)]
+        for c_in, c_out in pairwise(reversed((image * self.outputs, *c.widths))):
+            network += [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)]
+        self.features = nn.Sequential(*features)
+        self.heads = nn.Linear(c.hidden or flat, 2 * c.latents)
+        self.network = nn.Sequential(*network)
+        self._finish(c.event_shape, c.hidden or flat)
+
+    def _mean(self, mu: Tensor) -> Tensor:
+        return torch.tanh(mu)
