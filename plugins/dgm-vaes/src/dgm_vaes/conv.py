@@ -63,4 +63,4 @@ class ConvVAE(VAE):
         self._finish(c.event_shape, c.hidden or flat)
 
     def _mean(self, mu: Tensor) -> Tensor:
-        return torch.tanh(mu)
+        return mu.tanh()
