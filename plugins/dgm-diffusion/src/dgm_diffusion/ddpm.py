@@ -1,6 +1,6 @@
 r"""Denoising diffusion in discrete time.
 
-:math:`q(x_t \mid x_0) = N(\sqrt{\bar\alpha_t} x_0, (1 - \bar\alpha_t) I)`, `t = 0, ..., T - 1` here (the papers' t - 1).
+:math:`q(x_t \mid x_0) = N(\sqrt{\bar\alpha_t} x_0, (1 - \bar\alpha_t) I)`, `t = 0, ..., T - 1` (the papers' t - 1).
 
 References:
     Denoising Diffusion Probabilistic Models (Ho et al., 2020)
@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ class DDPM(Model):
     """A denoising diffusion model.
 
     Its `Density` is the variational bound of Ho et al. (2020), equation 5, with the variances `variance` and a
-    Gaussian last step, all T terms; `terms` of them, drawn at random, estimate it without bias.
+    Gaussian last step. `terms` of its T - 1 inner terms, drawn at random, estimate it without bias; default: all.
     """
 
     class Config(Config):
@@ -112,11 +113,7 @@ class DDPM(Model):
     def sample(self, noise: Noise, *, init: Tensor | None = None, **options: Any) -> Tensor:
         """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022; thesis 6.4.6)."""
 
-        x = None
-        for x in self._states(noise, init, options):
-            pass
-        assert x is not None
-        return x
+        return deque(self._states(noise, init, options), maxlen=1).pop()
 
     def trajectory(self, noise: Noise, *, init: Tensor | None = None, **options: Any) -> Iterator[Tensor]:
         yield from self._states(noise, init, options)
@@ -150,13 +147,15 @@ class DDPM(Model):
         last = self.alpha_bar[-1]
         prior = 0.5 * (last * x.square() - last - torch.log1p(-last)).flatten(1).sum(1)  # KL(q(x_T | x_0) || N(0, I))
         if terms is None:
-            steps = [torch.full((len(x),), t, device=x.device) for t in range(total)]
+            steps = [torch.full((len(x),), t, device=x.device) for t in range(1, total)]
         else:
-            steps = list((noise.uniform(terms, name="times") * total).long().clamp_max(total - 1).unbind(1))
+            drawn = 1 + (noise.uniform(terms, name="times") * (total - 1)).long().clamp_max(total - 2)
+            steps = list(drawn.unbind(1))
         bound = torch.zeros_like(prior)
         for i, t in enumerate(steps):
             bound = bound + self._term(x, t, noise.normal(*self.event_shape, name=f"term {i}"))
-        return -(prior + bound * (total / len(steps)))
+        first = self._term(x, torch.zeros_like(steps[0]), noise.normal(*self.event_shape, name="first"))
+        return -(prior + first + bound * ((total - 1) / len(steps)))
 
     def _term(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         r"""Returns :math:`KL(q(x_{t-1} | x_t, x_0) \| p(x_{t-1} | x_t))`, at t = 0 :math:`-\log p(x_0 | x_1)`."""

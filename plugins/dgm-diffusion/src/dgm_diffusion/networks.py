@@ -23,7 +23,7 @@ class MLP(Config, tag="mlp", tag_field="kind"):
 
 
 class UNet(Config, tag="unet", tag_field="kind"):
-    """diffusers' `UNet2DModel`, for images; `args` are its own arguments, as in the `config.json` of its repositories."""
+    """diffusers' `UNet2DModel`, for images; `args` are its own, as in the `config.json` of its repositories."""
 
     args: dict[str, Any] = {}
 

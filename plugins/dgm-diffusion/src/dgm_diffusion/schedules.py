@@ -50,6 +50,6 @@ def betas(schedule: Schedule) -> Tensor:
 
 
 def vp_log_alpha_bar(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
-    r"""Returns :math:`\log\bar\alpha(t) = -\int_0^t \beta` for :math:`\beta(t) = \beta_{min} + t (\beta_{max} - \beta_{min})`."""
+    r"""Returns :math:`\log\bar\alpha(t) = -\int_0^t \beta` for a :math:`\beta` linear from `beta_min` to `beta_max`."""
 
     return -0.5 * t**2 * (beta_max - beta_min) - t * beta_min
