@@ -32,15 +32,15 @@ serve(job["sources"])
 """
 
 
-def compile_index(previous: Index | None) -> tuple[dict[str, Any], bytes]:
-    """Returns the head and the entries of a new index; what is unchanged comes from `previous`."""
+def compile_index(previous: Index | None, *, anew: bool = False) -> tuple[dict[str, Any], bytes]:
+    """Returns the head and the entries of a new index; what is unchanged comes from `previous` and the cache."""
 
     paths = [[p, *settled([file_state(p)]), metadata_state(p)] for p in search_path()]
     folder_state = file_state(str(user_plugins()))
     unchanged = previous is not None and not stale_paths(previous.head) and folder_state in previous.head["files"]
     sources = previous.head["sources"] if previous is not None and unchanged else discovery.discover()
     installed = json.dumps([digest for *_, digest in paths])
-    records = _records(sources, installed, anew=previous is None)
+    records = _records(sources, installed, anew)
     files = [folder_state, *(state for r in records for state in r.pop("states"))]
     _settle_names(records)
 
@@ -117,7 +117,9 @@ def _cached(source: Source, installed: str) -> Record | None:
         with open(_cache_path(source), "rb") as file:
             stored = json.load(file)
         record = stored["record"]
-        fresh = all(file_state(s[0]) == s for s in record["states"]) and set(discovery.blank(source)) <= set(record)
+        fresh = all(file_state(s[0]) == s for s in record["states"]) and set(discovery.blank(source)) - {
+            "files"
+        } <= set(record)
         fresh = fresh and (record["status"] == "ok" or stored["installed"] == installed)
         return record if fresh else None
     except (OSError, ValueError, KeyError, TypeError):
