@@ -9,6 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import closure
 from .errors import PluginError, RegistryError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from .entry import PartSpec
     from .model import Model
+    from .registry import Located
 
 __all__ = ["build", "load"]
 
@@ -55,7 +57,10 @@ def load(
         dtype = getattr(torch, dtype, None)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise UsageError("dtype must be a floating-point type", "use float32, float64, bfloat16 or float16")
-    model = _Loader(revision).load(str(name))
+    name = str(name)
+    if name.startswith("hf://") and revision is not None:
+        name, revision = f"{name.partition('@')[0]}@{revision}", None
+    model = _Loader(revision).load(name)
     if dtype is not None:
         model.to(dtype)
     if torch.device(device).type != "cpu":
@@ -93,47 +98,29 @@ class _Loader:
     def __init__(self, revision: str | None):
         self.revision = revision
         self.loaded: dict[str, Model] = {}
-        self.path: list[str] = []
-        self.folders: list[Path] = []
+        self.above: list[Located] = []
 
     def load(self, name: str) -> Model:
-        located = self._find(name)
-        key = str(Path(located.folder).resolve()) if located.folder else located.full_name
+        located = closure.find_part(name, [Path(a.folder) for a in self.above if a.folder])
+        key = closure.identity(located)
         if key in self.loaded:
             return self.loaded[key]
-        if key in self.path:
-            way = " -> ".join(Path(k).name for k in [*self.path[self.path.index(key) :], key])
-            raise RegistryError(f"entries name each other as parts: {way}", "break the cycle in their model.yaml")
-        self.path.append(key)
-        if located.folder:
-            self.folders.append(Path(located.folder))
+        closure.check_circle(located, self.above)
+        self.above.append(located)
         try:
-            model = self._load(located)
+            self.loaded[key] = self._load(located)
         finally:
-            self.path.pop()
-            if located.folder:
-                self.folders.pop()
-        self.loaded[key] = model
-        return model
+            self.above.pop()
+        return self.loaded[key]
 
-    def _find(self, name: str) -> Any:
-        """Finds an entry; a part of a published one lies in the folder `parts` of that."""
-        from .registry import find
-
-        if self.folders:
-            for folder in self.folders:
-                if (folder / "parts" / name / "model.yaml").is_file():
-                    return find(str((folder / "parts" / name).absolute()))
-        return find(name)
-
-    def _load(self, located: Any) -> Model:
+    def _load(self, located: Located) -> Model:
         from . import weights
 
         entry = located.entry
         model = self.build(entry.architecture, entry.config, entry.parts, init=False)
         if entry.weights is not None or model.own_state():
             # the revision is that of the model asked for, not of its parts
-            path = weights.locate(located, self.revision if len(self.path) == 1 else None)
+            path = weights.locate(located, self.revision if len(self.above) == 1 else None)
             weights.read_into(model, path, names=_foreign_names(model, entry))
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .entry import Entry, Weights
     from .model import Model
 
-__all__ = ["beside", "check_file", "locate", "read_into", "sha256_of", "verify"]
+__all__ = ["beside", "check_file", "locate", "mismatch", "read_into", "sha256_of", "verify"]
 
 _MAX_REMEMBERED = 2000
 
@@ -75,23 +75,35 @@ def verify(path: Path, weights: Weights) -> None:
         WeightsError: If they differ.
     """
 
+    reason = mismatch(path, weights)
+    if reason is not None:
+        raise WeightsError(
+            f"{path} is not what its entry describes: {reason}", "get the weights again; do not trust this file"
+        )
+
+
+def mismatch(path: Path, weights: Weights, digest: str | None = None) -> str | None:
+    """Returns how a file differs from what the entry says, or None; what was verified before is not read again.
+
+    Arguments:
+        path: The file.
+        weights: What it must be.
+        digest: Its sha256, where that is known already.
+    """
+
     state = path.stat()
     if weights.size is not None and state.st_size != weights.size:
-        raise WeightsError(
-            f"{path} has {state.st_size:,} bytes, its entry says {weights.size:,}", "get the weights again"
-        )
+        return f"it has {state.st_size:,} bytes, not {weights.size:,}"
     if weights.sha256 is None:
-        return
+        return None
     key, mark = str(path.resolve()), _mark(state, weights.sha256)
-    if _remembered().get(key) == mark:
-        return
-    found = sha256_of(path)
+    if digest is None and _remembered().get(key) == mark:
+        return None
+    found = digest or sha256_of(path)
     if found != weights.sha256:
-        raise WeightsError(
-            f"{path} is not what its entry describes: sha256 {found[:12]}..., expected {weights.sha256[:12]}...",
-            "get the weights again; do not trust this file",
-        )
+        return f"its sha256 is {found[:12]}..., not {weights.sha256[:12]}..."
     _remember(key, mark)
+    return None
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -106,9 +118,9 @@ def _mark(state: os.stat_result, sha256: str) -> list[Any]:
 
 
 def _record() -> Path:
-    import platformdirs
+    from .folders import user_cache
 
-    return platformdirs.user_cache_path("dgmcore") / "verified.json"
+    return user_cache() / "verified.json"
 
 
 def _remembered() -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Makes the helper modules beside the tests importable, and made-up installations."""
+"""Makes the helper modules beside the tests importable."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,20 +10,51 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from installation import Installation
-
 
 @pytest.fixture(scope="session")
-def warm_cache(tmp_path_factory):
-    """The compiled records of all installed plugins, made once: their classes import torch."""
-    first = Installation(tmp_path_factory.mktemp("warm"))
-    first.run("list")
-    return first.cache / "plugins"
+def toys_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("toys")
 
 
 @pytest.fixture
-def installation(tmp_path, warm_cache, monkeypatch):
-    """An installation of fake plugins that this process sees."""
-    made = Installation(tmp_path, warm_cache)
-    made.enter(monkeypatch)
-    return made
+def toys(toys_home, tmp_path, monkeypatch):
+    """A family of toys (tests/toys.py) and an empty registry, used by this process; returns a folder for the test."""
+    import toys
+
+    registry = toys_home / "registry"  # one place for all tests: the index of a new one takes seconds
+    shutil.rmtree(registry, ignore_errors=True)
+    registry.mkdir()
+    (tmp_path / "registry").symlink_to(registry)
+    monkeypatch.setenv("DGM_REGISTRY", str(registry))
+    for name, value in toys.install(toys_home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(toys_home / "modules"))
+    _forget_user_plugins()
+    yield tmp_path
+    _forget_user_plugins()
+
+
+def _forget_user_plugins():
+    for name in [n for n in sys.modules if n.split(".")[0] in ("dgm_user_plugins", "toys_models")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on the loopback interface that this process's `huggingface_hub` talks to."""
+    from hub_server import HubServer
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        for name, value in server.environment(tmp_path).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("dgmcore.hubclient.DELAYS", (0.01, 0.01))
+        yield server

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Log", "Meter", "hardware"]
+__all__ = ["Log", "Meter"]
 
 
 class Meter:
@@ -39,8 +39,7 @@ class Log:
 
     Arguments:
         folder: The run's folder: `log.jsonl` and `tensorboard/` are inside.
-        resume_at: The phase and the step from which the run goes on: later lines are of steps that are lost. None
-            for a run that starts.
+        resume_at: The phase and the step from which the run goes on; later lines are of steps that are lost.
     """
 
     def __init__(self, folder: Path, resume_at: tuple[int, int] | None = None):
@@ -48,7 +47,7 @@ class Log:
         self.folder = folder
         if resume_at is not None and self.path.exists():
             self._forget(resume_at)
-        self._file = open(self.path, "w" if resume_at is None else "a", encoding="utf-8")  # noqa: SIM115
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
         self._board: Any = None
 
     def _forget(self, at: tuple[int, int]) -> None:

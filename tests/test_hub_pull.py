@@ -1,0 +1,271 @@
+"""Pulling through the real client from a Hub that misbehaves: a completed pull or one clear error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from hub_server import Fault
+
+import dgmcore
+from dgmcore import hub as client
+from dgmcore.entry import HubFile
+from dgmcore.errors import DgmError
+from dgmcore.loading import build
+from dgmcore.registry import find, read_entry, write_entry
+from dgmcore.saving import write_tensors
+
+DATA = {"dataset": "moons", "event_shape": [2]}
+
+
+def publish(server, home: Path, name: str = "toy", *, width: int = 50_000, revision: str | None = None) -> Path:
+    """Puts a toy's weights on the Hub and its entry, without weights, into the registry."""
+    model = build("toy-shift", {"width": width})
+    folder = model.save(home / "made" / name, name=name, license="cc0-1.0", data=DATA)
+    weights = (folder / "model.safetensors").read_bytes()
+    commit = server.add(f"user/{name}", {"model.safetensors": weights}, tag="v1")
+    entry = read_entry(folder)
+    place = HubFile(repo=f"user/{name}", revision=revision or commit)
+    entry = msgspec.structs.replace(entry, weights=msgspec.structs.replace(entry.weights, hub=place))
+    return write_entry(entry, home / "registry" / name).parent
+
+
+def blobs(home: Path) -> list[Path]:
+    return [p for p in (home / "hf" / "hub").glob("models--*/blobs/*") if p.is_file()]
+
+
+@pytest.fixture
+def published(toys, hub):
+    publish(hub, toys)
+    return hub
+
+
+def test_pull_then_load_without_network(published, toys):
+    (done,) = dgmcore.pull("toy")
+    assert done.license == "cc0-1.0" and done.path.stat().st_size == done.size
+    published.requests.clear()
+    model = dgmcore.load("toy")
+    assert published.requests == []
+    assert torch.isfinite(model.bulk.weight).all()
+
+
+def test_sample_fetches_what_is_missing(published):
+    assert dgmcore.load("toy").bulk.weight.shape == (2, 50_000)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", code=503, times=1),
+        Fault("status", code=503, times=1, method="HEAD"),
+        Fault("status", code=429, times=1, method="HEAD"),
+        Fault("cut", after=1000, times=1),
+        Fault("cut", after=0, times=1),
+        Fault("flip", offset=5000, times=1),
+        Fault("slow", delay=0.3),
+        Fault("cut", times=1, method="HEAD"),
+    ],
+    ids=lambda f: f"{f.method}-{f.kind}-{f.code if f.kind == 'status' else f.after}",
+)
+def test_passing_faults_complete(published, toys, fault, monkeypatch):
+    monkeypatch.setattr(time, "sleep", shortened(time.sleep))
+    published.faults.append(fault)
+    (done,) = dgmcore.pull("toy")
+    assert client.files.mismatch(done.path, find("toy").entry.weights) is None
+    assert len(blobs(toys)) == 1
+
+
+def shortened(sleep):
+    return lambda seconds: sleep(min(seconds, 0.3) if seconds < 100 else seconds)
+
+
+HEADER = (10**10).to_bytes(8, "little") + b"{}" + bytes(1000)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("status", code=503, method="*"), "answered 503"),
+        (Fault("status", code=503), "answered 503"),
+        (Fault("status", code=404, error="RepoNotFound", method="*"), "no repository user/toy"),
+        (Fault("status", code=404, error="EntryNotFound", method="*"), "no file model.safetensors"),
+        (Fault("status", code=401, method="*"), "no repository|refused access"),
+        (Fault("status", code=403, method="*"), "refused access"),
+        (Fault("status", code=403, error="GatedRepo", method="*"), "restricted"),
+        (Fault("status", code=500), "answered 500"),
+        (Fault("cut", after=1000), "no connection|incomplete"),
+        (Fault("cut", method="*"), "no connection"),
+        (Fault("flip", offset=5000), "sha256"),
+        (Fault("replace", body=HEADER), "incomplete|bytes"),
+        (Fault("hang", method="HEAD"), "in time"),
+    ],
+    ids=lambda f: f"{f.method}-{f.kind}-{f.code}" if isinstance(f, Fault) else None,
+)
+def test_lasting_faults_are_one_error(published, toys, fault, words, monkeypatch):
+    monkeypatch.setattr(time, "sleep", shortened(time.sleep))
+    published.faults.append(fault)
+    with pytest.raises(DgmError, match=words) as caught:
+        dgmcore.pull("toy")
+    assert caught.value.exit_code == 1 and caught.value.hint
+    assert "\n" not in caught.value.what + caught.value.hint
+    assert blobs(toys) == []
+    # and when the fault is over, the same command completes
+    published.faults.clear()
+    assert dgmcore.pull("toy")[0].path.is_file()
+
+
+def craft(server, home, change) -> None:
+    """Puts other weights on the Hub, and their true size and sha256 into the entry."""
+    entry = find("toy").entry
+    bad = home / "bad.safetensors"
+    change(bad)
+    stated = {"size": bad.stat().st_size, "sha256": client.files.sha256_of(bad)}
+    commit = server.add("user/toy", {"model.safetensors": bad.read_bytes()})
+    weights = msgspec.structs.replace(entry.weights, **stated, hub=HubFile(repo="user/toy", revision=commit))
+    write_entry(msgspec.structs.replace(entry, weights=weights), home / "registry" / "toy")
+
+
+def test_a_huge_header_with_the_right_sha256_is_refused(published, toys):
+    craft(published, toys, lambda path: path.write_bytes(HEADER))
+    with pytest.raises(DgmError, match=r"claims 10,000,000,000 bytes"):
+        dgmcore.pull("toy")
+    assert blobs(toys) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"shift": torch.zeros(3)}, r"shift has the shape \[3\], not \[2\]"),
+        ({"shift": None}, "shift is missing"),
+        ({"extra": torch.zeros(1)}, "extra is unknown"),
+        ({"shift": torch.zeros(2, dtype=torch.float64)}, "shift is F64, not F32"),
+    ],
+)
+def test_weights_that_do_not_fit_change_nothing(published, toys, state, words):
+    good = build("toy-shift", {"width": 50_000}).own_state()
+    merged = {k: v for k, v in {**good, **state}.items() if v is not None}
+    craft(published, toys, lambda path: write_tensors(merged, path))
+    with pytest.raises(DgmError, match=words):
+        dgmcore.load("toy")
+
+
+def test_a_wrong_size_is_refused_before_the_first_byte(published, toys):
+    published.add("user/toy", {"model.safetensors": bytes(123_456)})
+    with pytest.raises(DgmError, match="123,456 bytes on the Hub"):
+        dgmcore.pull("toy", revision="main")
+    assert ("GET", "/user/toy/resolve/main/model.safetensors") not in published.requests
+    assert dgmcore.pull("toy", revision="v1")
+
+
+def test_a_revision_that_is_not_there(published):
+    with pytest.raises(DgmError, match="no revision nowhere"):
+        dgmcore.pull("toy", revision="nowhere")
+
+
+def test_a_flipped_byte_in_the_cache_is_noticed_and_fetched_again(published, toys):
+    (done,) = dgmcore.pull("toy")
+    blob = done.path.resolve()
+    data = bytearray(blob.read_bytes())
+    data[1000] ^= 1
+    blob.write_bytes(data)
+    assert dgmcore.pull("toy")[0].path.read_bytes() != bytes(data)
+
+
+def test_offline_says_what_is_missing_and_how_to_get_it(published, toys, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    published.requests.clear()
+    with pytest.raises(DgmError, match=r"user/toy/model.safetensors is not in the cache") as caught:
+        dgmcore.load("toy")
+    assert "dgm pull toy" in caught.value.hint
+    assert published.requests == []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    dgmcore.pull("toy")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert dgmcore.load("toy").entry.name == "toy"
+
+
+def test_no_server_at_all(toys, hub, monkeypatch):
+    from huggingface_hub import constants
+
+    publish(hub, toys)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    )
+    with pytest.raises(DgmError, match=r"no connection to http://127\.0\.0\.1:9"):
+        dgmcore.pull("toy")
+
+
+def test_an_entry_without_sha256_is_not_fetched(published, toys):
+    entry = find("toy").entry
+    weights = msgspec.structs.replace(entry.weights, sha256=None)
+    write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
+    with pytest.raises(DgmError, match="gives no sha256"):
+        dgmcore.pull("toy")
+
+
+def test_all_goes_on_after_a_failure(published, toys):
+    publish(published, toys, "other", width=10)
+    published.faults.append(Fault("status", path="user/toy", code=404, error="RepoNotFound", method="*"))
+    with pytest.raises(DgmError, match=r"1 of 2 models failed \(toy\)"):
+        dgmcore.pull(["toy", "other"])
+    assert dgmcore.pull("other")[0].path.is_file()
+    assert not any("user/toy" in r[1] and r[0] == "GET" for r in published.requests)
+
+
+# --- as commands -----------------------------------------------------------------------------------
+
+
+def dgm(*args, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "dgmcore", *args], capture_output=True, text=True, timeout=120, env=os.environ | more
+    )
+
+
+def test_commands_end_in_two_lines_and_exit_codes(published, toys):
+    done = dgm("pull", "toy")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "licence cc0-1.0" in done.stdout
+    published.faults.append(Fault("status", code=503, method="*"))
+    failed = dgm("pull", "toy", HF_HOME=str(toys / "elsewhere"))
+    assert failed.returncode == 1 and failed.stdout == ""
+    assert [line.split(":")[0] for line in failed.stderr.splitlines()] == ["error", "hint"], failed.stderr
+    assert dgm("pull").returncode == 2
+
+
+def test_eight_pulls_at_once(toys, hub):
+    publish(hub, toys, width=500_000)
+    hub.faults.append(Fault("slow", path="safetensors", delay=0.3))
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: dgm("pull", "toy"), range(8)))
+    assert [d.returncode for d in done] == [0] * 8, [d.stderr for d in done]
+    assert len(blobs(toys)) == 1
+    assert dgmcore.load("toy")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_pull_completes_when_repeated(toys, hub, sign):
+    publish(hub, toys, width=500_000)
+    hang = Fault("hang", path="safetensors")
+    hub.faults.append(hang)
+    process = subprocess.Popen([sys.executable, "-m", "dgmcore", "pull", "toy"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not any(p.name.endswith(".incomplete") for p in blobs(toys)):
+        assert time.monotonic() < deadline, "the download did not start"
+        time.sleep(0.02)
+    process.send_signal(sign)
+    assert "Traceback" not in process.communicate(timeout=20)[1]
+    hub.faults.clear()
+    assert not any(p.suffix == "" for p in blobs(toys)), "nothing half-written under its final name"
+    assert dgm("pull", "toy").returncode == 0
+    assert [p.suffix for p in blobs(toys)] == [""], "what was left behind is gone"
