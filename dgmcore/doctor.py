@@ -38,7 +38,7 @@ def examine() -> Iterator[Finding]:
     yield from _versions()
     yield from _cache()
     try:
-        compiled = index.rebuild()
+        compiled = index.rebuild(anew=True)
     except Exception as e:
         yield Finding("fail", "index", f"{type(e).__name__}: {e}", "run `dgm --debug doctor` and report the traceback")
     else:

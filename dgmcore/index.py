@@ -88,18 +88,19 @@ def current() -> Index:
     return index
 
 
-def rebuild(previous: Index | None = None) -> Index:
+def rebuild(previous: Index | None = None, *, anew: bool = False) -> Index:
     """Compiles the index and stores it, if the cache can be written.
 
     Arguments:
-        previous: What is unchanged is taken from here; None compiles everything anew.
+        previous: What is unchanged is taken from here.
+        anew: Whether to load every plugin, whatever the cache knows of it.
     """
 
     from . import indexing
 
     key = _key()
     path = _path(key)
-    head, entries = indexing.compile_index(previous)
+    head, entries = indexing.compile_index(previous, anew=anew)
     index = Index({"format": FORMAT, "key": key, **head}, entries, path)
     if not indexing.write_cache(path, index.bytes()):
         index.path = None

@@ -194,11 +194,11 @@ def _row(index: Index, name: str) -> dict[str, Any]:
 
 
 def _on_hub(name: str) -> Located:
-    from . import hub
-
     repo, _, revision = name.removeprefix("hf://").partition("@")
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
+    from . import hub
+
     folder = Path(hub.fetch_entry(repo, revision or None))
     return Located(read_entry(folder), folder, "hub", name)
 

@@ -107,6 +107,8 @@ def read(
     if isinstance(source, Path):
         name = name or str(source)
         try:
+            if source.exists() and not source.is_file():  # a pipe would keep us waiting
+                raise error(f"{name}: is not a file", "name a YAML file")
             with source.open("rb") as file:
                 data = file.read(max_bytes + 1)
         except OSError as e:

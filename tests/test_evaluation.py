@@ -241,3 +241,37 @@ def test_a_new_record_replaces_that_of_its_own_protocol():
 
 def _plain(metric: Metric) -> dict:
     return {key: getattr(metric, key) for key in metric.__struct_fields__}
+
+
+# --- the command -----------------------------------------------------------------------------------
+
+
+def dgm(*args: str) -> tuple[int, str]:
+    """Runs the command line in this process."""
+    import contextlib
+    import io
+
+    from dgmcore.cli import main
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main(list(args))
+    return code, out.getvalue()
+
+
+def test_the_command_records_and_compares(images, tmp_path, capsys):
+    from dgmcore.registry import read_entry
+
+    folder = str(tmp_path / "registry" / "tiny-features")
+    labels = np.arange(900) % 10
+    pixels = np.load(images)
+    np.savez(tmp_path / "labelled.npz", x=pixels, y=labels)
+    before = read_entry(folder)
+    arguments = ["eval", folder, "--metric", "ood-auroc"]
+    assert dgm(*arguments)[0] == 2  # a classifier judges no data
+    assert "judges no data" in capsys.readouterr().err
+    assert dgm("eval", folder, "--metric", "modess")[0] == 2
+    assert "did you mean modes" in capsys.readouterr().err
+    assert dgm("eval", "tiny-featurs")[0] == 1
+    assert "tiny-features" in capsys.readouterr().err
+    assert read_entry(folder) == before

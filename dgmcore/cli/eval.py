@@ -36,8 +36,8 @@ def command(
 
     from .. import registry
     from ..evaluation import evaluate
-    from ..evaluation.processes import is_main
     from ..evaluation.records import record as write
+    from ..processes import device_here, here
 
     located = registry.find(name)
     other = registry.find(compare) if compare else None
@@ -56,12 +56,12 @@ def command(
         ood=ood,
         seed=seed,
         batch_size=batch_size,
-        device=device,
+        device=device_here(device, here()),
         command=shlex.join(words),
-        progress=partial(output.progress, unit="") if is_main() else None,
+        progress=partial(output.progress, unit="") if here().is_main else None,
         **output.parse_set(set_ or ()),
     )
-    if not is_main():
+    if not here().is_main:
         return
     ratios = _ratios(records, other, allow or (), strict=bool(metric)) if other else [None] * len(records)
     if record:

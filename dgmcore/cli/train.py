@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,5 +28,7 @@ def command(
     from ..train.engine import train
 
     folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
+    if os.environ.get("RANK", "0") != "0":
+        return  # the main process has said it
     say(f"try it: dgm sample {folder if folder.is_absolute() else f'./{folder}'}")
     print(folder)

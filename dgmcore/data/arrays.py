@@ -16,7 +16,7 @@ from ..errors import DataError
 from .base import Dataset
 from .images import Images
 
-__all__ = ["SUFFIXES", "Arrays", "from_array", "open_arrays", "read_array", "read_npz"]
+__all__ = ["SUFFIXES", "Arrays", "Npz", "from_array", "open_arrays", "read_array"]
 
 SUFFIXES = (".npy", ".npz", ".csv", ".safetensors")
 _NPZ_LIMIT = 1 << 34
@@ -55,7 +55,7 @@ def open_arrays(path: Path, split: str | None = None) -> Dataset:
     """
 
     if path.suffix == ".npz":
-        arrays = read_npz(path)
+        arrays = Npz(path)
         key = _key(path, list(arrays), split)
         labels = arrays.get("y" + key[1:]) if key.startswith("x") else None
         return from_array(str(path), arrays[key], labels, what=f"{path}: array {key}")
@@ -91,7 +91,7 @@ def read_array(path: Path) -> np.ndarray:
     """
 
     if path.suffix == ".npz":
-        arrays = read_npz(path)
+        arrays = Npz(path)
         return arrays[_key(path, list(arrays), None)]
     if path.suffix == ".csv":
         return _read_csv(path)
@@ -110,7 +110,7 @@ def read_array(path: Path) -> np.ndarray:
         ) from None
 
 
-class read_npz:
+class Npz:
     """The arrays of a `.npz` by name, read when asked for."""
 
     def __init__(self, path: Path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..noise import IndexedNoise
-from .arrays import read_npz
+from .arrays import Npz
 from .idx import read_idx
 from .images import Images, StackedImages
 from .locate import find_files
@@ -79,7 +79,7 @@ def celeba64(split: str = "train", root: Root = None) -> Images:
 
 def _npz(name: str, path, split: str) -> Images:
     _check_split(name, split, ("train", "test"))
-    arrays = read_npz(path)
+    arrays = Npz(path)
     x = arrays[f"x_{split}"]
     if x.dtype != np.uint8 or x.ndim not in (3, 4):
         raise DataError(f"{path}: x_{split} is no array of 8-bit images", "store uint8 (n, h, w) or (n, h, w, 3)")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..entry import Metric
 from ..errors import PluginError, UsageError, did_you_mean
+from ..processes import group, here
 from .run import Requirements, Run
 
 if TYPE_CHECKING:
@@ -82,9 +84,10 @@ def evaluate(
             before = run.wanted.get(view, most)
             run.wanted[view] = None if most is None or before is None else max(before, most)
     records: list[Metric] = []
-    for function in chosen.values():
-        found = function(run)
-        records += [found] if isinstance(found, Metric) else found
+    with group() if here().world > 1 else nullcontext():
+        for function in chosen.values():
+            found = function(run)
+            records += [found] if isinstance(found, Metric) else found
     return records
 
 

@@ -28,7 +28,15 @@ def _scores(run: Run) -> Any:
 
     def compute() -> Any:
         data = open_for(run.entry, run.against, **({"limit": run.asked} if run.asked else {}))
-        return score(run.model, data, batch_size=run.batch_size, seed=run.seed, **run.scoring_options)
+        with run.progress("likelihood", len(data)) as advance:
+            return score(
+                run.model,
+                data,
+                batch_size=run.batch_size,
+                seed=run.seed,
+                watch=lambda values: advance(len(values)),
+                **run.scoring_options,
+            )
 
     return run.once("scores", compute)
 
@@ -155,22 +163,17 @@ def ood_auroc(run: Run) -> Metric:
 
 @torch.no_grad()
 def _judgements(run: Run, name: str, n: int) -> Tensor:
-    dataset = run.dataset(name)
-    if run.model.can("critic"):
-        judge = run.model.score
-    else:
-        from ..noise import IndexedNoise
+    """The critic's score of the first `n` data, else their log-likelihood."""
+    from ..data import open_for
+    from ..scoring import score
 
-        takes_noise = run.model.likelihood in (Likelihood.LOWER_BOUND, Likelihood.ESTIMATE)
-
-        def judge(x: Tensor) -> Tensor:
-            noise = {"noise": IndexedNoise(run.seed, len(x), at, device=x.device)} if takes_noise else {}
-            return run.model.log_prob(x, **noise, **run.scoring_options)
-
+    data = open_for(run.entry, name, limit=n)
+    if not run.model.can("critic"):
+        return score(run.model, data, batch_size=run.batch_size, seed=run.seed, **run.scoring_options).values
     values = []
-    with run.progress(name, min(n, len(dataset))) as advance:
-        for at in range(0, min(n, len(dataset)), 250):
-            index = torch.arange(at, min(at + 250, n, len(dataset))).numpy()
-            values.append(judge(dataset.take(index).to(run.model.device)).cpu())
-            advance(len(index))
+    with run.progress(name, len(data)) as advance:
+        for at in range(0, len(data), 250):
+            x = data.take(torch.arange(at, min(at + 250, len(data))).numpy())
+            values.append(run.model.score(x.to(run.model.device)).cpu())
+            advance(len(x))
     return torch.cat(values)

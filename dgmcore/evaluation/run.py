@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..entry import Metric
 from ..errors import DataError, UsageError
+from ..processes import agree, here, share_batches
 from .extractor import Extractor, unit
-from .processes import gathered, share
 
 if TYPE_CHECKING:
     from ..data.base import Dataset
@@ -139,7 +139,7 @@ class Run:
 
         total = len(self._index(side)) if side != "samples" else self.n
         most = {view: min(total, total if self.asked or cap is None else cap) for view, cap in views.items()}
-        start, stop = share(max(most.values()))
+        start, stop = share_batches(max(most.values()), self._batch(side), here())
         kept: dict[View, list[Tensor]] = {view: [] for view in views}
         with self.progress({"samples": "sampling", "real": "real data"}.get(side, "floor"), stop - start) as advance:
             at = start
@@ -149,7 +149,7 @@ class Run:
                         kept[view].append(view(self, x[: enough - at]).cpu())
                 at += len(x)
                 advance(len(x))
-        return {view: gathered(parts) for view, parts in kept.items()}
+        return {view: _over_processes(parts) for view, parts in kept.items()}
 
     def _points(self, side: str, start: int, stop: int) -> Iterator[Tensor]:
         if side == "samples":
@@ -165,8 +165,14 @@ class Run:
             )
             return
         dataset, index = self.dataset(self.against if side == "real" else self.other_name), self._index(side)
-        for block in np.array_split(index[start:stop], max(1, -(-(stop - start) // 500))):
-            yield dataset.take(block).to(self.model.device)
+        size = self._batch(side)
+        for at in range(start, stop, size):
+            yield dataset.take(index[at : min(at + size, stop)]).to(self.model.device)
+
+    def _batch(self, side: str) -> int:
+        from ..sampling import default_batch_size
+
+        return (side == "samples" and self.batch_size) or default_batch_size(self.model)
 
     def _index(self, side: str) -> np.ndarray:
         """Which real data: all of the split, or as many at random as are wanted (sorted, a function of the seed)."""
@@ -216,6 +222,14 @@ class Run:
         weights = self.entry.weights
         fields = {"weights": ("ema" if weights.ema else "raw") if weights else None, "seed": self.seed, **fields}
         return Metric(name=name, value=float(value), command=self.command, **fields)
+
+
+def _over_processes(parts: list[Tensor]) -> Tensor:
+    """Concatenates what all processes kept, in the order of their ranks."""
+
+    own = torch.cat(parts) if parts else None
+    blocks = agree(own) if here().world > 1 else [own]
+    return torch.cat([block for block in blocks if block is not None])
 
 
 def flat(run: Run, x: Tensor) -> Tensor:

@@ -6,14 +6,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import TrainingError
 
-__all__ = ["last_checkpoint", "load_into", "read", "remove_older", "state_of", "write"]
+if TYPE_CHECKING:
+    from .processes import Processes
+
+__all__ = ["last_checkpoint", "load_into", "read", "read_shared", "state_of", "under", "write", "write_shared"]
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -60,7 +63,35 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise TrainingError(f"the checkpoint {path} can't be read: {e}", "delete it, and --resume from scratch") from e
 
 
-def checkpoint_path(folder: Path, phase: int, step: int, rank: int = 0) -> Path:
+def write_shared(folder: Path, processes: Processes, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Writes the state of all processes, and removes the checkpoints before.
+
+    Weights and optimisers are equal everywhere; of the other processes there is the phase's own state (`phase.*`)
+    in a file each. The main process's file, written last, makes it a checkpoint.
+    """
+
+    path = _path(folder, meta["phase"], meta["step"], processes.rank)
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith("phase.")}
+    if not processes.main and own:
+        write(path, own, meta)
+    processes.barrier()
+    if processes.main:
+        write(path, tensors, meta)
+        _remove_others(folder, path)
+
+
+def read_shared(path: Path, processes: Processes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns a checkpoint as this process sees it."""
+
+    tensors, meta = read(path)
+    own = _path(path.parent, meta["phase"], meta["step"], processes.rank)
+    if not processes.main and own.exists():
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("phase.")}
+        tensors |= read(own)[0]
+    return tensors, meta
+
+
+def _path(folder: Path, phase: int, step: int, rank: int = 0) -> Path:
     return folder / f"{phase:02d}-{step:09d}{f'.rank{rank}' if rank else ''}.safetensors"
 
 
@@ -71,7 +102,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def remove_older(folder: Path, keep: Path) -> None:
+def _remove_others(folder: Path, keep: Path) -> None:
     """Removes the checkpoints before `keep`, and what killed runs left."""
 
     stem = keep.name.removesuffix(".safetensors")
@@ -102,3 +133,9 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
                 "start a new run",
             )
         tensor.copy_(tensors[name])
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with `prefix`, without it."""
+
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

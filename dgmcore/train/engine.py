@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,17 @@ from ..config import to_dict
 from ..errors import TrainingError
 from . import checkpoint
 from .building import build_model, open_training_data
-from .finishing import write_entries
+from .finishing import first_entry, write_entries
 from .log import Log, hardware
 from .processes import Processes
 from .reading import read_recipe
 from .recipe import Recipe
-from .run import PhaseRun, Run, interruptible, read_checkpoint, write_checkpoint
+from .run import PhaseRun, Run
 
 __all__ = ["train"]
 
-#: Keys of a recipe that may change when a run goes on.
-_FREE = ("phases", "checkpoint_minutes", "checkpoint_steps", "samples_every", "validate_every", "threads")
-_TEXT = ("summary", "license", "papers", "tags", "sampling")
+#: Keys of a recipe that can't change when a run goes on.
+_FIXED = ("architecture", "config", "parts", "init", "data", "seed")
 
 
 def train(
@@ -59,103 +61,139 @@ def train(
         from ..output import parse_set
 
         set = parse_set(set)
-    name = _source(recipe)
+    source = _source(recipe)
     recipe = read_recipe(recipe, set)
     folder = Path(runs or os.environ.get("DGM_RUNS") or "runs") / recipe.name
     out = Path(out) if out is not None else folder / "registry"
     threads = torch.get_num_threads()
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=cuda), interruptible() as stop:
+    with torch.random.fork_rng(devices=cuda):
         try:
             if recipe.threads is not None:
                 torch.set_num_threads(recipe.threads)
-            return _train(recipe, folder, out, resume, name, stop)
+            return _train(recipe, folder, out, resume, source)
         finally:
             torch.set_num_threads(threads)
 
 
-def _train(recipe: Recipe, folder: Path, out: Path, resume: bool, source: str | None, stop: Any) -> Path:
+def _train(recipe: Recipe, folder: Path, out: Path, resume: bool, source: str | None) -> Path:
     processes = Processes()
-    last = checkpoint.last_checkpoint(folder / "checkpoints")
-    if not resume and (last is not None or (folder / "log.jsonl").exists()):
-        raise TrainingError(f"there is a run in {folder} already", f"go on with --resume, or delete {folder}")
-    model = build_model(recipe)
-    data, validation = open_training_data(recipe, model)
-    processes.barrier()  # all have looked at the folder before one writes
-    if processes.main:
-        _note_recipe(recipe, folder, last is not None)
-    model.to(processes.device)
-    run = Run(recipe, model, data, validation, folder, processes, None, stop)
-    state = None if last is None else read_checkpoint(run, last)
-    first = 0
-    if state is not None:
-        meta = state[1]
-        first, run.seconds, run.steps, run.averaged = (
-            meta["phase"],
-            meta["run_seconds"],
-            meta["run_steps"],
-            meta["averaged"],
-        )
-    if processes.main:
-        run.log = Log(folder, (first, state[1]["step"]) if state is not None else (0, -1))
+    with _alone(folder, processes):
+        last = checkpoint.last_checkpoint(folder / "checkpoints")
+        if last is not None and not resume:
+            raise TrainingError(f"there is a run in {folder} already", f"go on with --resume, or delete {folder}")
+        processes.barrier()  # all have looked at the folder before one writes
+        if last is not None:
+            _check_same(recipe, folder)
+        model = build_model(recipe)
+        data, validation = open_training_data(recipe, model)
+        model.to(processes.device).entry = first_entry(recipe, data)
+        run = Run(recipe, model, data, validation, folder, processes)
+        state = None if last is None else checkpoint.read_shared(last, processes)
+        first = 0
+        if state is not None:
+            first, before = state[1]["phase"], state[1].get("run", {})
+            run.seconds, run.steps = before.get("seconds", 0.0), before.get("steps", 0)
+            run.averaged = before.get("averaged", {})
+            if first >= len(recipe.phases):
+                raise TrainingError(f"the run in {folder} had more phases", f"delete {folder} to train anew")
+        if processes.main:
+            _note(recipe, folder)
+            run.log = Log(folder, (first, state[1]["step"]) if state is not None else None)
+        try:
+            with _interruptible() as run.stop:
+                for number in range(first, len(recipe.phases)):
+                    PhaseRun(run, number, state).go()
+                    state = None
+        finally:
+            if run.log is not None:
+                run.log.close()
+        if processes.main:
+            _write(run, out, source)
+        processes.barrier()
+    return out / recipe.name
+
+
+def _write(run: Run, out: Path, source: str | None) -> None:
+    """Writes the entries."""
+
+    recipe, processes = run.recipe, run.processes
+    training = {
+        "recipe": source,
+        "seed": recipe.seed,
+        "steps": run.steps,
+        "hardware": hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
+        "hours": round(run.seconds / 3600, 4),
+    }
+    write_entries(recipe, run.model.to("cpu"), out, run.folder, training, run.averaged)
+
+
+@contextmanager
+def _alone(folder: Path, processes: Processes) -> Iterator[None]:
+    """Holds the run's lock, which the system takes back from killed processes."""
+
     try:
-        for number in range(first, len(recipe.phases)):
-            going_on = state if state is not None and state[1]["step"] else None
-            if state is not None and going_on is None:
-                _load_weights(model, state[0])
-            state = None
-            PhaseRun(run, number, going_on).go()
-            tensors = {f"model.{k}": v for k, v in checkpoint.state_of(model).items()}
-            write_checkpoint(run, number + 1, 0, tensors, {"phase": number + 1, "step": 0})
-        if state is not None:  # all phases were done already
-            _load_weights(model, state[0])
-    finally:
-        if run.log is not None:
-            run.log.close()
-    entry = out / recipe.name
-    if processes.main:
-        description = {
-            "dataset": recipe.data.dataset
-            if not os.path.isabs(recipe.data.dataset)
-            else Path(recipe.data.dataset).name,
-            "event_shape": list(data.event_shape),
-            "range": list(data.range) if data.range is not None else None,
-            "levels": data.levels,
-        }
-        training = {
-            "recipe": source,
-            "seed": recipe.seed,
-            "steps": run.steps,
-            "hardware": hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
-            "hours": round(run.seconds / 3600, 4),
-        }
-        model.to("cpu")
-        write_entries(recipe, model, out, folder, description, training, run.averaged)
-    processes.barrier()
-    return entry
-
-
-def _load_weights(model: torch.nn.Module, tensors: dict[str, Any]) -> None:
-    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    checkpoint.load_into(model, weights, "the checkpoint")
-
-
-def _note_recipe(recipe: Recipe, folder: Path, going_on: bool) -> None:
-    """Keeps the recipe beside the run; a run that goes on must have kept what its weights depend on."""
-
-    path = folder / "recipe.json"
-    now = json.loads(json.dumps(to_dict(recipe)))
-    if going_on and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [k for k in now if k not in (*_FREE, *_TEXT) and now[k] != before.get(k)]
-        if changed:
-            raise TrainingError(
-                f"the run in {folder} had another {changed[0]} in its recipe", f"change it back, or delete {folder}"
-            )
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    if not processes.main:
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(now, indent=2), encoding="utf-8")
-    os.replace(temporary, path)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TrainingError(
+                f"another process trains in {folder}", "wait for it, or give the recipe another name"
+            ) from None
+        yield
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Yields an event that Ctrl-C and SIGTERM set; a second one interrupts at once."""
+
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _note(recipe: Recipe, folder: Path) -> None:
+    """Keeps the recipe beside the run."""
+
+    temporary = folder / "recipe.tmp"
+    temporary.write_text(json.dumps(to_dict(recipe), indent=2), encoding="utf-8")
+    os.replace(temporary, folder / "recipe.json")
+
+
+def _check_same(recipe: Recipe, folder: Path) -> None:
+    """A run that goes on must have kept what its weights depend on."""
+
+    try:
+        before = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = json.loads(json.dumps(to_dict(recipe)))
+    changed = [key for key in _FIXED if now[key] != before.get(key)]
+    if changed:
+        raise TrainingError(
+            f"the run in {folder} has another {changed[0]} in its recipe", f"change it back, or delete {folder}"
+        )
 
 
 def _source(recipe: Any) -> str | None:

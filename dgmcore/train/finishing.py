@@ -8,56 +8,62 @@ from typing import Any
 
 import torch
 
-from ..errors import DgmError
+from ..data.view import View
+from ..entry import SCHEMA, Data, Entry
 from ..model import Model
 from ..noise import IndexedNoise
 from .recipe import PartRecipe, Recipe
 
-__all__ = ["draw_picture", "write_entries"]
+__all__ = ["draw_picture", "first_entry", "write_entries"]
 
-PICTURE = 16  # samples in a picture of images
+IMAGES, POINTS = 16, 2000  # samples in a picture
+
+
+def first_entry(recipe: Recipe, data: View) -> Entry:
+    """Returns the entry of a model in training, by which others know its data."""
+
+    name = recipe.data.dataset
+    description = Data(
+        dataset=Path(name).name if os.path.isabs(name) else name,
+        event_shape=tuple(data.event_shape),
+        range=data.range,
+        levels=data.levels,
+    )
+    return Entry(
+        schema=SCHEMA,
+        name=recipe.name,
+        architecture=recipe.architecture,
+        license=recipe.license,
+        data=description,
+        sampling=recipe.sampling,
+    )
 
 
 @torch.no_grad()
 def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
-    """Writes a picture of samples; returns False if the model draws none."""
+    """Writes a picture of samples; returns False if the model draws none, or they can't be seen."""
 
-    if not model.can("generator"):
-        return False
-    try:
-        from ..pictures import picture
-    except ImportError:
-        return False
+    from ..pictures import kind_of, picture
 
-    n = PICTURE if len(model.event_shape) == 3 else 4000
+    if not model.can("generator") or kind_of(tuple(model.event_shape)) is None:
+        return False
+    n = IMAGES if kind_of(tuple(model.event_shape)) == "image" else POINTS
     samples = model.sample(IndexedNoise(seed, n, device=model.device))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        picture(model, samples.float().cpu(), temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    picture(model, samples.float().cpu(), path)
     return True
 
 
 def write_entries(
-    recipe: Recipe,
-    model: Model,
-    out: Path,
-    work: Path,
-    data: dict[str, Any],
-    training: dict[str, Any],
-    ema: dict[str, bool],
+    recipe: Recipe, model: Model, out: Path, work: Path, training: dict[str, Any], ema: dict[str, bool]
 ) -> Path:
     """Writes the entries of the parts that have a name of their own, and the model's.
 
     Arguments:
         recipe: The recipe.
-        model: The trained model.
+        model: The trained model, with its entry so far.
         out: The folder of entries.
         work: Where the picture is drawn.
-        data: The entry's section `data`.
         training: The entry's section `training`.
         ema: By module, whether its weights are an average.
     """
@@ -65,7 +71,8 @@ def write_entries(
     from ..saving import save
 
     model.eval()
-    common: dict[str, Any] = {"license": recipe.license, "data": data, "training": training}
+    assert model.entry is not None
+    common: dict[str, Any] = {"license": recipe.license, "data": model.entry.data, "training": training}
 
     def save_parts(owner: Model, parts: dict[str, str | PartRecipe], place: str) -> None:
         for name, part in parts.items():
@@ -89,10 +96,7 @@ def write_entries(
 
     save_parts(model, recipe.parts, "")
     picture = work / "samples.png"
-    try:
-        drawn = draw_picture(model, picture, recipe.seed)
-    except DgmError:
-        raise
+    drawn = draw_picture(model, picture, recipe.seed)
     return save(
         model,
         out / recipe.name,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Log", "Meter"]
+__all__ = ["Log", "Meter", "hardware"]
 
 
 class Meter:
@@ -39,7 +39,8 @@ class Log:
 
     Arguments:
         folder: The run's folder: `log.jsonl` and `tensorboard/` are inside.
-        resume_at: The phase and the step from which the run goes on; later lines are of steps that are lost.
+        resume_at: The phase and the step from which the run goes on: later lines are of steps that are lost. None
+            for a run that starts.
     """
 
     def __init__(self, folder: Path, resume_at: tuple[int, int] | None = None):
@@ -47,7 +48,7 @@ class Log:
         self.folder = folder
         if resume_at is not None and self.path.exists():
             self._forget(resume_at)
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        self._file = open(self.path, "w" if resume_at is None else "a", encoding="utf-8")  # noqa: SIM115
         self._board: Any = None
 
     def _forget(self, at: tuple[int, int]) -> None:

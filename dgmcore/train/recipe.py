@@ -62,6 +62,7 @@ class PhaseRecipe(Config):
     clip_value: float | None = None
     ema: float | None = None  # decay; None: no average
     ema_from: int = 0  # first averaged step
+    keep: Literal["last", "best"] = "last"  # at the end: the last weights, or the best by validation
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -67,7 +66,7 @@ class EngineStep:
         self._base = {name: o.param_groups[0]["lr"] for name, o in optimizers.items()}
         self._noise: StreamNoise | None = None
         self._suspicion: Tensor | None = None  # on a GPU: whether a loss so far was bad, not yet looked at
-        self._loss = math.nan
+        self.last: dict[str, float] = {}  # the losses of this step, where reading them costs nothing
 
     def start(self, index: int, progress: float, name: str | None = None) -> None:
         """Goes to a step, whose noise depends on its number (or `name`) and this process alone."""
@@ -101,8 +100,8 @@ class EngineStep:
     def minimize(self, loss: Tensor, optimizer: str = "model", *, retain_graph: bool = False) -> None:
         chosen = self.optimizer(optimizer)
         parameters = self._parameters[optimizer]
-        self._watch(loss)
-        self.log(**{"loss" if len(self.optimizers) == 1 else f"loss_{optimizer}": loss})
+        name = "loss" if len(self.optimizers) == 1 else f"loss_{optimizer}"
+        self._watch(loss, name)
         chosen.zero_grad(set_to_none=True)
         # with several optimisers, a loss's gradient is for one of them only
         inputs = parameters if len(self.optimizers) > 1 else None
@@ -135,16 +134,18 @@ class EngineStep:
         if self.recipe.clip_norm is not None:
             self.log(grad_norm=torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm))
 
-    def _watch(self, loss: Tensor) -> None:
+    def _watch(self, loss: Tensor, name: str) -> None:
         if loss.ndim:
             raise TrainingError(
                 f"{type(self.phase).__name__} minimises a loss of shape {tuple(loss.shape)}", "take its mean"
             )
         if self.device.type == "cpu":
-            self._loss = loss.item()
-            if not abs(self._loss) < EXPLODED:
-                raise Diverged(f"the loss is {self._loss:g}")
+            value = self.last[name] = loss.item()
+            if not abs(value) < EXPLODED:
+                raise Diverged(f"the loss is {value:g}")
+            self.meter.add(name, value)
         else:
+            self.meter.add(name, loss)
             bad = ~(loss.detach().abs() < EXPLODED)
             self._suspicion = bad if self._suspicion is None else self._suspicion | bad
 

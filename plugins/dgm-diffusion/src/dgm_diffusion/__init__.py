@@ -9,4 +9,19 @@ PLUGIN_API = 1
 
 @hookimpl
 def dgm_architectures():
-    return []
+    return [
+        {
+            "name": "ddpm",
+            "family": "diffusion",
+            "import": "dgm_diffusion.ddpm:DDPM",
+            "summary": "Denoising diffusion in discrete time; DDPM, DDIM and DPM-Solver++ samplers; diffusers' U-Net",
+            "paper": "https://arxiv.org/abs/2006.11239",
+        },
+        {
+            "name": "score-sde",
+            "family": "diffusion",
+            "import": "dgm_diffusion.scoresde:ScoreSDE",
+            "summary": "Variance-preserving SDE; Euler-Maruyama, predictor-corrector and probability-flow ODE",
+            "paper": "https://arxiv.org/abs/2011.13456",
+        },
+    ]

@@ -1,0 +1,179 @@
+r"""Denoising diffusion in discrete time.
+
+:math:`q(x_t \mid x_0) = N(\sqrt{\bar\alpha_t} x_0, (1 - \bar\alpha_t) I)`, `t = 0, ..., T - 1` (the papers' t - 1).
+
+References:
+    Denoising Diffusion Probabilistic Models (Ho et al., 2020)
+    Designing Deep Generative Models with Symbiotic Composition (Xiao, 2022), sections 2.4.1 and 2.4.2
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dgmcore import Config, Likelihood, Model
+from dgmcore.errors import OptionError
+from dgmcore.noise import IndexedNoise, Noise
+
+from .networks import MLP, UNet, build_network
+from .samplers import SAMPLERS
+from .schedules import Schedule, betas
+
+__all__ = ["DDPM"]
+
+
+class DDPM(Model):
+    """A denoising diffusion model.
+
+    Its `Density` is the variational bound of Ho et al. (2020), equation 5, with the variances `variance` and a
+    Gaussian last step. `terms` of its T - 1 inner terms, drawn at random, estimate it without bias; default: all.
+    """
+
+    class Config(Config):
+        event_shape: tuple[int, ...] = (2,)
+        network: MLP | UNet = MLP()
+        schedule: Schedule = Schedule()
+        prediction: Literal["eps", "x0", "v"] = "eps"
+        clip: tuple[float, float] | None = None  # predictions of x_0 are cut to this range while sampling
+        variance: Literal["small", "large"] = "small"  # posterior variance, or beta
+
+    class Sampling(Config):
+        sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"
+        steps: int | None = None  # None: all T
+        eta: float = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
+        strength: float = 0.5  # with `init`: the share of the diffusion that the picture is sent through
+
+    class Scoring(Config):
+        terms: int | None = None
+
+    likelihood = Likelihood.LOWER_BOUND
+    phases = {"denoise": "dgm_diffusion.training:Denoise"}
+    example = {"network": {"kind": "mlp", "width": 16, "depth": 1}, "schedule": {"steps": 8, "name": "cosine"}}
+
+    betas: Tensor
+    alpha_bar: Tensor
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        self.event_shape = tuple(c.event_shape)
+        self.network = build_network(c.network, self.event_shape)
+        b = betas(c.schedule)
+        self.register_buffer("betas", b.float(), persistent=False)
+        self.register_buffer("alpha_bar", (1 - b).cumprod(0).float(), persistent=False)
+
+    # --- the network's three ways of saying the same -------------------------------------------
+
+    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+        """Returns the network's raw output for `x` at integer times `t`, `(n,)`."""
+
+        scale = 1000.0 / self.config.schedule.steps if isinstance(self.config.network, MLP) else 1.0
+        out = self.network(x, t.to(x.dtype) * scale) if isinstance(self.config.network, MLP) else self.network(x, t)
+        return out if isinstance(out, Tensor) else out.sample
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """Returns what `predict` should return for `x_t = diffuse(x0, eps, t)`."""
+
+        if self.config.prediction == "eps":
+            return eps
+        if self.config.prediction == "x0":
+            return x0
+        a, s = self.coefficients(t, x0)
+        return a * eps - s * x0
+
+    def denoise(self, x: Tensor, t: Tensor, clip: bool = False) -> Tensor:
+        """Returns the prediction of `x_0`, whatever the network predicts."""
+
+        out = self.predict(x, t)
+        a, s = self.coefficients(t, x)
+        if self.config.prediction == "eps":
+            out = (x - s * out) / a
+        elif self.config.prediction == "v":
+            out = a * x - s * out
+        return out.clamp(*self.config.clip) if clip and self.config.clip is not None else out
+
+    def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns :math:`\sqrt{\bar\alpha_t}` and :math:`\sqrt{1 - \bar\alpha_t}`, shaped to multiply `like`."""
+
+        a = self.alpha_bar[t].reshape(-1, *[1] * (like.ndim - 1))
+        return a.sqrt(), (1 - a).sqrt()
+
+    def diffuse(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        a, s = self.coefficients(t, x0)
+        return a * x0 + s * eps
+
+    # --- drawing -------------------------------------------------------------------------------
+
+    def sample(self, noise: Noise, *, init: Tensor | None = None, **options: Any) -> Tensor:
+        """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022; thesis 6.4.6)."""
+
+        return deque(self._states(noise, init, options), maxlen=1).pop()
+
+    def trajectory(self, noise: Noise, *, init: Tensor | None = None, **options: Any) -> Iterator[Tensor]:
+        yield from self._states(noise, init, options)
+
+    def _states(self, noise: Noise, init: Tensor | None, options: dict[str, Any]) -> Iterator[Tensor]:
+        o = self.sampling(options)
+        total = self.config.schedule.steps
+        steps = total if o.steps is None else o.steps
+        if not 1 <= steps <= total:
+            raise OptionError(f"steps must be from 1 to {total}, not {steps}", "set sampling steps with --set steps=50")
+        times = torch.linspace(total - 1, 0, steps, dtype=torch.float64).round().long().unique().flip(0)
+        if steps == 1:
+            times = torch.tensor([total - 1])
+        x = noise.normal(*self.event_shape, name="start")
+        if init is not None:
+            if not 0 < o.strength <= 1:
+                raise OptionError(f"strength must be in (0, 1], not {o.strength}", "try --set strength=0.5")
+            times = times[len(times) - max(1, round(o.strength * len(times))) :]
+            x = self.diffuse(init.to(x).expand_as(x), x, times[:1].to(x.device).expand(len(x)))
+        yield x
+        yield from SAMPLERS[o.sampler](self, x, times.tolist(), noise, o)
+
+    # --- measuring -----------------------------------------------------------------------------
+
+    def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
+        """Returns the variational bound, nats, `(n,)`."""
+
+        terms = self.scoring(options).terms
+        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        total = self.config.schedule.steps
+        last = self.alpha_bar[-1]
+        prior = 0.5 * (last * x.square() - last - torch.log1p(-last)).flatten(1).sum(1)  # KL(q(x_T | x_0) || N(0, I))
+        if terms is None:
+            steps = [torch.full((len(x),), t, device=x.device) for t in range(1, total)]
+        else:
+            drawn = 1 + (noise.uniform(terms, name="times") * (total - 1)).long().clamp_max(total - 2)
+            steps = list(drawn.unbind(1))
+        bound = torch.zeros_like(prior)
+        for i, t in enumerate(steps):
+            bound = bound + self._term(x, t, noise.normal(*self.event_shape, name=f"term {i}"))
+        first = self._term(x, torch.zeros_like(steps[0]), noise.normal(*self.event_shape, name="first"))
+        return -(prior + first + bound * ((total - 1) / len(steps)))
+
+    def _term(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        r"""Returns :math:`KL(q(x_{t-1} | x_t, x_0) \| p(x_{t-1} | x_t))`, at t = 0 :math:`-\log p(x_0 | x_1)`."""
+
+        shape = (-1, *[1] * (x0.ndim - 1))
+        beta, bar = self.betas[t], self.alpha_bar[t]
+        before = torch.where(t > 0, self.alpha_bar[(t - 1).clamp_min(0)], torch.ones_like(bar))
+        small = beta * (1 - before) / (1 - bar)
+        model = beta if self.config.variance == "large" else torch.where(t > 0, small, beta)
+        guess = self.denoise(self.diffuse(x0, eps, t), t)
+        weight = (before.sqrt() * beta / (1 - bar)).reshape(shape)  # of x_0 in the posterior mean
+        squared = (weight * (x0 - guess)).square().flatten(1).sum(1) / (2 * model)
+        d = math.prod(self.event_shape)
+        ratio = torch.where(t > 0, small / model, torch.ones_like(model))
+        kl = 0.5 * d * (ratio - 1 - ratio.log())
+        return squared + torch.where(t > 0, kl, 0.5 * d * torch.log(2 * math.pi * model))
+
+    def unet(self) -> nn.Module:
+        """Returns the network, for use with diffusers' own pipelines."""
+
+        return self.network

@@ -1,0 +1,85 @@
+"""Networks that see a point and a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dgmcore import Config
+from dgmcore.errors import DgmError, RegistryError
+
+__all__ = ["MLP", "TimeMLP", "UNet", "build_network", "sinusoid"]
+
+
+class MLP(Config, tag="mlp", tag_field="kind"):
+    """A residual multi-layer perceptron, for points."""
+
+    width: int = 128
+    depth: int = 3
+    frequencies: int = 32
+
+
+class UNet(Config, tag="unet", tag_field="kind"):
+    """diffusers' `UNet2DModel`, for images; `args` are its own, as in the `config.json` of its repositories."""
+
+    args: dict[str, Any] = {}
+
+
+def build_network(spec: MLP | UNet, event_shape: tuple[int, ...]) -> nn.Module:
+    """Builds a network that maps `(n, *event_shape)` and times `(n,)` in 0..1000 to `(n, *event_shape)`."""
+
+    if isinstance(spec, MLP):
+        return TimeMLP(math.prod(event_shape), spec)
+    return build_unet(spec.args, event_shape)
+
+
+def build_unet(args: dict[str, Any], event_shape: tuple[int, ...]) -> nn.Module:
+    """Builds diffusers' U-Net; importing diffusers takes seconds, so it happens here only."""
+
+    try:
+        from diffusers import UNet2DModel
+    except ImportError as e:
+        raise DgmError(f"the U-Net needs diffusers: {e}", "pip install dgm-diffusion") from e
+    if len(event_shape) != 3:
+        raise RegistryError(f"a U-Net can't see data of shape {event_shape}", "use network {kind: mlp} for points")
+    full = {"sample_size": event_shape[1], "in_channels": event_shape[0], "out_channels": event_shape[0], **args}
+    try:
+        return UNet2DModel(**full)
+    except (TypeError, ValueError) as e:
+        raise RegistryError(f"network.args: {e}", "the keys are the arguments of diffusers.UNet2DModel") from e
+
+
+def sinusoid(t: Tensor, size: int, longest: float = 10_000.0) -> Tensor:
+    """Sinusoidal embedding of times `(n,)`, `(n, size)`."""
+
+    half = size // 2
+    rates = torch.exp(-math.log(longest) * torch.arange(half, dtype=t.dtype, device=t.device) / half)
+    angle = t[:, None] * rates
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class TimeMLP(nn.Module):
+    """Residual blocks that add an embedding of the time to every hidden layer."""
+
+    def __init__(self, dim: int, spec: MLP):
+        super().__init__()
+        width = spec.width
+        self.frequencies = spec.frequencies
+        self.embed = nn.Sequential(nn.Linear(2 * spec.frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.first = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"a": nn.Linear(width, width), "b": nn.Linear(width, width)}) for _ in range(spec.depth)
+        )
+        self.last = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Maps `(n, *event)` and `(n,)` to `(n, *event)`."""
+
+        e = self.embed(sinusoid(t, 2 * self.frequencies))
+        h = self.first(x.flatten(1))
+        for block in self.blocks:
+            h = h + block["b"](nn.functional.silu(block["a"](nn.functional.silu(h + e))))
+        return self.last(nn.functional.silu(h)).reshape(x.shape)

@@ -1,0 +1,79 @@
+"""Samplers of discrete diffusion: ancestral, DDIM, and diffusers' DPM-Solver++.
+
+Each is a generator of states: `(model, x_T, times from high to low, noise, options)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dgmcore.noise import Noise
+
+if TYPE_CHECKING:
+    from .ddpm import DDPM
+
+__all__ = ["SAMPLERS", "ancestral", "ddim", "dpm_solver"]
+
+
+def ancestral(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
+    r"""Draws from :math:`p(x_s | x_t)` along any decreasing times: equations 6 and 7 of Ho et al. with
+
+    :math:`\beta = 1 - \bar\alpha_t / \bar\alpha_s`; no noise at the last step.
+    """
+
+    for i, t in enumerate(times):
+        now = model.alpha_bar[t]
+        before = model.alpha_bar[times[i + 1]] if i + 1 < len(times) else torch.ones_like(now)
+        beta = 1 - now / before
+        x0 = model.denoise(x, torch.full((len(x),), t, device=x.device), clip=True)
+        mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x) / (1 - now)
+        if i + 1 == len(times):
+            x = mean
+        else:
+            variance = beta if model.config.variance == "large" else beta * (1 - before) / (1 - now)
+            x = mean + variance.sqrt() * noise.normal(*model.event_shape)
+        yield x
+
+
+def ddim(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
+    """Denoising Diffusion Implicit Models (Song et al., 2021), equations 12 and 16, along any decreasing times."""
+
+    for i, t in enumerate(times):
+        now = model.alpha_bar[t]
+        before = model.alpha_bar[times[i + 1]] if i + 1 < len(times) else torch.ones_like(now)
+        x0 = model.denoise(x, torch.full((len(x),), t, device=x.device), clip=True)
+        eps = (x - now.sqrt() * x0) / (1 - now).sqrt()
+        sigma = options.eta * ((1 - before) / (1 - now) * (1 - now / before)).sqrt()
+        x = before.sqrt() * x0 + (1 - before - sigma**2).clamp_min(0).sqrt() * eps
+        if options.eta > 0:
+            x = x + sigma * noise.normal(*model.event_shape)
+        yield x
+
+
+def dpm_solver(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
+    """DPM-Solver++ (Lu et al., 2022), second order multistep, by diffusers' scheduler."""
+
+    from diffusers import DPMSolverMultistepScheduler  # takes seconds to import: only where it runs
+
+    scheduler = DPMSolverMultistepScheduler(
+        num_train_timesteps=model.config.schedule.steps,
+        trained_betas=model.betas.double().cpu().numpy(),
+        prediction_type={"eps": "epsilon", "x0": "sample", "v": "v_prediction"}[model.config.prediction],
+        final_sigmas_type="zero",
+    )
+    scheduler.set_timesteps(timesteps=times)
+    for t in scheduler.timesteps:
+        out = model.predict(x, t.to(x.device).expand(len(x)))
+        x = scheduler.step(out, t, x).prev_sample.to(x.dtype)
+        yield x
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {
+    "ddpm": ancestral,
+    "ddim": ddim,
+    "dpm-solver++": dpm_solver,
+}
