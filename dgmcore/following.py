@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .talk import progress
+from .output import progress
 
 __all__ = ["Follower"]
 

@@ -8,9 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ..talk import show_progress
 from . import COMMANDS
-from .output import progress
 from .parameters import lighten
 
 __all__ = ["command_of", "run"]
@@ -21,7 +19,6 @@ HELP = "One registry and one command for every family of deep generative models.
 def run(args: Sequence[str]) -> int:
     """Runs the command line; raises what goes wrong."""
 
-    show_progress(progress)
     app = typer.Typer(cls=_Group, name="dgm", help=HELP, add_completion=True, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(_root)
     group = typer.main.get_command(app)
