@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ class Processes:
             from accelerate import PartialState
         except ImportError:
             raise TrainingError("training needs accelerate", "pip install 'dgmcore[train]'") from None
-        self.state = PartialState()
+        # accelerate joins processes on CPUs only if it is told to use them
+        self.state = PartialState(cpu=_use_cpu())
         self.rank: int = self.state.process_index
         self.world: int = self.state.num_processes
         self.device: torch.device = self.state.device
@@ -113,3 +115,10 @@ class Processes:
         from accelerate.utils import reduce
 
         return reduce(tensor, "mean")
+
+
+def _use_cpu() -> bool:
+    """Whether to train on CPUs: by `accelerate`'s own switch, or because there is nothing else."""
+
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes", "y", "on")
+    return wanted or not torch.accelerator.is_available()
