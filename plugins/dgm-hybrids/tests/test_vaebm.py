@@ -130,8 +130,8 @@ def learned(model):
 def test_training_finds_the_data(model, changes):
     Step(EnergyPhase(model, options(**changes)), 0.1, 64).go(120)
     mean, deviation = learned(model)
-    assert abs(mean[0] - 1) < 0.2
-    assert abs(mean[1] + 1) < 0.2
+    assert abs(mean[0] - 1) < 0.3
+    assert abs(mean[1] + 1) < 0.3
     assert abs(deviation - 0.5) < 0.1
     x = model.eval().sample(IndexedNoise(0, 1000), steps=60, step_size=0.05)
     assert (x.mean(0) - torch.tensor(mean)).abs().max() < 0.1
