@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore.config import Config
+from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
@@ -108,6 +109,20 @@ class VAE(Model):
         """Maps `{"z": (n, q), "x": (n, *event_shape)}` to data; without `"x"`, to the decoder's mean."""
         p = self.conditional(eps["z"])
         return p.push(eps["x"]) if isinstance(p, Gaussian) and "x" in eps else p.mean()
+
+    def joint(self, eps: Mapping[str, Any], log_sigma_min: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Returns the data of noise with :math:`\log p(z)` and :math:`\log p(x \mid z)`, each `(n,)`.
+
+        With `log_sigma_min` the density is that of a decoder whose log sigma is bounded below, while the data are
+        not: what the authors of VAEBM run.
+        """
+        p = self.conditional(eps["z"])
+        if not isinstance(p, Gaussian):
+            raise UsageError("data of a Bernoulli decoder are no noise pushed", "use decoder: gaussian")
+        x = p.push(eps["x"])
+        if log_sigma_min is not None:
+            p = Gaussian(p.mu, p.log_sigma.clamp(min=log_sigma_min))
+        return x, standard_normal_log_prob(eps["z"]), p.log_prob(x)
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
         """Returns data; see :class:`Sampling`."""

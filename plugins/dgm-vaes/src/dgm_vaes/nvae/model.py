@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore.config import Config
-from dgmcore.errors import RegistryError
+from dgmcore.errors import RegistryError, UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
@@ -233,13 +233,18 @@ class NVAE(Model):
         """Maps standard normals of `noise_shapes["z"]` to latents of the prior."""
         return self._generate(eps, temperature)[1]
 
-    def _generate(self, eps: Mapping[str, Tensor], temperature: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+    def _generate(
+        self, eps: Mapping[str, Tensor], temperature: float = 1.0, priors: list[Gaussian] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         names = list(self.noise_shapes["z"])
         h, z = self._expand_prior(eps[names[0]].shape[0]), {}
         for layer in self.decoder:
             if isinstance(layer, DecoderCombiner):
                 name = names[len(z)]
-                z[name] = Gaussian.clamped(*self._prior_parameters(len(z), h)).push(eps[name], temperature)
+                prior = Gaussian.clamped(*self._prior_parameters(len(z), h))
+                z[name] = prior.push(eps[name], temperature)
+                if priors is not None:
+                    priors.append(prior)
                 h = layer(h, z[name])
             else:
                 h = layer(h)
@@ -249,6 +254,25 @@ class NVAE(Model):
         """Maps `{"z": {group: (n, ...)}, "x": (n, ...)}` to images; without `"x"`, to the decoder's means."""
         h, _ = self._generate(eps["z"])
         return self._image(self._logits(h), eps.get("x"))
+
+    def joint(self, eps: Mapping[str, Any], log_sigma_min: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Returns the images of noise with :math:`\log p(z)` and :math:`\log p(x \mid z)`, each `(n,)`.
+
+        With `log_sigma_min` the density of the pixels is that of a decoder whose log sigma is bounded below, while
+        the images are not: what the authors of VAEBM run.
+        """
+        if self.config.decoder != "gaussian":
+            raise UsageError(
+                f"pixels of the {self.config.decoder} decoder are no noise pushed", "use a Gaussian decoder"
+            )
+        priors: list[Gaussian] = []
+        h, z = self._generate(eps["z"], priors=priors)
+        logits = self._logits(h)
+        p, x = self.pixels(logits), self._image(logits, eps["x"])
+        if log_sigma_min is not None:
+            p = Gaussian(p.mu, p.log_sigma.clamp(min=log_sigma_min))
+        log_prior = torch.stack([prior.log_prob(code) for prior, code in zip(priors, z.values(), strict=True)]).sum(0)
+        return x, log_prior, p.log_prob(x)
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
         """Returns images; see :class:`Sampling`."""
