@@ -1,0 +1,1 @@
+"""Denoising diffusion GAN (Xiao, Kreis, Vahdat, 2022; thesis chapter 6)."""

@@ -1,0 +1,135 @@
+"""Denoising diffusion GAN: a diffusion whose few steps are draws of a conditional GAN."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dgmcore import Config, Model
+from dgmcore.noise import Noise
+
+from .discriminator import Conv, ConvDiscriminator
+from .schedule import Diffusion
+from .unet import UNet, UNetGenerator
+
+__all__ = ["DDGAN"]
+
+
+class MLP(Config, tag="mlp", tag_field="kind"):
+    """Three fully connected layers, conditioned by concatenation (thesis 6.4.7, toy data)."""
+
+    width: int = 512
+    depth: int = 3
+
+
+class DDGAN(Model):
+    """Tackling the Generative Learning Trilemma with Denoising Diffusion GANs (Xiao et al., 2022); thesis chapter 6.
+
+    All its randomness is Gaussian, so it is a Pushforward: of x_T, and of a latent and a posterior noise for each step.
+    The ablations of Table 6.2 are configurations: `parametrization: direct` predicts x_t itself, `noise` predicts the
+    noise in x_{t+1}, and `latent: 0` leaves out z.
+    """
+
+    class Config(Config):
+        event_shape: tuple[int, ...] = (2,)
+        steps: int = 4
+        latent: int = 100
+        beta_min: float = 0.1
+        beta_max: float = 20.0
+        parametrization: Literal["posterior", "direct", "noise"] = "posterior"
+        generator: UNet | MLP = MLP()
+        discriminator: Conv | MLP = MLP()
+
+    phases = {"adversarial": "dgm_hybrids.ddgan.training:AdversarialDenoising"}
+    example = {"generator": {"kind": "mlp", "width": 8}, "discriminator": {"kind": "mlp", "width": 8}, "latent": 3}
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        self.event_shape = tuple(c.event_shape)
+        self.diffusion = Diffusion(c.steps, c.beta_min, c.beta_max)
+        if isinstance(c.generator, UNet):
+            self.generator: nn.Module = UNetGenerator(c.generator, *self.event_shape[:2], c.latent)
+        else:
+            self.generator = PointGenerator(c.generator, math.prod(self.event_shape), c.latent, c.steps)
+        if isinstance(c.discriminator, Conv):
+            self.discriminator: nn.Module = ConvDiscriminator(c.discriminator, self.event_shape[0])
+        else:
+            self.discriminator = PointDiscriminator(c.discriminator, math.prod(self.event_shape), c.steps)
+
+    @property
+    def noise_shapes(self) -> Mapping[str, Any]:
+        steps = [str(t) for t in reversed(range(self.config.steps))]
+        shapes: dict[str, Any] = {"x": self.event_shape}
+        if self.config.latent:
+            shapes["z"] = dict.fromkeys(steps, (self.config.latent,))
+        if self.config.parametrization != "direct" and self.config.steps > 1:
+            shapes["posterior"] = {t: self.event_shape for t in steps if t != "0"}
+        return shapes
+
+    def push(self, eps: Mapping[str, Any]) -> Tensor:
+        """Maps `{"x": ..., "z": {"3": ..., ...}, "posterior": {"3": ..., ...}}` to `(n, *event_shape)`."""
+        return deque(self._states(eps), maxlen=1).pop()
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        self.sampling(options)
+        return self.push(noise.named(self.noise_shapes))
+
+    def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
+        self.sampling(options)
+        yield from self._states(noise.named(self.noise_shapes))
+
+    def _states(self, eps: Mapping[str, Any]) -> Iterator[Tensor]:
+        x = eps["x"]
+        yield x
+        for t in reversed(range(self.config.steps)):
+            times = torch.full((len(x),), t, device=x.device)
+            z = eps["z"][str(t)] if self.config.latent else None
+            x = self.step(x, times, z, eps["posterior"][str(t)] if t and "posterior" in eps else None)
+            yield x
+
+    def step(self, after: Tensor, t: Tensor, z: Tensor | None, eps: Tensor | None) -> Tensor:
+        r"""Draws :math:`x_t \sim p_\theta(x_t | x_{t+1})` (equation 6.8)."""
+
+        out = self.generator(after, t, z)
+        if self.config.parametrization == "direct":
+            return out
+        if self.config.parametrization == "noise":
+            bar = self.diffusion.alpha_bar[t + 1].reshape(-1, *[1] * (after.ndim - 1))
+            out = (after - (1 - bar).sqrt() * out) / bar.sqrt()
+        return self.diffusion.posterior(out, after, t, torch.zeros_like(out) if eps is None else eps)
+
+
+class PointGenerator(nn.Module):
+    def __init__(self, spec: MLP, dim: int, latent: int, steps: int):
+        super().__init__()
+        self.steps = steps
+        self.net = _mlp([dim + latent + 1, *[spec.width] * spec.depth, dim])
+
+    def forward(self, x: Tensor, t: Tensor, z: Tensor | None) -> Tensor:
+        time = (t.to(x.dtype) / self.steps)[:, None]
+        return self.net(torch.cat([x.flatten(1), time] + ([] if z is None else [z]), 1)).reshape(x.shape)
+
+
+class PointDiscriminator(nn.Module):
+    def __init__(self, spec: MLP, dim: int, steps: int):
+        super().__init__()
+        self.steps = steps
+        self.net = _mlp([2 * dim + 1, *[spec.width] * spec.depth, 1])
+
+    def forward(self, x: Tensor, t: Tensor, after: Tensor) -> Tensor:
+        time = (t.to(x.dtype) / self.steps)[:, None]
+        return self.net(torch.cat([x.flatten(1), after.flatten(1), time], 1)).squeeze(1)
+
+
+def _mlp(sizes: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(sizes):
+        layers += ([nn.LeakyReLU(0.2)] if layers else []) + [nn.Linear(a, b)]
+    return nn.Sequential(*layers)

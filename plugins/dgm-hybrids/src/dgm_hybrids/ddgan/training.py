@@ -1,0 +1,73 @@
+"""Adversarial training of each denoising step (thesis 6.3 and 6.4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dgmcore import Config
+from dgmcore.noise import Noise
+from dgmcore.train import Phase, Step
+
+if TYPE_CHECKING:
+    from .model import DDGAN
+
+__all__ = ["AdversarialDenoising"]
+
+
+class AdversarialDenoising(Phase):
+    r"""Non-saturating game on pairs :math:`(x_t, x_{t+1})` with t uniform for each image.
+
+    :math:`R_1` (equation 6.16) is lazy: every `lazy` steps, and not multiplied by the interval, as published.
+    """
+
+    model: DDGAN
+    optimizers = ("discriminator", "generator")
+
+    class Options(Config):
+        r1: float = 0.05
+        lazy: int = 15
+
+    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {
+            "discriminator": list(self.model.discriminator.parameters()),
+            "generator": list(self.model.generator.parameters()),
+        }
+
+    def averaged(self) -> nn.Module:
+        return self.model.generator
+
+    def step(self, step: Step) -> None:
+        x0 = step.batch()
+        noise = step.noise(len(x0))
+        regularize = self.options.r1 > 0 and step.index % self.options.lazy == 0
+
+        t, x, after = self._pair(x0, noise)
+        x.requires_grad_(regularize)
+        real = self.model.discriminator(x, t, after)
+        with torch.no_grad():
+            fake = self._fake(after, t, noise)
+        d = F.softplus(-real).mean() + F.softplus(self.model.discriminator(fake, t, after)).mean()
+        loss = d
+        if regularize:
+            (grad,) = torch.autograd.grad(real.sum(), x, create_graph=True)
+            loss = d + 0.5 * self.options.r1 * grad.square().flatten(1).sum(1).mean()
+        step.minimize(loss, "discriminator")
+
+        t, _, after = self._pair(x0, noise)
+        g = F.softplus(-self.model.discriminator(self._fake(after, t, noise), t, after)).mean()
+        step.minimize(g, "generator")
+        step.log(discriminator=d.detach(), generator=g.detach())
+
+    def _pair(self, x0: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+        t = noise.integers(self.model.config.steps)
+        x, after = self.model.diffusion.pair(x0, t, noise.normal(*x0.shape[1:]), noise.normal(*x0.shape[1:]))
+        return t, x, after
+
+    def _fake(self, after: Tensor, t: Tensor, noise: Noise) -> Tensor:
+        z = noise.normal(self.model.config.latent) if self.model.config.latent else None
+        return self.model.step(after, t, z, noise.normal(*after.shape[1:]))
