@@ -16,5 +16,24 @@ def dgm_architectures():
             "import": "dgm_hybrids.vaebm:VAEBM",
             "summary": "A VAE tilted by an energy network",
             "paper": "https://arxiv.org/abs/2010.00654",
+        },
+        {
+            "name": "ddgan",
+            "family": "hybrids",
+            "import": "dgm_hybrids.ddgan.model:DDGAN",
+            "summary": "A diffusion whose few steps are draws of a conditional GAN",
+            "paper": "https://arxiv.org/abs/2112.07804",
+        },
+    ]
+
+
+@hookimpl
+def dgm_converters():
+    return [
+        {
+            "format": "ddgan",
+            "import": "dgm_hybrids.ddgan.convert:ddgan",
+            "summary": "Denoising diffusion GAN: the authors' generator, and their discriminator if given",
+            "license": "NVIDIA Source Code License, non-commercial",
         }
     ]
