@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dgmcore.conversion import Converted, read_checkpoint
 from torch import Tensor, nn
 
+from dgmcore.conversion import Converted, read_checkpoint
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
 
