@@ -21,7 +21,20 @@ from .errors import DgmError, RegistryError, UsageError, WeightsError
 if TYPE_CHECKING:
     from .entry import Weights
 
-__all__ = ["NoFile", "cached", "discard", "download", "explain", "host", "offline", "patiently", "quiet"]
+__all__ = [
+    "NoFile",
+    "brief",
+    "cached",
+    "discard",
+    "download",
+    "explain",
+    "host",
+    "no_connection",
+    "offline",
+    "patiently",
+    "quiet",
+    "status_of",
+]
 
 #: Seconds to wait before asking again after an answer that may be better next time.
 DELAYS = (0.5, 1.5)
@@ -94,7 +107,7 @@ def download(
         with quiet():
             head = patiently(lambda: _head(repo, file, revision), hung_up=True)
     except Exception as e:
-        path = _from_cache(repo, file, revision) if _no_connection(e) else None
+        path = _from_cache(repo, file, revision) if no_connection(e) else None
         if path is not None:
             return path, None
         raise explain(e, hub, repo, file, revision, name) from e
@@ -176,7 +189,7 @@ def patiently(call: Callable[[], T], *, hung_up: bool = False) -> T:
 
 def _passing(error: BaseException) -> bool:
     """Whether an answer may be better in a moment."""
-    return _status(error) in _TRANSIENT or "Consistency check failed" in str(error)
+    return status_of(error) in _TRANSIENT or "Consistency check failed" in str(error)
 
 
 def _hung_up(error: BaseException) -> bool:
@@ -203,8 +216,14 @@ def quiet() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _status(error: BaseException) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
+def status_of(error: BaseException) -> int | None:
+    """Returns the HTTP status behind a failure, if there is one."""
+
+    for e in _chain(error):
+        code = getattr(getattr(e, "response", None), "status_code", None)
+        if code is not None:
+            return int(code)
+    return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -217,10 +236,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 _HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
-def _no_connection(error: BaseException) -> bool:
+def no_connection(error: BaseException) -> bool:
     """Whether the Hub could not be reached, or does not work, rather than said no."""
 
-    status = _status(error)
+    status = status_of(error)
     if status is not None:
         return status >= 500
     return any(type(e).__module__.split(".")[0] in _HTTP_LIBRARIES or isinstance(e, ConnectionError)
@@ -236,7 +255,7 @@ def explain(
         return error
     kinds = {kind.__name__ for kind in type(error).__mro__}
     place, at = f"{repo}/{file}" if file else repo, f" at revision {revision}" if revision else ""
-    status = _status(error)
+    status = status_of(error)
     token = "set HF_TOKEN to a token with access, or run: hf auth login"
     if "HFValidationError" in kinds:
         return UsageError(f"{repo} is no name of a Hub repository", "write USER/REPO")
@@ -265,11 +284,11 @@ def explain(
         return WeightsError(f"{place} came incomplete, more than once", _again(name, "try again later"))
     if any("Timeout" in type(e).__name__ for e in _chain(error)):
         return WeightsError(f"{hub} did not answer in time, {place} is missing", _again(name, "try again later"))
-    if _no_connection(error):
+    if no_connection(error):
         return WeightsError(
-            f"no connection to {hub} ({_brief(error)}), {place} is missing", _again(name, "check the network")
+            f"no connection to {hub} ({brief(error)}), {place} is missing", _again(name, "check the network")
         )
-    return WeightsError(f"can't fetch {place}: {_brief(error)}", "run again with --debug for the traceback")
+    return WeightsError(f"can't fetch {place}: {brief(error)}", "run again with --debug for the traceback")
 
 
 def _again(name: str, hint: str) -> str:
@@ -280,7 +299,7 @@ def _missing(what: str, repo: str, name: str) -> WeightsError:
     return WeightsError(what, f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}")
 
 
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
     """The first sentence of an error, without addresses and request numbers."""
 
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
