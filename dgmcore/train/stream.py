@@ -45,8 +45,8 @@ class Stream:
         if batch_size < 1 or batch_size % world:
             raise DataError(f"{world} processes can't share batches of {batch_size}", "choose a multiple as batch_size")
         self.data, self.seed, self.scope = data, seed, scope
-        self.rank, self.size, self.device = rank, batch_size // world, torch.device(device)
-        self.batch_size = batch_size
+        self.rank, self.world, self.device = rank, world, torch.device(device)
+        self.batch_size, self.size = batch_size, batch_size // world
         self.position = position
         self.endless = data.draw(StreamNoise(0, 1)) is not None
         self.per_epoch = len(data) // batch_size
@@ -79,17 +79,17 @@ class Stream:
         return labels.to(self.device)
 
     def _make(self, position: int) -> tuple[Tensor, np.ndarray | None]:
-        noise = StreamNoise(self.seed, self.size, scope=f"{self.scope}/data/{position}/{self.rank}")
+        mine = slice(self.rank, None, self.world)  # of a batch that does not depend on the number of processes
+        noise = StreamNoise(self.seed, self.size, scope=f"{self.scope}/augment/{position}/{self.rank}")
         if self.endless:
-            x = self.data.draw(noise)
-            return self.data.augment(x, noise), None
+            all_ = self.data.draw(StreamNoise(self.seed, self.batch_size, scope=f"{self.scope}/data/{position}"))
+            return self.data.augment(all_[mine], noise), None
         epoch, k = divmod(position, self.per_epoch)
         if epoch != self._epoch:
             key = derive_seed(self.seed, f"{self.scope}/order/{epoch}")
             self._epoch = epoch
             self._order = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.data))
-        start = k * self.batch_size + self.rank * self.size
-        index = self._order[start : start + self.size]
+        index = self._order[k * self.batch_size : (k + 1) * self.batch_size][mine]
         return self.data.augment(self.data.take(index), noise), index
 
     def close(self) -> None:
