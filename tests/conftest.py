@@ -52,6 +52,29 @@ def toys(toys_home, tmp_path, monkeypatch):
     _forget_user_plugins()
 
 
+@pytest.fixture(scope="session")
+def toy_models_home(tmp_path_factory):
+    """The data folder of a user whose only plugin is tests/toy_models.py, with an entry for each of its models."""
+    import toy_models
+
+    home = tmp_path_factory.mktemp("toy_models")
+    toy_models.install(home)
+    return home
+
+
+@pytest.fixture
+def toy_entries(toy_models_home, tmp_path, monkeypatch):
+    """The entries of tests/toy_models.py, in an empty current folder, for `dgmcore.cli.main` and subprocesses."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(toy_models_home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(toy_models_home / "cache"))
+    monkeypatch.setenv("DGM_PLUGINS", "core,toys")
+    monkeypatch.delenv("DGM_REGISTRY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    _forget_user_plugins()
+    yield tmp_path
+    _forget_user_plugins()
+
+
 def _forget_user_plugins():
     for name in [n for n in sys.modules if n.split(".")[0] in ("dgm_user_plugins", "toys_models")]:
         del sys.modules[name]
