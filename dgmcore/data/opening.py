@@ -17,6 +17,7 @@ from ..errors import DataError, did_you_mean
 from ..train.recipe import DataSpec
 from .arrays import is_array_file, open_arrays
 from .base import Dataset
+from .images import Images
 from .pictures import SUFFIXES as PICTURES
 from .pictures import open_pictures
 from .view import View
@@ -71,7 +72,8 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
     if data.range is not None:
         changes.setdefault("range", tuple(data.range))
     view = open_data(spec, **changes)
-    if view.event_shape != shape and len(shape) == 3 == len(view.event_shape) and shape[0] == view.event_shape[0]:
+    pictures = isinstance(view.base, Images)  # arrays of numbers must fit as they are
+    if pictures and view.event_shape != shape and len(shape) == 3 and shape[0] == view.event_shape[0]:
         # the same pictures with a margin, as MNIST in 32 x 32, or pictures of another size
         size, have = shape[-1], view.event_shape[-1]
         key = "pad" if size > have and data.dataset == view.name else "resize"
