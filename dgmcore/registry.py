@@ -294,27 +294,27 @@ def info(name: str | os.PathLike[str]) -> dict[str, Any]:
     `likelihood`, `options` (what `--set` may set, with the defaults of this entry) and `paper`.
     """
 
-    from . import catalog
-    from .config import to_dict
-
-    located = find(name)
     index = current()
-    entry = to_dict(located.entry)
-    if located.origin in ("folder", "hub"):
-        path = str((located.folder or Path()) / ENTRY_FILE)
-        row = catalog.row_of(located.entry, path)
-    else:
-        row = _row(index, located.full_name)
+    try:
+        row = _row(index, os.fspath(name))
+        entry = index.entry(row)
+    except RegistryError:
+        from . import catalog
+        from .config import to_dict
+
+        located = find(name)
+        row, entry = catalog.row_of(located.entry, str((located.folder or Path()) / ENTRY_FILE)), to_dict(located.entry)
+        row.update(full_name=located.full_name, origin=located.origin, overrides=[])
     architecture = index.provided("architectures").get(entry["architecture"], {})
     options = {k: dict(v) for k, v in architecture.get("sampling", {}).items()}
     for key, value in entry["sampling"].items():
         options[key] = {**options.get(key, {"type": "any"}), "default": value}
     return {
         **entry,
-        "full_name": located.full_name,
-        "origin": located.origin,
-        "folder": str(located.folder) if located.folder else None,
-        "overrides": located.overrides,
+        "full_name": row["full_name"],
+        "origin": row["origin"],
+        "folder": row["folder"],
+        "overrides": row["overrides"],
         "family": architecture.get("family"),
         "plugin": architecture.get("plugin"),
         "dataset": entry["data"]["dataset"],

@@ -103,6 +103,15 @@ class Installation:
         monkeypatch.chdir(self.work)
 
 
+def listed(*args: Any, **filters: Any) -> list[dict[str, Any]]:
+    """Returns the records of the models that are not the core's own."""
+    from dgmcore import list_models
+    from dgmcore.index import current
+
+    bundled = {row["name"] for row in current().rows if row["origin"] == "core"}
+    return [model for model in list_models(*args, **filters) if model["name"] not in bundled]
+
+
 def invoke(capsys: Any, *args: str) -> tuple[int, str, str]:
     """Runs `dgm` in this process; returns the exit code, stdout and stderr."""
     from dgmcore.cli import main

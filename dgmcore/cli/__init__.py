@@ -14,7 +14,7 @@ __all__ = ["COMMANDS", "main"]
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `dgm` and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
 
-    argv = list(sys.argv[1:] if args is None else args)
+    argv = [*(sys.argv[1:] if args is None else args)]  # `list` is a module of this package
     debug = False
     head = argv[: argv.index("--")] if "--" in argv else argv
     if "--debug" in head:  # anywhere, since that is where people add it
