@@ -23,11 +23,10 @@ OUTSIDE = {"mnist": "fashion:test", "fashion": "mnist:test", "celeba64": "cifar1
 
 def _scores(run: Run) -> Any:
     """The model's log-likelihoods of the real data: all of the split, or as many as are asked for."""
-    from ..data import open_for
     from ..scoring import score
 
     def compute() -> Any:
-        data = open_for(run.entry, run.against, **({"limit": run.asked} if run.asked else {}))
+        data = run.dataset(run.against, run.asked)
         with run.progress("likelihood", len(data)) as advance:
             return score(
                 run.model,
@@ -80,8 +79,8 @@ def log_normaliser(run: Run, cells: int = 500, margin: float = 0.5) -> float:
     """
 
     def edge() -> tuple[Tensor, float]:
-        dataset = run.dataset(run.against)
-        x = dataset.take(torch.arange(min(len(dataset), 10_000)).numpy())
+        dataset = run.dataset(run.against, 10_000)
+        x = dataset.take(torch.arange(len(dataset)).numpy())
         centre = (x.amax(0) + x.amin(0)) / 2
         return centre, float((x - centre).abs().max()) * (1 + margin)
 
@@ -115,8 +114,8 @@ def reconstruction(run: Run) -> Metric:
     """Mean squared error of reconstructions, for each dimension; images are compared in [0, 1]."""
 
     total, n = 0.0, 0
-    dataset = run.dataset(run.against)
-    size = len(dataset) if run.asked is None else min(run.asked, len(dataset))
+    dataset = run.dataset(run.against, run.asked)
+    size = len(dataset)
     with torch.no_grad(), run.progress("reconstruction", size) as advance:
         for start in range(0, size, 500):
             x = dataset.take(torch.arange(start, min(start + 500, size)).numpy()).to(run.model.device)
@@ -164,10 +163,9 @@ def ood_auroc(run: Run) -> Metric:
 @torch.no_grad()
 def _judgements(run: Run, name: str, n: int) -> Tensor:
     """The critic's score of the first `n` data, else their log-likelihood."""
-    from ..data import open_for
     from ..scoring import score
 
-    data = open_for(run.entry, name, limit=n)
+    data = run.dataset(name, n)
     if not run.model.can("critic"):
         return score(run.model, data, batch_size=run.batch_size, seed=run.seed, **run.scoring_options).values
     values = []

@@ -118,8 +118,8 @@ def accuracy(run: Run) -> Metric:
 
     if not hasattr(run.model, "logits"):
         raise UsageError(f"{run.entry.name} is no classifier", "accuracy is for entries of the architecture classifier")
-    dataset = run.dataset(run.against)
-    index = torch.arange(len(dataset) if run.asked is None else min(run.asked, len(dataset))).numpy()
+    dataset = run.dataset(run.against, run.asked)
+    index = torch.arange(len(dataset)).numpy()
     right = 0
     with torch.no_grad(), run.progress("accuracy", len(index)) as advance:
         for start in range(0, len(index), 500):

@@ -27,7 +27,9 @@ def _stacked(run: Run) -> bool:
 def _mixture(run: Run) -> tuple[Tensor, float] | None:
     """The centres `(k, 2)` and the standard deviation of a Gaussian mixture, if the data are one."""
 
-    dataset = getattr(run.dataset(run.against), "base", None)
+    dataset = run.dataset(run.against)
+    while not hasattr(dataset, "centres") and hasattr(dataset, "base"):
+        dataset = dataset.base  # a view of it
     centres = getattr(dataset, "centres", None)
     return None if centres is None else (torch.as_tensor(centres, dtype=torch.float32), float(dataset.scale))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,13 +12,12 @@ import torch
 from torch import Tensor
 
 from ..entry import Metric
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..processes import agree, here, share_batches
 from .extractor import Extractor, unit
+from .real import Shuffled, splits
 
 if TYPE_CHECKING:
-    from ..data.base import Dataset
-    from ..entry import Entry
     from ..model import Model
 
 __all__ = ["Requirements", "Run", "View", "flat", "metric"]
@@ -90,7 +88,7 @@ class Run:
         self.seed, self.batch_size, self.command = seed, batch_size, command
         self.ood, self._features_name, self._progress = ood, features, progress
         self._options(dict(options or {}))
-        self.against, self.other_name = _splits(against, self.entry)
+        self.against, self.other_name = splits(against, self.entry)
         self.wanted: dict[View, int | None] = {}
         self._kept: dict[str, dict[View, Tensor]] = {}
         self._results: dict[Any, Any] = {}
@@ -137,7 +135,7 @@ class Run:
     def _pass(self, side: str, views: dict[View, int | None]) -> dict[View, Tensor]:
         """Streams through one side's points and keeps what the views ask for."""
 
-        total = len(self._index(side)) if side != "samples" else self.n
+        total = self.n if side == "samples" else len(self._data(side))
         most = {view: min(total, total if self.asked or cap is None else cap) for view, cap in views.items()}
         start, stop = share_batches(max(most.values()), self._batch(side), here())
         kept: dict[View, list[Tensor]] = {view: [] for view in views}
@@ -164,30 +162,24 @@ class Run:
                 **self.sampling_options,
             )
             return
-        dataset, index = self.dataset(self.against if side == "real" else self.other_name), self._index(side)
-        size = self._batch(side)
+        data, size = self._data(side), self._batch(side)
         for at in range(start, stop, size):
-            yield dataset.take(index[at : min(at + size, stop)]).to(self.model.device)
+            yield data.take(np.arange(at, min(at + size, stop))).to(self.model.device)
 
     def _batch(self, side: str) -> int:
         from ..sampling import default_batch_size
 
         return (side == "samples" and self.batch_size) or default_batch_size(self.model)
 
-    def _index(self, side: str) -> np.ndarray:
-        """Which real data: all of the split, or as many at random as are wanted (sorted, a function of the seed)."""
+    def _data(self, side: str) -> Shuffled:
+        return self.dataset(self.against if side == "real" else self.other_name, self.n)
 
-        size = len(self.dataset(self.against if side == "real" else self.other_name))
-        n = min(size, self.n)
-        if n == size:
-            return np.arange(size)
-        return np.sort(np.random.default_rng([self.seed, side == "other"]).permutation(size)[:n])
-
-    def dataset(self, name: str) -> Dataset:
-        """Opens data in the shape and range of the model's."""
+    def dataset(self, name: str, n: int | None = None) -> Shuffled:
+        """Opens `n` real data (None: all) in the shape and range of the model's."""
         from ..data import open_for
 
-        return self.once(("dataset", name), lambda: open_for(self.entry, name))
+        whole = self.once(("dataset", name), lambda: open_for(self.entry, name))
+        return Shuffled(whole, n, self.seed)
 
     def progress(self, label: str, total: int) -> Any:
         """A context manager that yields `advance(k)`."""
@@ -236,19 +228,3 @@ def flat(run: Run, x: Tensor) -> Tensor:
     """A view: images in [0, 1] and other data as they are, flattened to `(n, d)`."""
 
     return unit(x, run.entry.data).flatten(1)
-
-
-def _splits(against: str | None, entry: Entry) -> tuple[str, str | None]:
-    """Returns the real data's name with its split, and another split of the same data for the floor."""
-
-    against = against or f"{entry.data.dataset}:test"
-    dataset, colon, split = against.rpartition(":")
-    if not colon or os.path.exists(against):
-        from .. import plugins
-
-        if against not in plugins.datasets():
-            return against, None
-        dataset, split = against, "test"
-    if not split:
-        raise DataError(f"no split in {against}", f"write {dataset}:test")
-    return f"{dataset}:{split}", f"{dataset}:{'train' if split != 'train' else 'test'}"
