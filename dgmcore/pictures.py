@@ -51,8 +51,8 @@ def to_uint8(x: Tensor | np.ndarray, range: Range | None = None) -> np.ndarray:
     x = x.detach().cpu().float().numpy() if isinstance(x, Tensor) else np.asarray(x, dtype=np.float32)
     if x.ndim == 3:
         x = x[:, None]
-    x = (np.nan_to_num(x, nan=low) - low) * (255 / (high - low))
-    return np.rint(x).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    x = np.nan_to_num(x, nan=low, posinf=high, neginf=low).clip(low, high)
+    return np.rint((x - low) * (255 / (high - low))).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def kind_of(event_shape: tuple[int, ...]) -> str | None:

@@ -1,0 +1,199 @@
+"""`dgm sample`, `score`, `reconstruct` and `interpolate` as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dgmcore
+from dgmcore.cli import main
+
+
+@pytest.fixture
+def dgm(toy_entries, capsys):
+    """Runs a command in this process; returns its exit code, and what it printed on stdout and stderr."""
+
+    def run(*args):
+        capsys.readouterr()
+        code = main([str(a) for a in args])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def load(path):
+    with np.load(path) as archive:
+        return archive["samples"]
+
+
+def test_the_default_is_a_picture_whose_path_is_printed(dgm, toy_entries):
+    assert dgm("sample", "pixels") == (0, "pixels-seed0.png\n", "")
+    assert dgm("sample", "ridge", "--seed", 3)[1] == "ridge-seed3.png\n"
+    with Image.open("ridge-seed3.png") as scatter, Image.open("pixels-seed0.png") as grid:
+        assert (scatter.mode, grid.mode) == ("RGB", "L") and scatter.size == (720, 720)
+    assert sorted(p.name for p in toy_entries.iterdir()) == ["pixels-seed0.png", "ridge-seed3.png"]
+
+
+@pytest.mark.parametrize("name", ["ridge", "walk", "pixels"])
+def test_the_noise_contract_holds_from_outside(dgm, name):
+    for out, n, size in (("a.npz", 5, 2), ("b.npz", 5, 5), ("c.npz", 3, 3)):
+        assert dgm("sample", name, "-n", n, "--seed", 7, "--batch-size", size, "--out", out)[:2] == (0, out + "\n")
+    a, b, c = map(load, ("a.npz", "b.npz", "c.npz"))
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(a[:3], c, rtol=0, atol=1e-6)
+    assert np.array_equal(dgmcore.sample(name, 5, seed=7).numpy(), b)
+
+
+def test_json_is_all_of_stdout(dgm):
+    code, out, err = dgm("sample", "pixels", "-n", 2, "--json", "--preview", "--out", "x.npy")
+    record = json.loads(out)
+    assert code == 0 and {k: record[k] for k in ("model", "n", "seed", "out")} == {
+        "model": "pixels",
+        "n": 2,
+        "seed": 0,
+        "out": "x.npy",
+    }
+    assert "█" in err and "\x1b" not in err  # the preview, without colours where there is no terminal
+
+
+def test_options_are_typed_by_the_model(dgm):
+    dgm("sample", "walk", "--set", "steps=1", "--out", "a.npz")
+    dgm("sample", "walk", "--set", "steps=2", "--set", "step_size=0.1", "--out", "b.npz")
+    assert not np.array_equal(load("a.npz"), load("b.npz"))
+    code, out, err = dgm("sample", "walk", "--set", "stepz=1")
+    assert (code, out) == (2, "") and "unknown key stepz" in err and "did you mean steps" in err
+    code, out, err = dgm("sample", "walk", "--set", "steps=many")
+    assert (code, out) == (2, "") and len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments,code,words",
+    [
+        (["ridge", "--out", "x.jpg"], 2, "unknown suffix .jpg"),
+        (["ridge", "--out", "x/"], 2, "only images"),
+        (["ridge", "-n", "0"], 2, "-n"),
+        (["ridge", "--batch-size", "0"], 2, "--batch-size"),
+        (["ridge", "--trajectory", "x.gif"], 2, "no trajectory"),
+        (["walk", "--trajectory", "x.mp4"], 2, "x.mp4"),
+        (["judge"], 2, "no generator"),
+        (["ridge", "--tilt", "walk"], 2, "critic"),
+        (["pixels", "--tilt", "judge"], 2, "shape"),
+        (["ridge", "--init", "x.png"], 2, "--init"),
+        (["ridge", "--device", "cuda:7"], 2, "device"),
+        (["rigde"], 1, "rigde"),
+    ],
+)
+def test_errors_are_two_lines_and_leave_nothing(dgm, toy_entries, arguments, code, words):
+    got, out, err = dgm("sample", *arguments)
+    assert (got, out) == (code, "") and words in err
+    what, hint = err.splitlines()
+    assert what.startswith("error: ") and hint.startswith("hint: ")
+    assert list(toy_entries.iterdir()) == []
+
+
+def test_a_place_that_cant_be_written_is_one_error(dgm, toy_entries):
+    (toy_entries / "file").write_text("")
+    code, out, err = dgm("sample", "ridge", "--out", "file/x.npy")
+    assert (code, out) == (1, "") and "can't write" in err and len(err.splitlines()) == 2
+    if os.geteuid() != 0:
+        (toy_entries / "locked").mkdir(mode=0o500)
+        assert "may write" in dgm("sample", "ridge", "--out", "locked/x.npy")[2]
+
+
+def test_trajectories_are_animations_of_the_same_samples(dgm):
+    dgm("sample", "walk", "--out", "a.npz")
+    assert dgm("sample", "walk", "--out", "b.npz", "--trajectory", "way.gif")[:2] == (0, "b.npz\n")
+    assert np.array_equal(load("a.npz"), load("b.npz"))
+    with Image.open("way.gif") as gif:
+        assert gif.n_frames == 11 and gif.size == (480, 480)
+
+
+def test_tilting_moves_samples_where_the_critic_scores_high(dgm):
+    settings = ["-n", 2000, "--set", "steps=30", "--set", "step_size=0.2"]
+    for out, tilt in (("none", "judge:0"), ("full", "judge"), ("less", "judge:0.25")):
+        assert dgm("sample", "ridge", "--tilt", tilt, "--out", f"{out}.npz", *settings)[0] == 0
+    none, less, full = (load(f"{k}.npz")[:, 0].mean() for k in ("none", "less", "full"))
+    assert abs(none) < 0.1  # N(0, 1) tilted by exp(w 2 x) is N(2 w, 1)
+    assert abs(less - 0.5) < 0.15 and 1.5 < full < 2.1
+
+
+def test_init_is_given_to_models_that_take_a_picture(dgm):
+    Image.new("RGB", (20, 10), (255, 255, 255)).save("white.png")
+    dgm("sample", "paint", "--set", "steps=1", "--init", "white.png", "--out", "x.npz")
+    assert (load("x.npz") == 1).all()
+
+
+def test_scores(dgm):
+    dgm("sample", "ridge", "-n", 200, "--out", "x.csv")
+    code, out, _err = dgm("score", "ridge", "x.csv", "--json", "--out", "scores.csv")
+    summary = json.loads(out)
+    assert code == 0 and list(summary) == ["model", "kind", "unit", "n", "mean", "std", "bits_per_dim"]
+    assert (summary["model"], summary["kind"], summary["unit"], summary["n"]) == ("ridge", "exact", "nats", 200)
+    assert summary["bits_per_dim"] is None
+    with open("scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["index", "value"] and [int(r["index"]) for r in rows] == list(range(200))
+    values = torch.tensor([float(r["value"]) for r in rows])
+    expected = dgmcore.load("ridge").log_prob(dgmcore.sample("ridge", 200)).detach()
+    torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-5)
+    assert summary["mean"] == pytest.approx(float(values.mean()), rel=1e-5)
+
+    dgm("sample", "pixels", "--out", "images/")
+    code, out, err = dgm("score", "levels", "images")
+    assert code == 0 and "8" in out and err == ""
+    code, out, err = dgm("score", "pixels", "images/00003.png", "--json")
+    assert json.loads(out)["n"] == 1 and "uniform dequantisation of 256 levels" in err
+    assert json.loads(dgm("score", "bound", "x.csv", "--set", "k=9", "--json")[1])["kind"] == "lower_bound"
+    assert json.loads(dgm("score", "judge", "x.csv", "-n", 3, "--json")[1])["n"] == 3
+    for arguments, words in (
+        (["ridge", "images"], "shape"),
+        (["ridge", "nowhere.npy"], "no nowhere.npy"),
+        (["ridge", "x.csv", "--out", "x.txt"], "CSV"),
+        (["walk", "x.csv"], "judges no data"),
+    ):
+        code, out, err = dgm("score", *arguments)
+        assert code in (1, 2) and out == "" and words in err and len(err.splitlines()) == 2
+
+
+def test_reconstructions_and_walks(dgm):
+    dgm("sample", "pixels", "--out", "images/")
+    assert dgm("reconstruct", "pixels", "images", "-n", 5)[1] == "pixels-reconstructions.png\n"
+    record = json.loads(dgm("reconstruct", "pixels", "images", "--json", "--out", "r.png")[1])
+    assert record["n"] == 16 and record["mean_squared_error"] < 1e-10
+    assert dgm("interpolate", "pixels", "--rows", 2, "-n", 5)[1] == "pixels-walk-seed0.png\n"
+    for out in ("w.png", "w.gif"):
+        assert dgm("interpolate", "ridge", "--out", out)[1] == out + "\n"
+        assert dgm("interpolate", "pixels", "--data", "images", "--out", out)[0] == 0
+    for arguments, words in (
+        (["interpolate", "walk"], "no map of noise"),
+        (["reconstruct", "walk", "images"], "no codes"),
+        (["interpolate", "pixels", "--out", "x.npz"], ".gif"),
+    ):
+        code, out, err = dgm(*arguments)
+        assert code == 2 and out == "" and words in err
+
+
+def test_torchrun_writes_the_same_file(toy_entries):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+    command += ["--master-port", str(port), "-m", "dgmcore", "sample", "ridge", "-n", "64", "--batch-size", "10"]
+    done = subprocess.run(
+        [*command, "--out", "two.npz", "--json"], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 64  # one process talks
+    assert main(["sample", "ridge", "-n", "64", "--batch-size", "10", "--out", "one.npz"]) == 0
+    assert (toy_entries / "one.npz").read_bytes() == (toy_entries / "two.npz").read_bytes()
