@@ -105,8 +105,9 @@ def _open(spec: DataSpec) -> Dataset:
 
     known = datasets()
     if spec.dataset not in known:
-        here = " (a folder of that name is here: write ./ before it)" if Path(spec.dataset).exists() else ""
-        raise DataError(f"no data set is called {spec.dataset}{here}", did_you_mean(spec.dataset, known))
+        if Path(spec.dataset).exists():  # a folder of images here
+            return _open_path(spec)
+        raise DataError(f"no data set is called {spec.dataset}", did_you_mean(spec.dataset, known))
     module, _, name = known[spec.dataset]["import"].partition(":")
     function = getattr(import_module(module), name)
     accepted = [p.name for p in inspect.signature(function).parameters.values() if p.name not in ("split", "root")]
