@@ -53,17 +53,20 @@ def load(
 
     if isinstance(name, Path):
         name = str(name.absolute())
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype, None)
+    dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise UsageError("dtype must be a floating-point type", "use float32, float64, bfloat16 or float16")
+        raise UsageError(f"{dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
     name = str(name)
     if name.startswith("hf://") and revision is not None:
         name, revision = f"{name.partition('@')[0]}@{revision}", None
     model = _Loader(revision).load(name)
     if dtype is not None:
         model.to(dtype)
-    if torch.device(device).type != "cpu":
+    if device.type != "cpu":
         try:
             model.to(device)
         except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts

@@ -186,7 +186,11 @@ def _send(files: Mapping[str, Path], repo: str, name: str) -> tuple[str, bool]:
                 opened.append(file.open("rb"))
                 operations.append(CommitOperationAdd(path_in_repo=path, path_or_fileobj=opened[-1]))
             done = api.create_commit(
-                repo, operations, commit_message=f"Publish {name} with dgm", parent_commit=before.sha
+                repo,
+                operations,
+                commit_message=f"Publish {name} with dgm",
+                parent_commit=before.sha,
+                num_threads=1,  # two files of equal content would be read through one handle at once
             )
         finally:
             for file in opened:

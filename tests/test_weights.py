@@ -1,0 +1,163 @@
+"""Weights on disk: verified once per state, checked before a parameter is touched, ties kept."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+import torch
+
+import dgmcore
+import dgmcore.registry
+from dgmcore import weights
+from dgmcore.entry import Weights
+from dgmcore.errors import WeightsError
+from dgmcore.loading import build
+from dgmcore.saving import write_tensors
+
+DATA = {"dataset": "moons", "event_shape": [2]}
+
+
+@pytest.fixture
+def model(toys):
+    return build("toy-shift", {"width": 3})
+
+
+def snapshot(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_round_trip(model, tmp_path):
+    stated = write_tensors(model.own_state(), tmp_path / "x.safetensors")
+    assert stated["size"] == (tmp_path / "x.safetensors").stat().st_size
+    other = build("toy-shift", {"width": 3}, init=False)
+    weights.read_into(other, tmp_path / "x.safetensors")
+    for key, value in snapshot(model).items():
+        assert torch.equal(other.state_dict()[key], value), key
+
+
+def test_all_problems_are_listed_and_nothing_is_touched(model, tmp_path):
+    state = {
+        "shift": torch.ones(5),
+        "bulk.weight": torch.ones(2, 3, dtype=torch.float16),
+        "what": torch.ones(1),
+    }
+    write_tensors(state, tmp_path / "x.safetensors")
+    before = snapshot(model)
+    with pytest.raises(WeightsError) as caught:
+        weights.read_into(model, tmp_path / "x.safetensors")
+    for words in (
+        "shift has the shape [5], not [2]",
+        "bulk.weight is F16, not F32",
+        "steps is missing",
+        "what is unknown",
+    ):
+        assert words in caught.value.what, words
+    for key, value in before.items():
+        assert torch.equal(model.state_dict()[key], value), key
+
+
+def test_many_problems_are_counted(model, tmp_path):
+    write_tensors({f"x{i}": torch.ones(1) for i in range(20)}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="and 19 more"):
+        weights.read_into(model, tmp_path / "x.safetensors")
+
+
+def test_ties_are_stored_once_and_tied_again(toys):
+    model = build("toy-tied", {"width": 3})
+    torch.nn.init.normal_(model.bulk.weight)
+    assert set(model.own_state()) == {"shift", "steps", "bulk.weight"}
+    model.save(toys / "registry" / "tied", name="tied", license="mit", data=DATA)
+    again = dgmcore.load("tied")
+    assert again.twin.weight is again.bulk.weight
+    assert torch.equal(again.twin.weight, model.bulk.weight)
+
+
+def test_ties_may_be_stored_under_any_or_all_of_their_names(toys, tmp_path):
+    model = build("toy-tied", {"width": 3})
+    value = torch.randn(2, 3)
+    rest = {"shift": torch.ones(2), "steps": torch.tensor(7)}
+    for names in (["twin.weight"], ["bulk.weight", "twin.weight"]):
+        write_tensors({**rest, **{n: value.clone() for n in names}}, tmp_path / "x.safetensors")
+        weights.read_into(model, tmp_path / "x.safetensors")
+        assert torch.equal(model.bulk.weight, value) and torch.equal(model.twin.weight, value)
+    before = snapshot(model)
+    both = {"bulk.weight": value, "twin.weight": value + 1}
+    write_tensors({**rest, "shift": torch.zeros(2), **both}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="tied, but differ"):
+        weights.read_into(model, tmp_path / "x.safetensors")
+    assert torch.equal(model.shift, before["shift"])
+
+
+def test_a_file_is_hashed_once_per_state(model, toys, monkeypatch):
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    path = folder / "model.safetensors"
+    hashed = []
+    real = weights.sha256_of
+    monkeypatch.setattr(weights, "sha256_of", lambda p: hashed.append(p) or real(p))
+    dgmcore.load("toy")
+    dgmcore.load("toy")
+    assert len(hashed) == 1
+    state = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # even with the old time
+    with pytest.raises(WeightsError, match="sha256"):
+        dgmcore.load("toy")
+    assert len(hashed) == 2
+
+
+def test_a_cache_that_cant_be_written_costs_a_hash_only(model, toys, monkeypatch):
+    model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    (toys / "no-folder").write_text("a file")
+    monkeypatch.setattr("dgmcore.folders.user_cache", lambda: toys / "no-folder" / "cache")
+    assert dgmcore.load("toy") and dgmcore.load("toy")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b'{"x": 3}', b"[" * 100_000])
+def test_a_damaged_record_is_ignored(model, toys, monkeypatch, content):
+    model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    (toys / "cache").mkdir()
+    (toys / "cache" / "verified.json").write_bytes(content)
+    monkeypatch.setattr("dgmcore.folders.user_cache", lambda: toys / "cache")
+    assert dgmcore.load("toy") and dgmcore.load("toy")
+
+
+def test_a_wrong_size_is_said(model, toys):
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(WeightsError, match="bytes, not"):
+        dgmcore.load("toy")
+
+
+def test_missing_weights_say_how_to_get_them(model, toys):
+    folder = model.save(
+        toys / "registry" / "toy", name="toy", license="mit", data=DATA, training={"recipe": "recipes/toy.yaml"}
+    )
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"weights of toy are not here") as caught:
+        dgmcore.load("toy")
+    assert caught.value.hint == "train it: dgm train recipes/toy.yaml"
+
+
+def test_weights_may_lie_in_a_folder_of_their_own(model, toys):
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    (folder / "unet").mkdir()
+    (folder / "model.safetensors").rename(folder / "unet" / "weights.safetensors")
+    entry = dgmcore.registry.read_entry(folder)
+    stated = msgspec.structs.replace(entry.weights, file="unet/weights.safetensors")
+    dgmcore.registry.write_entry(msgspec.structs.replace(entry, weights=stated), folder)
+    assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
+
+
+def test_mismatch_names_the_difference(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert weights.mismatch(path, Weights(size=3, sha256=weights.sha256_of(path))) is None
+    assert "not 4" in weights.mismatch(path, Weights(size=4))
+    assert "sha256" in weights.mismatch(path, Weights(sha256="0" * 64))
+    assert weights.beside(SimpleNamespace(entry=SimpleNamespace(weights=None), folder=tmp_path)) is None
