@@ -17,7 +17,7 @@ from dgmcore import Config, Model, evaluate
 from dgmcore.entry import Data, Entry, Metric
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.evaluation import compare, differences
-from dgmcore.evaluation.classifier import Classifier, shifted
+from dgmcore.evaluation.classifier import Classifier
 from dgmcore.evaluation.records import merged
 from dgmcore.interfaces import Likelihood
 
@@ -196,13 +196,6 @@ def test_processes_share_the_samples(images, tmp_path):
     outputs = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
     alone = values(evaluate(Squares(), ["energy-distance"], 300, against=images, batch_size=64))
     assert outputs[0] == outputs[1] == pytest.approx(alone, rel=1e-6)
-
-
-def test_shifted_moves_each_image_by_its_own_offset():
-    x = torch.arange(50.0).view(2, 1, 5, 5)
-    y = shifted(x, torch.tensor([[1, 1], [0, 2]]), 1)
-    assert torch.equal(y[0], x[0])
-    assert torch.equal(y[1, :, 1:, :-1], x[1, :, :-1, 1:])
 
 
 # --- records ---------------------------------------------------------------------------------------
