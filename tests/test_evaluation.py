@@ -255,16 +255,34 @@ def dgm(*args: str) -> tuple[int, str]:
 def test_the_command_records_and_compares(images, tmp_path, capsys):
     from dgmcore.registry import read_entry
 
-    folder = str(tmp_path / "registry" / "tiny-features")
-    labels = np.arange(900) % 10
-    pixels = np.load(images)
-    np.savez(tmp_path / "labelled.npz", x=pixels, y=labels)
+    folder = tmp_path / "registry" / "tiny-features"
+    pixels = np.load(images)[:, :8, :8]
+    np.savez(tmp_path / "labelled.npz", x=pixels, y=np.arange(900) % 10)
+    measure = ["eval", str(folder), "--metric", "accuracy", "--against", str(tmp_path / "labelled.npz")]
     before = read_entry(folder)
-    arguments = ["eval", folder, "--metric", "ood-auroc"]
-    assert dgm(*arguments)[0] == 2  # a classifier judges no data
-    assert "judges no data" in capsys.readouterr().err
-    assert dgm("eval", folder, "--metric", "modess")[0] == 2
-    assert "did you mean modes" in capsys.readouterr().err
-    assert dgm("eval", "tiny-featurs")[0] == 1
-    assert "tiny-features" in capsys.readouterr().err
-    assert read_entry(folder) == before
+    code, out = dgm(*measure, "--json")
+    assert code == 0 and read_entry(folder) == before  # nothing is written unasked
+    (row,) = json.loads(out)
+    assert (row["model"], row["name"], row["n_real"]) == ("tiny-features", "accuracy", 900)
+
+    code, out = dgm(*measure, "--n", "200", "--record")
+    assert code == 0 and "accuracy" in out
+    (recorded,) = read_entry(folder).metrics
+    assert recorded.n_real == 200 and recorded.command.startswith("dgm eval tiny-features --metric accuracy --n 200")
+    code, out = dgm(*measure, "--n", "200", "--compare", str(folder), "--json")
+    assert (code, json.loads(out)[0]["ratio"]) == (0, 1.0)
+    assert dgm(*measure, "--compare", str(folder))[0] == 2  # of 900, against 200 in the record
+    assert "n_real 900 against 200" in capsys.readouterr().err
+
+
+def test_the_command_refuses_with_a_hint(images, tmp_path, capsys):
+    folder = str(tmp_path / "registry" / "tiny-features")
+    for arguments, code, said in (
+        ([folder, "--metric", "ood-auroc"], 2, "judges no data"),
+        ([folder, "--metric", "accuracyy"], 2, "did you mean accuracy"),
+        ([folder, "--metric", "accuracy"], 1, "squares"),  # no data set is called so
+        ([folder, "--metric", "fid"], 2, "capability generator"),
+        (["tiny-featurs"], 1, "tiny-features"),
+    ):
+        assert dgm("eval", *arguments)[0] == code
+        assert said in capsys.readouterr().err
