@@ -25,3 +25,21 @@ def dgm_architectures():
             "https://arxiv.org/abs/2007.03898",
         ),
     ]
+
+
+@hookimpl
+def dgm_converters():
+    return [
+        {
+            "format": "rh-vae",
+            "import": "dgm_vaes.convert:rh_vae",
+            "summary": "VAE on MNIST published by Ruthotto & Haber",
+            "license": "MIT",
+        },
+        {
+            "format": "nvae",
+            "import": "dgm_vaes.convert:nvae",
+            "summary": "NVAE, as published by its authors and by those of VAEBM",
+            "license": "NVIDIA Source Code License (non-commercial)",
+        },
+    ]

@@ -2,7 +2,8 @@ r"""NVAE, a deep hierarchical variational auto-encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from dgmcore.noise import IndexedNoise, Noise
 from ..distributions import Bernoulli, DiscretizedLogistics, Gaussian, importance_log_prob, soft_clamp
 from .flows import FlowPair
 from .layers import Cell, DecoderCombiner, EncoderCombiner, Style, elu_conv
+from .readjust import collect_statistics, with_statistics
 
 __all__ = ["NVAE", "Terms"]
 
@@ -83,6 +85,7 @@ class NVAE(Model):
     class Sampling(Config):
         temperature: float = 1.0  # of the prior
         mean: bool = False  # return the decoder's mean instead of a sample
+        readjust_bn: int = 0  # batch-norm statistics are taken from so many batches of samples first
 
     class Scoring(Config):
         k: int = 1  # importance samples; 1 is the ELBO
@@ -177,6 +180,7 @@ class NVAE(Model):
         self.head = elu_conv(widths[0], outputs * c.patch**2, 3, style)
         pixels = {"gaussian": image, "bernoulli": 0, "logistics": 1 + image}[c.decoder]
         self.noise_shapes = {"z": shapes, **({"x": (pixels, height, width)} if pixels else {})}
+        self._statistics: tuple[Any, Any] | None = None
         #: The scale of each group, the coarsest first, for balancing.
         self.group_scales = [s for s in reversed(range(c.scales)) for _ in range(groups[s])]
 
@@ -277,10 +281,29 @@ class NVAE(Model):
     def sample(self, noise: Noise, **options: Any) -> Tensor:
         """Returns images; see :class:`Sampling`."""
         o = self.sampling(options)
-        with torch.no_grad():
+        with torch.no_grad(), self._readjusted(o.readjust_bn, o.temperature):
             eps = noise.named(self.noise_shapes)
             h, _ = self._generate(eps["z"], o.temperature)
             return self._image(self._logits(h), eps.get("x"), o.mean)
+
+    @contextmanager
+    def _readjusted(self, passes: int, temperature: float) -> Iterator[None]:
+        """The decoder with the statistics of its own samples, which are a function of the weights alone."""
+        if not passes or self.config.norm != "batch":
+            yield
+            return
+        modules = [self.decoder, self.post_process, self.head]
+        version = sum(p._version for p in self.parameters())
+        key = (passes, temperature, version, self.prior.data_ptr())
+        if self._statistics is None or self._statistics[0] != key:
+
+            def draw(i: int) -> None:
+                eps = IndexedNoise(0, 16, 16 * i, device=self.device, dtype=self.dtype, scope="readjust_bn")
+                self._logits(self._generate(eps.named(self.noise_shapes["z"]), temperature)[0])
+
+            self._statistics = key, collect_statistics(modules, draw, passes)
+        with with_statistics(modules, self._statistics[1]):
+            yield
 
     # --- from images to latents ------------------------------------------------------------------
 
