@@ -11,8 +11,9 @@ from dgmcore.entry import Data
 from dgmcore.errors import UsageError
 
 if TYPE_CHECKING:
-    from dgmcore.conversion import Converted
     from torch import Tensor
+
+    from dgmcore.conversion import Converted
 
 __all__ = ["nvae", "nvae_config", "nvae_state", "rh_vae", "rh_vae_state"]
 

@@ -2,6 +2,7 @@ r"""Approximate posteriors :math:`q(z \mid x)`: a normal distribution, or one th
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -33,7 +34,8 @@ class Planar(nn.Module):
         total = z.new_zeros(len(z))
         for u, w, b in zip(*(p.unbind(1) for p in parameters.split([self.latents, self.latents, 1], 2)), strict=True):
             wu = (w * u).sum(1, keepdim=True)
-            u = u + (F.softplus(wu) - 1.0 - wu) * w / (w.square().sum(1, keepdim=True) + 1e-8)
+            # softplus(a + 0.5413) - 1 is 0 at a = 0, so that steps of no weight stay the identity
+            u = u + (F.softplus(wu + math.log(math.e - 1.0)) - 1.0 - wu) * w / (w.square().sum(1, keepdim=True) + 1e-8)
             h = torch.tanh((w * z).sum(1, keepdim=True) + b)
             total = total + torch.log1p((1.0 - h.square()) * (w * u).sum(1, keepdim=True)).squeeze(1)
             z = z + u * h
