@@ -1,0 +1,123 @@
+"""Writes what the docs say of commands and models from the commands and the registry themselves.
+
+`make docs` rewrites `docs/cli.md`, and the tables between markers in `README.md`; a test checks that they are current.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cli() -> str:
+    """Returns `docs/cli.md`."""
+
+    from dgmcore.cli.app import HELP, command_of
+    from dgmcore.commands import COMMANDS
+
+    lines = ["# The command line", "", HELP, "", "This page is generated from the commands by `make docs`.", ""]
+    lines += [
+        "- Data go to stdout, talk and progress to stderr; `--json` prints JSON and nothing else.",
+        "- An error is two lines, `error: what` and `hint: what to do`; `--debug` shows the traceback.",
+        "- Exit codes: 0 done, 1 failed, 2 wrong usage.",
+        "- `--set key=value` may be repeated; keys and types are checked, and a wrong key is answered with the nearest.",
+        "",
+        "| command | |",
+        "| --- | --- |",
+        *(f"| [`dgm {name}`](#dgm-{name}) | {text} |" for name, (_, text) in COMMANDS.items()),
+        "",
+    ]
+    for name in COMMANDS:
+        lines += _command(name, command_of(name))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _command(name: str, command: Any) -> list[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    usage = " ".join(["dgm", name, *(_shape(a) for a in arguments), *(["[OPTIONS]"] if options else [])])
+    help_text = re.sub(r"\s*\n(?!\n)\s*", " ", (command.help or "").strip())
+    lines = [f"## dgm {name}", "", help_text, "", f"    {usage}", ""]
+    rows = [(f"`{_shape(a)}`", getattr(a, "help", "") or "") for a in arguments]
+    rows += [(", ".join(f"`{o}`" for o in [*p.opts, *p.secondary_opts]), _help(p)) for p in options]
+    if rows:
+        lines += ["| | |", "| --- | --- |", *(f"| {left} | {_cell(right)} |" for left, right in rows), ""]
+    return lines
+
+
+def _shape(argument: Any) -> str:
+    metavar = (argument.metavar or argument.name).upper().strip("[]").replace("...", "")
+    metavar += "..." if argument.nargs == -1 else ""
+    return metavar if argument.required else f"[{metavar}]"
+
+
+def _help(option: Any) -> str:
+    default = option.default
+    shown = default is not None and default is not False and default != () and not callable(default) and default != ""
+    return (option.help or "") + (f" Default: `{default}`." if shown else "")
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def models() -> str:
+    """Returns the README's table of models."""
+
+    import dgmcore
+
+    rows = ["| model | what it is | data | weights | measured |", "| --- | --- | --- | --- | --- |"]
+    for m in sorted(dgmcore.list_models(), key=lambda m: (m["family"] or "", m["name"])):
+        entry = dgmcore.info(m["name"])
+        metrics = entry.get("metrics") or entry.get("entry", {}).get("metrics", [])
+        summary = entry.get("summary") or ""
+        count = f"{m['parameters']:,}" if m["parameters"] else ""
+        rows.append(f"| `{m['name']}` | {_cell(summary)} | {m['dataset']} | {count} | {_measured(metrics)} |")
+    return "\n".join(rows)
+
+
+_SHOWN = ("fid", "nll", "bits_per_dim", "log_likelihood", "elbo", "accuracy", "energy_distance")
+
+
+def _measured(metrics: list[dict[str, Any]]) -> str:
+    """Returns the first few of a model's figures that the table has room for."""
+
+    chosen = sorted(
+        (m for m in metrics if m["name"].replace("-", "_") in _SHOWN),
+        key=lambda m: _SHOWN.index(m["name"].replace("-", "_")),
+    )
+    return "; ".join(f"{m['name']} {m['value']:.4g}" for m in chosen[:2])
+
+
+def between(text: str, marker: str, new: str) -> str:
+    """Replaces what stands between `<!-- marker -->` and `<!-- /marker -->`."""
+
+    pattern = re.compile(rf"(<!-- {marker} -->\n).*?(\n<!-- /{marker} -->)", re.S)
+    if not pattern.search(text):
+        raise SystemExit(f"README.md lacks the marker {marker}")
+    return pattern.sub(lambda found: found[1] + new + found[2], text)
+
+
+def pages() -> dict[Path, str]:
+    """Returns every generated page."""
+
+    readme = ROOT / "README.md"
+    return {
+        ROOT / "docs" / "cli.md": cli(),
+        readme: between(readme.read_text(encoding="utf-8"), "models", models()),
+    }
+
+
+def main() -> None:
+    for path, text in pages().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
