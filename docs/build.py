@@ -24,7 +24,7 @@ def cli() -> str:
         "- Data go to stdout, talk and progress to stderr; `--json` prints JSON and nothing else.",
         "- An error is two lines, `error: what` and `hint: what to do`; `--debug` shows the traceback.",
         "- Exit codes: 0 done, 1 failed, 2 wrong usage.",
-        "- `--set key=value` may be repeated; keys and types are checked, and a wrong key is answered with the nearest.",
+        "- `--set key=value` may be repeated; keys and types are checked, a wrong key is answered with the nearest.",
         "",
         "| command | |",
         "| --- | --- |",

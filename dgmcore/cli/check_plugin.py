@@ -47,7 +47,7 @@ def subjects_of(name: str) -> list[str]:
         return of_plugin
     found = {p["name"]: p for p in plugins()}
     if name in found:
-        what = found[name].get("error") or "it has no architectures"
+        what = "; ".join(str(e) for e in found[name]["errors"]) or "it has no architectures"
         raise PluginError(f"plugin {name} has nothing to check: {what}", "dgm plugins shows what is wrong with it")
     entries = {m["name"] for m in list_models()}
     if name in known or name in entries:

@@ -102,12 +102,14 @@ def has_a_capability(it: Subject) -> None:
 
 
 def _plugin_module(it: Subject) -> str:
+    """Returns the module that holds the hooks of the architecture's plugin."""
+
+    from ...plugins import architectures, plugins
+
     if it.architecture is None:
         raise Skip("the model has no registered architecture")
-    from ...plugins import architectures
-
-    record = architectures()[it.architecture]
-    module = record.get("module")
-    if not module:
-        raise Skip("the plugin is a single file")
-    return module
+    name = architectures()[it.architecture]["plugin"]
+    record = next(p for p in plugins() if p["name"] == name)
+    if record["kind"] == "file":
+        raise Skip("the plugin is a single file, which holds its models too")
+    return record["value"].partition(":")[0]

@@ -1,0 +1,75 @@
+"""The generated plugin, installed for real in a folder of its own: listed, sampled, trained, and passed by its own tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dgmcore.cli.new_plugin import new_plugin
+from dgmcore.errors import DgmError, UsageError
+
+pytest.importorskip("copier")
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """The generated package, on the path with the metadata that an installation would write."""
+
+    folder = tmp_path_factory.mktemp("plugin")
+    package = new_plugin("my-family", folder)
+    info = package / "src" / "my_family-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-family\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[dgm]\nmy-family = my_family\n")
+    path = os.pathsep.join(p for p in (str(package / "src"), os.environ.get("PYTHONPATH", "")) if p)
+    home = folder / "home"
+    return package, {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(home), "XDG_DATA_HOME": str(home)}
+
+
+def run(plugin, *args):
+    package, env = plugin
+    done = subprocess.run([sys.executable, *args], cwd=package, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_its_model_is_listed_and_draws(plugin):
+    listed = json.loads(run(plugin, "-m", "dgmcore", "list", "--family", "my-family", "--json"))
+    assert [(m["name"], m["available"], m["parameters"]) for m in listed] == [("my-family-moons", True, 5)]
+    out = run(plugin, "-m", "dgmcore", "sample", "my-family-moons", "-n", "8", "--out", "x.npy")
+    assert Path(plugin[0] / out.strip()).stat().st_size > 8 * 2 * 4
+
+
+def test_its_own_tests_pass(plugin):
+    assert " passed" in run(plugin, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+
+
+def test_its_recipe_makes_the_shipped_weights_again(plugin):
+    run(plugin, "-m", "dgmcore", "train", "recipes/my-family-moons.yaml", "--out", "again")
+    from safetensors.torch import load_file
+
+    shipped = load_file(plugin[0] / "src/my_family/registry/my-family-moons/model.safetensors")
+    again = load_file(plugin[0] / "again/my-family-moons/model.safetensors")
+    assert {k: v.tolist() for k, v in again.items()} == {
+        k: pytest.approx(v.tolist(), abs=1e-4) for k, v in shipped.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["My-Family", "a--b", "../x", "", "x" * 61, "1st"])
+def test_bad_names_are_refused(name, tmp_path):
+    with pytest.raises(UsageError, match="can't name"):
+        new_plugin(name, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "work.txt").write_text("precious")
+    with pytest.raises(DgmError, match="exists"):
+        new_plugin("mine", tmp_path)
+    assert (tmp_path / "mine" / "work.txt").read_text() == "precious"
