@@ -1,4 +1,4 @@
-"""The generated plugin, installed for real in a folder of its own: listed, sampled, trained, and passed by its own tests."""
+"""The generated plugin, installed in a folder of its own: listed, sampled, trained, and passed by its own tests."""
 
 from __future__ import annotations
 
