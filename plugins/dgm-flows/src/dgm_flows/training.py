@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 import torch
 
 from dgmcore.data.view import dequantize
@@ -12,13 +15,19 @@ __all__ = ["FlowLikelihood"]
 
 
 class FlowLikelihood(MaximumLikelihood):
-    """Maximum likelihood; a model with `initialize(x)` is first fitted to one batch."""
+    """Maximum likelihood; a model with `initialize(x)` is first fitted to `initial` data."""
+
+    class Options(MaximumLikelihood.Options):
+        initial: Annotated[int, msgspec.Meta(ge=1)] = 256
 
     def setup(self, step: Step) -> None:
         initialize = getattr(self.model, "initialize", None)
         if initialize is None:
             return
-        x = step.batch()
+        batches: list[torch.Tensor] = []
+        while sum(map(len, batches)) < self.options.initial:
+            batches.append(step.batch())
+        x = torch.cat(batches)
         if self.options.dequantize:
             x = dequantize(x, step.noise(len(x)), self.options.range, self.options.levels)
         with torch.no_grad():
