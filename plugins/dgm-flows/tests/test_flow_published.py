@@ -9,10 +9,10 @@ import pytest
 import torch
 from dgm_flows.otflow import OTFlow, Potential
 from dgm_flows.realnvp import RealNVP
-from dgmcore.conversion import convert
 from flow_references import PlainOTFlow, PlainRealNVP, random_otflow_state
 
 import dgmcore
+from dgmcore.conversion import convert
 from dgmcore.data import open_data
 from dgmcore.errors import DgmError
 

@@ -32,3 +32,20 @@ def dgm_architectures():
         }
         for name, path, summary, paper in _ARCHITECTURES
     ]
+
+
+@hookimpl
+def dgm_converters():
+    return [
+        {
+            "format": name,
+            "import": f"dgm_flows.convert:{name.replace('-', '_')}",
+            "summary": summary,
+            "license": "MIT",
+        }
+        for name, summary in (
+            ("rh-realnvp", "Real NVP as Ruthotto and Haber publish it"),
+            ("rh-otflow", "OT-Flow as Ruthotto and Haber publish it"),
+            ("otflow", "Checkpoints of the OT-Flow repository, with the arguments of their run"),
+        )
+    ]

@@ -16,15 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dgmcore.conversion import Converted, read_checkpoint
 from torch import Tensor
 
+from dgmcore.conversion import Converted, read_checkpoint, tensors_of
 from dgmcore.errors import UsageError, WeightsError
 
-__all__ = ["otflow", "rh_otflow", "rh_realnvp"]
+__all__ = ["detect", "otflow", "rh_otflow", "rh_realnvp"]
 
 _RH = "Copyright (c) 2021 Lars Ruthotto, github.com/EmoryMLIP/DeepGenerativeModelingIntro"
 _OT = "Copyright (c) 2020 EmoryMLIP, github.com/EmoryMLIP/OT-Flow"
+
+_REVIEW = {"title": "An Introduction to Deep Generative Modeling", "url": "https://arxiv.org/abs/2103.05180"}
+_OTFLOW = {
+    "title": "OT-Flow: Fast and Accurate Continuous Normalizing Flows via Optimal Transport",
+    "url": "https://arxiv.org/abs/2006.00104",
+}
 
 
 def rh_realnvp(files: list[Path], options: dict[str, Any]) -> Converted:
@@ -35,7 +41,7 @@ def rh_realnvp(files: list[Path], options: dict[str, Any]) -> Converted:
     """
 
     dataset = _options(options, dataset="moons")["dataset"]
-    state = _state(read_checkpoint(_one(files)))
+    state = tensors_of(read_checkpoint(_one(files)))
     layers = len({key.split(".")[1] for key in state if re.fullmatch(r"layers\.\d+\..*", key)})
     if not layers:
         raise WeightsError(f"{files[0]} holds no Real NVP: no tensor layers.0.s.0.weight", _HINT)
@@ -55,6 +61,7 @@ def rh_realnvp(files: list[Path], options: dict[str, Any]) -> Converted:
         license="MIT",
         data={"dataset": dataset, "event_shape": [dim]},
         summary=f"Real NVP as published by Ruthotto and Haber, {dataset}",
+        papers=[_REVIEW],
         notes=[_RH],
     )
 
@@ -81,12 +88,21 @@ def otflow(files: list[Path], options: dict[str, Any]) -> Converted:
     return _otflow(files, options, None, _OT, "its authors")
 
 
+def detect(files: list[Path]) -> str | None:
+    """Tells the two OT-Flow formats apart: the repository's checkpoints hold the arguments of their run."""
+
+    checkpoint = read_checkpoint(_one(files), allow=(argparse.Namespace,))
+    if "A" in tensors_of(checkpoint):
+        return "otflow" if "args" in checkpoint else "rh-otflow"
+    return None
+
+
 def _otflow(files: list[Path], options: dict[str, Any], dataset: str | None, notice: str, who: str) -> Converted:
     given = _options(options, dataset=None, steps=None)
     checkpoint = read_checkpoint(_one(files), allow=(argparse.Namespace,))
     run = checkpoint.get("args")
     run = dict(run) if isinstance(run, Mapping) else vars(run) if isinstance(run, argparse.Namespace) else {}
-    state = _state(checkpoint)
+    state = tensors_of(checkpoint)
     if "A" not in state:
         raise WeightsError(f"{files[0]} holds no OT-Flow: no tensor A", _HINT)
     layers = len({key for key in state if re.fullmatch(r"N\.layers\.\d+\.weight", key)})
@@ -111,6 +127,7 @@ def _otflow(files: list[Path], options: dict[str, Any], dataset: str | None, not
         data={"dataset": dataset, "event_shape": [dim]},
         summary=f"OT-Flow as published by {who}, {dataset}",
         sampling={"steps": int(given["steps"] or run.get("nt_val") or 8)},
+        papers=[_REVIEW] if notice == _RH else [_OTFLOW],
         notes=[notice],
     )
 
@@ -129,13 +146,6 @@ def _options(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:
         if key not in known:
             raise UsageError(f"this format has no option {key}", f"its options: {', '.join(known)}")
     return {**known, **options}
-
-
-def _state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Returns a checkpoint's tensors without the prefix that parallel training adds."""
-
-    state = checkpoint.get("state_dict", checkpoint)
-    return {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _take(state: dict[str, Tensor], key: str, ndim: int | None = None, *, keep: bool = False) -> Tensor:
