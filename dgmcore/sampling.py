@@ -47,7 +47,7 @@ def default_batch_size(model: Model) -> int:
     """Returns a batch size that bounds the memory: fewer of what is larger, more on a GPU."""
 
     numbers = 2**18 if model.device.type == "cpu" else 2**21
-    return max(1, min(2**13, numbers // math.prod(model.event_shape)))
+    return max(1, min(2**12, numbers // math.prod(model.event_shape)))
 
 
 def batches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
