@@ -232,3 +232,21 @@ def test_weight_of_the_kl_term():
     phase = HierarchicalELBO(small(), HierarchicalELBO.Options())
     weights = [phase.kl_weight(p) for p in (0.0, 0.15, 0.5, 1.0)]
     assert weights == pytest.approx([1e-4, 0.49966666, 1.0, 1.0])
+
+
+def test_published_checkpoints_become_entries(reference, tmp_path):
+    import argparse
+
+    import dgmcore
+    from dgmcore.conversion import convert
+
+    shapes = json.loads((reference / "keys" / "nvae_vaebm.json").read_text())["nvae_small_nf_dmol"]
+    g = torch.Generator().manual_seed(0)
+    tensors = {k: torch.rand(s, generator=g) if s else torch.tensor(1) for k, s in shapes.items()}
+    arguments = argparse.Namespace(res_dist=False, dataset="cifar10")
+    torch.save({"state_dict": tensors, "args": arguments, "epoch": 1}, tmp_path / "checkpoint.pt")
+    folder = convert(tmp_path / "checkpoint.pt", "published", "nvae", tmp_path)
+    model = dgmcore.load(str(folder))
+    assert model.config.residual_posterior is False and model.entry.data.dataset == "cifar10"
+    assert torch.equal(model.stem.weight, tensors["stem.weight"])
+    assert torch.equal(model.flows[3][0].second.shift.bias, tensors["nf_cells.3.cell2.mu.conv_0.bias"])

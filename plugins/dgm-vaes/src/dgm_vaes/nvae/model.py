@@ -81,6 +81,7 @@ class NVAE(Model):
         mixtures: int = 10  # of logistics
         levels: int = 256  # of the logistics
         log_sigma_min: float | None = None  # lower bound of the Gaussian decoder's log sigma
+        temperatures: tuple[float, ...] | None = None  # of the priors in drawing, per scale from the finest
 
     class Sampling(Config):
         temperature: float = 1.0  # of the prior
@@ -180,9 +181,16 @@ class NVAE(Model):
         self.head = elu_conv(widths[0], outputs * c.patch**2, 3, style)
         pixels = {"gaussian": image, "bernoulli": 0, "logistics": 1 + image}[c.decoder]
         self.noise_shapes = {"z": shapes, **({"x": (pixels, height, width)} if pixels else {})}
-        self._statistics: tuple[Any, Any] | None = None
         #: The scale of each group, the coarsest first, for balancing.
         self.group_scales = [s for s in reversed(range(c.scales)) for _ in range(groups[s])]
+        scale_temperatures = c.temperatures or (1.0,) * c.scales
+        if len(scale_temperatures) != c.scales:
+            raise RegistryError(
+                f"config of NVAE: temperatures has {len(scale_temperatures)} values for {c.scales} scales",
+                "give one for each scale, the finest first",
+            )
+        self.temperatures = [scale_temperatures[s] for s in self.group_scales]
+        self._statistics: tuple[Any, Any] | None = None
 
     def _per_scale(self, value: int | tuple[int, ...], name: str) -> tuple[int, ...]:
         values = (value,) * self.config.scales if isinstance(value, int) else value
@@ -246,7 +254,7 @@ class NVAE(Model):
             if isinstance(layer, DecoderCombiner):
                 name = names[len(z)]
                 prior = Gaussian.clamped(*self._prior_parameters(len(z), h))
-                z[name] = prior.push(eps[name], temperature)
+                z[name] = prior.push(eps[name], temperature * self.temperatures[len(z)])
                 if priors is not None:
                     priors.append(prior)
                 h = layer(h, z[name])
