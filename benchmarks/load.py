@@ -1,0 +1,82 @@
+"""Loading weights, against torch's own way with the same tensors.
+
+`dgm` reads: header checked, sha256 known from the first load, one memory map, one copy. torch: build the module,
+`torch.load(weights_only=True)`, `load_state_dict`; both with the file in the page cache, interleaved.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+SIZES = {"4 MB": 350, "100 MB": 1750}  # hidden units of a Real NVP of 4 layers
+
+
+def run() -> list[dict]:
+    import torch
+
+    from dgmcore import loading, weights
+    from dgmcore.plugins import architecture
+
+    kind = architecture("realnvp")
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for size, hidden in SIZES.items():
+            config = {"dim": 2, "layers": 4, "hidden": hidden}
+            model = loading.build("realnvp", config)
+            folder = model.save(
+                Path(name) / str(hidden), name="bench", license="mit", data={"dataset": "moons", "event_shape": [2]}
+            )
+            checkpoint = Path(name) / f"{hidden}.pt"
+            torch.save(model.state_dict(), checkpoint)
+            target, file = kind(config), folder / "model.safetensors"
+
+            def theirs(checkpoint=checkpoint, config=config):
+                module = kind(config)
+                module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+                return module.eval()
+
+            pairs = {
+                f"load a model, {size}": (
+                    lambda folder=folder: loading.load(folder),
+                    theirs,
+                    "build, torch.load, copy",
+                ),
+                f"read {size} into a model": (
+                    lambda target=target, file=file: weights.read_into(target, file),
+                    lambda target=target, checkpoint=checkpoint: target.load_state_dict(
+                        torch.load(checkpoint, map_location="cpu", weights_only=True)
+                    ),
+                    "torch.load, copy",
+                ),
+            }
+            for what, (ours, other, note) in pairs.items():
+                mine, other_time = interleaved(ours, other)
+                rows.append({"name": what, "ours": mine, "theirs": other_time, "unit": "ms", "ratio": mine / other_time,
+                             "note": note})  # fmt: skip
+    return rows
+
+
+def interleaved(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 7) -> tuple[float, float]:
+    """Returns the medians of both in milliseconds, after a warm-up of each."""
+
+    times: tuple[list[float], list[float]] = ([], [])
+    ours(), theirs()
+    for _ in range(rounds):
+        for kept, call in zip(times, (ours, theirs), strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(1e3 * (time.perf_counter() - start))
+    return median(times[0]), median(times[1])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for row in run():
+        print(
+            f"{row['name']:28} {row['ours']:8.1f} ms, {row['note']}: {row['theirs']:8.1f} ms, ratio {row['ratio']:.2f}"
+        )

@@ -1,0 +1,77 @@
+"""Pulling weights, against `hf download` of the same file from the same server on loopback.
+
+Both are commands of their own, from an empty cache, interleaved. `hf download` compares nothing; `dgm pull` has
+verified the sha256 when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+SIZES = {"1 MB": 1 << 18, "64 MB": 1 << 24, "256 MB": 1 << 26}  # numbers of 4 bytes
+ENTRY = """\
+schema: 1
+name: bench
+architecture: bench
+license: cc0-1.0
+data: {{dataset: moons, event_shape: [2]}}
+weights: {{sha256: {sha256}, size: {size}, hub: {{repo: user/bench, revision: {revision}}}}}
+"""
+
+
+def run() -> list[dict]:
+    import torch
+    from hub_server import HubServer
+
+    from dgmcore.saving import write_tensors
+
+    rows = []
+    for name, numbers in SIZES.items():
+        with tempfile.TemporaryDirectory() as folder, HubServer() as hub:
+            home = Path(folder)
+            stated = write_tensors({"w": torch.randn(numbers)}, home / "w.safetensors")
+            commit = hub.add("user/bench", {"model.safetensors": home / "w.safetensors"})
+            (home / "registry" / "bench").mkdir(parents=True)
+            (home / "registry" / "bench" / "model.yaml").write_text(ENTRY.format(revision=commit, **stated))
+            here = {"DGM_REGISTRY": str(home / "registry"), "XDG_CACHE_HOME": str(home / "cache"), "DGM_PLUGINS": ""}
+            environment = {**os.environ, **hub.environment(home), **here}
+            subprocess.run([program("dgm"), "list"], env=environment, check=True, capture_output=True)  # the index
+            pull = [program("dgm"), "pull", "bench"]
+            download = [program("hf"), "download", "user/bench", "model.safetensors", "--revision", commit]
+            ours, theirs = interleaved(pull, download, environment, home)
+            rows.append({"name": f"pull {name}", "ours": ours, "theirs": theirs, "unit": "s", "ratio": ours / theirs,
+                         "note": "hf download"})  # fmt: skip
+    return rows
+
+
+def program(name: str) -> str:
+    """Returns the command of this environment, or the one on the path."""
+
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else name
+
+
+def interleaved(ours: list[str], theirs: list[str], environment: dict, home: Path, rounds: int = 5) -> tuple:
+    times: tuple[list[float], list[float]] = ([], [])
+    for i in range(rounds + 1):
+        for kept, command in zip(times, (ours, theirs), strict=True):
+            shutil.rmtree(home / "hf", ignore_errors=True)
+            start = time.perf_counter()
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            if i:  # the first round warms up
+                kept.append(time.perf_counter() - start)
+    return median(times[0]), median(times[1])
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(f"{row['name']:12} dgm {row['ours']:.2f} s, hf download {row['theirs']:.2f} s, ratio {row['ratio']:.2f}")
