@@ -82,13 +82,13 @@ def read_checkpoint(path: str | os.PathLike[str], allow: Iterable[type] = ()) ->
 def _check_archive(path: Path) -> None:
     """Refuses archives that grow when they are read; torch stores its own uncompressed."""
 
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             packed = [i.filename for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
             size = sum(i.file_size for i in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as e:
+    except Exception as e:  # damaged archives make zipfile raise nearly anything
         raise WeightsError(f"{path} is a damaged archive: {e}", "get the file again") from None
     if packed or size > path.stat().st_size:
         raise WeightsError(f"{path} is a compressed archive, which torch does not write", "unpack it first")

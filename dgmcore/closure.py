@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from .errors import RegistryError
 if TYPE_CHECKING:
     from .registry import Located
 
-__all__ = ["entry_parts", "find_part", "identity", "with_parts"]
+__all__ = ["entry_parts", "find_part", "identity", "is_bare", "with_parts"]
 
 PARTS = "parts"
 
@@ -29,12 +30,18 @@ def find_part(name: str, folders: Sequence[Path]) -> Located:
 
     from .registry import find
 
-    if "/" not in name:
+    if is_bare(name):
         for folder in folders:
             inside = folder / PARTS / name
             if (inside / "model.yaml").is_file():
                 return find(str(inside.absolute()))
     return find(name)
+
+
+def is_bare(name: str) -> bool:
+    """Whether it is the bare name of an entry, rather than a path, an address or `plugin/name`."""
+
+    return re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) is not None
 
 
 def identity(located: Located) -> str:

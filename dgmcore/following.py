@@ -13,11 +13,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .errors import WeightsError
 from .output import progress
 
 __all__ = ["Follower"]
 
 _CHUNK = 1 << 20
+_SLACK = 1 << 26
+_HINT = "nothing was kept; try again later, or ask its publisher"
 
 
 class Follower:
@@ -34,7 +37,8 @@ class Follower:
         self.blobs, self.etag, self.label, self.total = blobs, etag, label, total
         self.digest = hashlib.sha256()
         self.hashed = 0
-        self.reported = 0
+        self.reported = 0  # bytes of the file
+        self.received = 0  # bytes that came, those that came twice included
         self.straight = True  # nothing was written twice
         self.file: Any = None
         self.thread: threading.Thread | None = None
@@ -87,10 +91,20 @@ class Follower:
             self.thread.start()
 
     def report(self, n: int) -> None:
-        """Hears from the client that `n` more bytes are there (or fewer, if it starts again)."""
+        """Hears from the client that `n` more bytes are there (or fewer, if it starts again).
+
+        Raises:
+            WeightsError: If the server sends more than it announced, or the same bytes again and again; the client
+                would go on for ever.
+        """
 
         self.straight &= n >= 0
         self.reported += n
+        self.received += max(n, 0)
+        if self.total is not None and (self.reported > self.total or self.received > 3 * self.total + _SLACK):
+            raise WeightsError(
+                f"the server sends more of {self.label} than the {self.total:,} bytes it announced", _HINT
+            )
         self.news.set()
 
     def follow(self) -> None:

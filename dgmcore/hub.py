@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import hubclient
 from . import weights as files
-from .closure import PARTS, entry_parts, with_parts
+from .closure import PARTS, entry_parts, is_bare, with_parts
 from .errors import DgmError, RegistryError, UsageError, WeightsError
 from .safefile import read_header
 
@@ -117,7 +117,7 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name in seen or "/" in name:
+        if name in seen or not is_bare(name):
             continue
         seen.add(name)
         try:

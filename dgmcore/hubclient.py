@@ -38,6 +38,8 @@ __all__ = [
 
 #: Seconds to wait before asking again after an answer that may be better next time.
 DELAYS = (0.5, 1.5)
+#: Bytes of a `model.yaml`.
+MAX_ENTRY = 1_000_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 T = TypeVar("T")
 
@@ -111,6 +113,10 @@ def download(
         if path is not None:
             return path, None
         raise explain(e, hub, repo, file, revision, name) from e
+    if weights is None and head.size is not None and head.size > MAX_ENTRY:
+        raise RegistryError(
+            f"{place} has {head.size:,} bytes, an entry has at most {MAX_ENTRY:,}", "it was not fetched"
+        )
     if weights is not None and weights.size is not None and head.size not in (None, weights.size):
         raise WeightsError(
             f"{place} has {head.size:,} bytes on the Hub, the entry {name} says {weights.size:,}",
@@ -276,7 +282,7 @@ def explain(
     for e in _chain(error):
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
             return WeightsError(f"no space left for {place}", "free some disk space, or set HF_HOME to another disk")
-        if isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             return WeightsError(
                 f"can't write {place} into the cache: {e.filename or e.strerror}", "set HF_HOME to a writable folder"
             )

@@ -19,6 +19,7 @@ import dgmcore
 from dgmcore import hub as client
 from dgmcore.entry import HubFile
 from dgmcore.errors import DgmError
+from dgmcore.following import Follower
 from dgmcore.loading import build
 from dgmcore.registry import find, read_entry, write_entry
 from dgmcore.saving import write_tensors
@@ -203,6 +204,30 @@ def test_no_server_at_all(toys, hub, monkeypatch):
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     )
     with pytest.raises(DgmError, match=r"no connection to http://127\.0\.0\.1:9"):
+        dgmcore.pull("toy")
+
+
+def test_a_huge_entry_is_not_fetched(toys, hub):
+    hub.add("user/big", {"model.yaml": bytes(2_000_000)})
+    with pytest.raises(DgmError, match="an entry has at most"):
+        dgmcore.load("hf://user/big")
+    assert not any(method == "GET" for method, _ in hub.requests)
+    hub.add("user/none", {"README.md": b"hello"})
+    with pytest.raises(DgmError, match=r"holds no model\.yaml"):
+        dgmcore.load("hf://user/none")
+
+
+def test_a_server_that_never_stops_is_stopped(published, toys):
+    follower = Follower(toys, None, label="x", total=100)
+    follower.bar(total=100)
+    follower.report(100)
+    with pytest.raises(DgmError, match="sends more"):
+        follower.report(1)
+
+
+def test_a_cache_that_cant_be_written(published, toys):
+    (toys / "hf").write_text("in the way")
+    with pytest.raises(DgmError, match="can't write"):
         dgmcore.pull("toy")
 
 
