@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -17,13 +17,16 @@ SIZES = {"4 MB": 350, "100 MB": 1750}  # hidden units of a Real NVP of 4 layers
 
 
 def run() -> list[dict]:
+    return list(measure())
+
+
+def measure() -> Iterator[dict]:
     import torch
 
     from dgmcore import loading, weights
     from dgmcore.plugins import architecture
 
     kind = architecture("realnvp")
-    rows = []
     with tempfile.TemporaryDirectory() as name:
         for size, hidden in SIZES.items():
             config = {"dim": 2, "layers": 4, "hidden": hidden}
@@ -56,9 +59,8 @@ def run() -> list[dict]:
             }
             for what, (ours, other, note) in pairs.items():
                 mine, other_time = interleaved(ours, other)
-                rows.append({"name": what, "ours": mine, "theirs": other_time, "unit": "ms", "ratio": mine / other_time,
-                             "note": note})  # fmt: skip
-    return rows
+                yield {"name": what, "ours": mine, "theirs": other_time, "unit": "ms", "ratio": mine / other_time,
+                             "note": note}  # fmt: skip
 
 
 def interleaved(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 7) -> tuple[float, float]:
@@ -76,7 +78,7 @@ def interleaved(ours: Callable[[], object], theirs: Callable[[], object], rounds
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for row in run():
+    for row in measure():
         print(
             f"{row['name']:28} {row['ours']:8.1f} ms, {row['note']}: {row['theirs']:8.1f} ms, ratio {row['ratio']:.2f}"
         )

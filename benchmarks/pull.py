@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -29,12 +30,15 @@ weights: {{sha256: {sha256}, size: {size}, hub: {{repo: user/bench, revision: {r
 
 
 def run() -> list[dict]:
+    return list(measure())
+
+
+def measure() -> Iterator[dict]:
     import torch
     from hub_server import HubServer
 
     from dgmcore.saving import write_tensors
 
-    rows = []
     for name, numbers in SIZES.items():
         with tempfile.TemporaryDirectory() as folder, HubServer() as hub:
             home = Path(folder)
@@ -48,9 +52,8 @@ def run() -> list[dict]:
             pull = [program("dgm"), "pull", "bench"]
             download = [program("hf"), "download", "user/bench", "model.safetensors", "--revision", commit]
             ours, theirs = interleaved(pull, download, environment, home)
-            rows.append({"name": f"pull {name}", "ours": ours, "theirs": theirs, "unit": "s", "ratio": ours / theirs,
-                         "note": "hf download"})  # fmt: skip
-    return rows
+            yield {"name": f"pull {name}", "ours": ours, "theirs": theirs, "unit": "s", "ratio": ours / theirs,
+                         "note": "hf download"}  # fmt: skip
 
 
 def program(name: str) -> str:
@@ -73,5 +76,8 @@ def interleaved(ours: list[str], theirs: list[str], environment: dict, home: Pat
 
 
 if __name__ == "__main__":
-    for row in run():
-        print(f"{row['name']:12} dgm {row['ours']:.2f} s, hf download {row['theirs']:.2f} s, ratio {row['ratio']:.2f}")
+    for row in measure():
+        print(
+            f"{row['name']:12} dgm {row['ours']:.2f} s, hf download {row['theirs']:.2f} s, ratio {row['ratio']:.2f}",
+            flush=True,
+        )
