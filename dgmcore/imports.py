@@ -16,12 +16,11 @@ USER_PACKAGE = "dgm_user_plugins"
 def import_module(name: str) -> ModuleType:
     """Imports a module; those of the user's plugin folder are in the package :data:`USER_PACKAGE`."""
 
-    if name.split(".")[0] == USER_PACKAGE and USER_PACKAGE not in sys.modules:
+    if name.split(".")[0] == USER_PACKAGE:
         from .folders import user_plugins
 
-        package = ModuleType(USER_PACKAGE, "The user's one-file plugins.")
+        package = sys.modules.setdefault(USER_PACKAGE, ModuleType(USER_PACKAGE, "The user's one-file plugins."))
         package.__path__ = [str(user_plugins())]
-        sys.modules[USER_PACKAGE] = package
     return importlib.import_module(name)
 
 

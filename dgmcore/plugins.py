@@ -83,7 +83,8 @@ def architecture(name: str) -> Any:
 def unknown_architecture(name: str) -> PluginError:
     """Returns the error for an architecture that nothing provides, and what to do about it."""
 
-    wrong = [p for p in plugins() if p["status"] != "ok"]
+    wrong = [p for p in plugins() if p["status"] in ("broken", "incompatible")]
+    wrong = wrong or [p for p in plugins() if p["status"] == "blocked"]
     if not wrong:
         hint = did_you_mean(name, architectures(), "install the plugin that provides it, see `dgm plugins`")
     elif len(wrong) == 1:

@@ -15,7 +15,7 @@ from installation import Installation
 
 @pytest.fixture(scope="session")
 def warm_cache(tmp_path_factory):
-    """The compiled records of all installed plugins, made once: their classes import torch."""
+    """The compiled record of the core, made once: its classes import torch."""
     first = Installation(tmp_path_factory.mktemp("warm"))
     first.run("list")
     return first.cache / "plugins"

@@ -27,6 +27,12 @@ class Toy:
     def score(self, x): ...
 """
 
+# The names of fake plugins; no others are loaded, since compiling the installed ones takes its time.
+NAMES = ["a", "b", "c", "g", "one", "two", "toys", "other", "new", "sick", "good", "loud", "lazy", "extra", "heavy"]
+NAMES += ["mine", "bad", "shifts", "raises", "missing", "syntax", "exits", "dies", "crashes", "asks", "newer", "older"]
+NAMES += ["misspelled", "undecorated", "argument", "raising", "nolist", "nokey", "wrongkey", "noimport", "noclass"]
+NAMES += ["nofolder"]
+
 ENTRY = {
     "schema": 1,
     "architecture": "toy",
@@ -58,6 +64,7 @@ class Installation:
             "XDG_CACHE_HOME": str(folder / "cache"),
             "HF_HOME": str(folder / "hf"),
             "DGM_REGISTRY": str(self.registry),
+            "DGM_PLUGINS": ",".join(NAMES),
             "COLUMNS": "100",
         }
 
@@ -76,6 +83,7 @@ class Installation:
 
     def plugin(self, name: str, source: str | None = None, architecture: str = "toy") -> Path:
         """Installs a plugin of one module `fake_NAME`."""
+        assert name in NAMES, name
         module = f"fake_{name}"
         self.distribution(f"dgm-{name}", {name: module})
         return self.module(module, source or PLUGIN.format(name=architecture, module=module))

@@ -25,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
         code = app.run(argv)
         sys.stdout.flush()
+        if code == 130:  # typer has caught Ctrl-C
+            print("interrupted", file=sys.stderr)
         return code
     except KeyboardInterrupt:
         if debug:

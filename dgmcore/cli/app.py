@@ -23,7 +23,11 @@ def run(args: Sequence[str]) -> int:
     app.callback(invoke_without_command=True)(_root)
     group = typer.main.get_command(app)
     lighten(group)
-    result = group.main(args=list(args), prog_name="dgm", standalone_mode=False)
+    try:
+        result = group.main(args=[*args], prog_name="dgm", standalone_mode=False)
+    except typer.TyperException as e:
+        e.command = group.running  # some errors don't know their command
+        raise
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
 
@@ -47,6 +51,8 @@ def _root(
 class _Group(TyperGroup):
     """Commands by name from the table and from plugins: help and completion import none of them."""
 
+    running = "dgm"
+
     def list_commands(self, ctx: Any) -> list[str]:
         return [*COMMANDS, *sorted(set(_plugin_commands()) - set(COMMANDS))]
 
@@ -60,6 +66,7 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.suggest_commands = False  # our errors do
         name, command, rest = super().resolve_command(ctx, args)
+        self.running = f"dgm {name}"
         return name, command if command is None else command_of(command.name), rest
 
 

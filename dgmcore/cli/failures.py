@@ -46,7 +46,7 @@ def _usage(error: Exception) -> tuple[str, str, int]:
 
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "dgm"
+    path = context.command_path if context is not None else getattr(error, "command", "dgm")
     hint = f"see `{path} --help`"
     command = re.search(r"No such command '(?P<name>[^']*)'", message)
     option = re.search(r"No such option:? '?(?P<name>--?[^\s'(]*)", message)
