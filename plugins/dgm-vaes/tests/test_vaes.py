@@ -11,6 +11,7 @@ from dgm_vaes.conv import ConvVAE
 from dgm_vaes.convert import rh_vae_state
 from dgm_vaes.distributions import Bernoulli, Gaussian, standard_normal_log_prob
 from dgm_vaes.mlp import MLPVAE
+from dgm_vaes.nvae import NVAE
 from dgm_vaes.posteriors import InverseAutoregressive, Planar
 from dgm_vaes.rh import RHVAE
 from dgm_vaes.training import ELBO
@@ -109,6 +110,12 @@ def test_path_derivative_has_no_variance_at_the_true_posterior():
 def test_path_derivative_refuses_flows():
     with pytest.raises(DgmError, match="normal posterior"):
         ELBO(toy(posterior="planar"), ELBO.Options(gradient="path"))
+
+
+@pytest.mark.parametrize("model", [MLPVAE, ConvVAE, RHVAE, NVAE])
+def test_options_are_the_models_own(model):
+    assert {"temperature", "mean"} <= set(model.Sampling.__struct_fields__) <= {"temperature", "mean", "readjust_bn"}
+    assert set(model.Scoring.__struct_fields__) <= {"k", "chunk"}
 
 
 def test_sizes():
