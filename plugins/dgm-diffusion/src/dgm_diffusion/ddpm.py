@@ -17,7 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dgmcore import Config, Likelihood, Model
+from dgmcore import Config as BaseConfig
+from dgmcore import Likelihood, Model
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 
@@ -35,7 +36,7 @@ class DDPM(Model):
     Gaussian last step. `terms` of its T - 1 inner terms, drawn at random, estimate it without bias; default: all.
     """
 
-    class Config(Config):
+    class Config(BaseConfig):
         event_shape: tuple[int, ...] = (2,)
         network: MLP | UNet = MLP()
         schedule: Schedule = Schedule()
@@ -43,13 +44,13 @@ class DDPM(Model):
         clip: tuple[float, float] | None = None  # predictions of x_0 are cut to this range while sampling
         variance: Literal["small", "large"] = "small"  # posterior variance, or beta
 
-    class Sampling(Config):
+    class Sampling(BaseConfig):
         sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"
         steps: int | None = None  # None: all T
         eta: float = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
         strength: float = 0.5  # with `init`: the share of the diffusion that the picture is sent through
 
-    class Scoring(Config):
+    class Scoring(BaseConfig):
         terms: int | None = None
 
     likelihood = Likelihood.LOWER_BOUND
