@@ -14,5 +14,3 @@ def test_options_are_not_mixed_up_with_the_config(name):
     config = set(kind.Config.__struct_fields__)
     for options in (kind.Sampling, kind.Scoring):
         assert not config or not issubclass(options, kind.Config), options.__qualname__
-            f"{options.__qualname__} is a {kind.Config.__qualname__}"
-        )
