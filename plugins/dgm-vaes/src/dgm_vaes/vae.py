@@ -74,6 +74,8 @@ class VAE(Model):
         """Sets what follows from the config; called at the end of a subclass's `__init__`."""
         c = self.config
         self.event_shape = event_shape
+        if c.decoder == "bernoulli":
+            self.base_measure = None  # of grey values it is neither a density nor a probability
         self.noise_shapes = {"z": (c.latents,), **({"x": event_shape} if c.decoder == "gaussian" else {})}
         self.flow = make_flow(c.posterior, c.latents, context, c.flow_steps)
         if c.decoder == "gaussian" and c.sigma == "global":

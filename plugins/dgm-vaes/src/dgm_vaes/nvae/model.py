@@ -109,6 +109,8 @@ class NVAE(Model):
         super().__init__(config, **parts)
         c = self.config
         self.event_shape = c.event_shape
+        # logistics are those of the levels; a Bernoulli likelihood of grey values is no probability of them
+        self.base_measure = {"gaussian": "lebesgue", "logistics": "counting", "bernoulli": None}[c.decoder]
         groups, latents = self._per_scale(c.groups, "groups"), self._per_scale(c.latents, "latents")
         image, height, width = c.event_shape
         shrink = c.patch * 2 ** (c.blocks + c.scales - 1)
