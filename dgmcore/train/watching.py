@@ -37,7 +37,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self.main:
-            from ..cli.output import progress
+            from ..output import progress
 
             unit = "steps" if self.it.limit is None else "s"
             label = f"{self.run.recipe.name}: {self.it.recipe.phase.rpartition(':')[2]}"
