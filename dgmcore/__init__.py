@@ -21,6 +21,7 @@ _HOMES = {
     "Likelihood": "interfaces",
     "Model": "model",
     "Noise": "noise",
+    "Options": "config",
     "Pushforward": "interfaces",
     "Trajectory": "interfaces",
     "convert": "conversion",
@@ -52,6 +53,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from . import train as train
     from .config import Config as Config
+    from .config import Options as Options
     from .conversion import convert as convert
     from .errors import DgmError as DgmError
     from .evaluation import evaluate as evaluate

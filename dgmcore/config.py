@@ -15,7 +15,7 @@ import msgspec
 
 from .errors import DgmError, RegistryError, did_you_mean
 
-__all__ = ["Config", "parse", "to_dict"]
+__all__ = ["Config", "Options", "parse", "to_dict"]
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -26,6 +26,13 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
         ...     hidden: tuple[int, ...] = (128, 128)
         >>> parse(MLP, {"hidden": [64]})
         MLP(hidden=(64,))
+    """
+
+
+class Options(Config):
+    """Base of a model's options of sampling and scoring.
+
+    Another name than :class:`Config`, because in the body of a model that nests its own `Config` that name is hidden.
     """
 
 

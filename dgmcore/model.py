@@ -67,6 +67,12 @@ class Model(nn.Module):
 
     event_shape: tuple[int, ...]
 
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in ("Sampling", "Scoring"):
+            if cls.__dict__.get("Config") in getattr(cls, name).__mro__:
+                raise TypeError(f"{cls.__name__}.{name} inherits the model's own Config: write `class {name}(Options)`")
+
     def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
         self.config = parse(

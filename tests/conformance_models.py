@@ -9,7 +9,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from dgmcore import Config, Likelihood, Model
+from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.train import Phase
 
 
@@ -234,7 +234,7 @@ class NoBound(Good):
     caught_by = "lower-bound-is-one"
     likelihood = Likelihood.LOWER_BOUND
 
-    class Scoring(Config):
+    class Scoring(Options):
         k: int = 1
 
     def log_prob(self, x, *, noise=None, k=1):

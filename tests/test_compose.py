@@ -10,7 +10,7 @@ from torch import nn
 
 from dgmcore import IndexedNoise, Model
 from dgmcore.compose import Tilted, flatten, frozen, langevin_step, tilt, tree_map, unflatten
-from dgmcore.config import Config
+from dgmcore.config import Config, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.interfaces import capabilities
 
@@ -25,7 +25,7 @@ class Base(Model):
         scale: float = 2.0
         shift: float = 1.0
 
-    class Sampling(Config):
+    class Sampling(Options):
         temperature: float = 1.0
 
     def __init__(self, config=None, **parts):

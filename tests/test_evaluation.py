@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from dgmcore import Config, Model, evaluate
+from dgmcore import Model, Options, evaluate
 from dgmcore.entry import Data, Entry, Metric
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.evaluation import compare, differences
@@ -29,7 +29,7 @@ def entry(name: str, **data) -> Entry:
 class Grid(Model):
     """The 25 Gaussians themselves, exactly, or some of them."""
 
-    class Sampling(Config):
+    class Sampling(Options):
         modes: int = 25
         spread: float = 1.0
 
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused():
 class Squares(Model):
     """Images of a bright square on noise; `shift` moves it away from where the data have it."""
 
-    class Sampling(Config):
+    class Sampling(Options):
         shift: int = 0
 
     def __init__(self):

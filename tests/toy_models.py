@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import dgmcore.hookspecs as dgm
-from dgmcore import Config, Likelihood, Model
+from dgmcore import Config, Likelihood, Model, Options
 
 PLUGIN_API = 1
 
@@ -88,7 +88,7 @@ class Pixels(Model):
 class Walk(Model):
     """Langevin dynamics towards N(3, 1) in the plane: an iterative sampler, which uses gradients inside."""
 
-    class Sampling(Config):
+    class Sampling(Options):
         steps: int = 10
         step_size: float = 0.5
         init: Tensor | None = None
@@ -143,7 +143,7 @@ class Judge(Model):
 class Bound(Ridge):
     """A lower bound that is loose by a mean of 1 / k nats, at random."""
 
-    class Scoring(Config):
+    class Scoring(Options):
         k: int = 1
 
     likelihood = Likelihood.LOWER_BOUND

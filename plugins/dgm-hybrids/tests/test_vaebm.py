@@ -11,7 +11,7 @@ from dgm_hybrids.vaebm import VAEBM, EnergyPhase
 from torch import nn
 
 from dgmcore import IndexedNoise, Likelihood, Model
-from dgmcore.config import Config
+from dgmcore.config import Config, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.interfaces import capabilities
 from dgmcore.noise import StreamNoise
@@ -25,7 +25,7 @@ class LinearVAE(Model):
     class Config(Config):
         deviation: float = 0.5
 
-    class Scoring(Config):
+    class Scoring(Options):
         k: int = 1
 
     likelihood = Likelihood.LOWER_BOUND

@@ -17,8 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dgmcore import Config as BaseConfig
-from dgmcore import Likelihood, Model
+from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 
@@ -36,7 +35,7 @@ class DDPM(Model):
     Gaussian last step. `terms` of its T - 1 inner terms, drawn at random, estimate it without bias; default: all.
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, ...] = (2,)
         network: MLP | UNet = MLP()
         schedule: Schedule = Schedule()
@@ -44,13 +43,13 @@ class DDPM(Model):
         clip: tuple[float, float] | None = None  # predictions of x_0 are cut to this range while sampling
         variance: Literal["small", "large"] = "small"  # posterior variance, or beta
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"
         steps: int | None = None  # None: all T
         eta: float = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
         strength: float = 0.5  # with `init`: the share of the diffusion that the picture is sent through
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         terms: int | None = None
 
     likelihood = Likelihood.LOWER_BOUND

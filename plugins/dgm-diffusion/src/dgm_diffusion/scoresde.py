@@ -16,8 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dgmcore import Config as BaseConfig
-from dgmcore import Likelihood, Model
+from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.noise import IndexedNoise, Noise
 
 from .networks import MLP, UNet, build_network
@@ -29,19 +28,19 @@ __all__ = ["ScoreSDE"]
 class ScoreSDE(Model):
     """A score model in continuous time; its default sampler is the probability flow, so it is a Pushforward too."""
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, ...] = (2,)
         network: MLP | UNet = MLP()
         beta_min: float = 0.1
         beta_max: float = 20.0
         t_min: float = 1e-3  # where the flow ends: the data plus noise of variance 1 - alpha_bar(t_min)
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         sampler: Literal["ode", "euler-maruyama", "predictor-corrector"] = "ode"
         steps: int = 40
         snr: float = 0.16  # of the corrector (Song et al., 2021, algorithm 5)
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         steps: int = 40
         probes: int = 0  # Hutchinson probes of the trace; 0: exact trace, in d network gradients a step
 

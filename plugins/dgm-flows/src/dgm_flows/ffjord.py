@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config, Options
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
@@ -75,15 +75,15 @@ class FFJORD(Flow):
         (Grathwohl et al., 2019), https://arxiv.org/abs/1810.01367
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         dim: Positive = 2
         hidden: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (64, 64)
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         #: Runge-Kutta steps from noise to data; also the default of encoding and scoring.
         steps: Positive = 16
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         #: Runge-Kutta steps from data to noise; None: as many as sampling takes.
         steps: Positive | None = None
         #: `hutchinson` draws one sign vector a datum from the noise: unbiased, and cheap in many dimensions.
@@ -178,7 +178,7 @@ class FFJORDPhase(Phase):
         (Finlay et al., 2020), https://arxiv.org/abs/2002.02798
     """
 
-    class Options(BaseConfig):
+    class Options(Config):
         steps: Positive = 8
         kinetic: float = 0.01
         jacobian: float = 0.01

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config, Options
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
@@ -51,14 +51,14 @@ class Glow(Model):
         https://arxiv.org/abs/1807.03039
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[Positive, Positive, Positive] = (1, 28, 28)
         steps: tuple[Positive, ...] = (16, 16)
         hidden: tuple[Positive, ...] = (64, 64)
         top_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
         top_hidden: Positive = 256
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         #: Standard deviation of the noise; below 1 samples are less varied and cleaner.
         temperature: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config, Options
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import Noise
@@ -151,17 +151,17 @@ class OTFlow(Flow):
         https://arxiv.org/abs/2103.05180
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         dim: Positive = 2
         width: Positive = 32
         layers: Annotated[int, msgspec.Meta(ge=2)] = 2
         transport: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         #: Runge-Kutta steps from noise to data; also the default of encoding and scoring.
         steps: Positive = 8
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         #: Runge-Kutta steps from data to noise; None: as many as sampling takes.
         steps: Positive | None = None
 
@@ -261,7 +261,7 @@ class OTFlow(Flow):
 class OTFlowPhase(Phase):
     r"""Minimises :math:`J = L + a_1 C + a_2 R`: transport, negative log-likelihood, HJB residual [1]."""
 
-    class Options(BaseConfig):
+    class Options(Config):
         steps: Positive = 4
         likelihood: float = 10.0  # a_1
         hjb: float = 5.0  # a_2

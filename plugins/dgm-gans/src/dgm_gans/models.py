@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dgmcore import Config, Model
+from dgmcore import Config, Model, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.noise import Noise
 
@@ -21,7 +21,7 @@ __all__ = ["DCGAN", "GAN", "MLPGAN", "RHGAN", "truncate"]
 class GAN(Model):
     """Base of GANs: `generator` maps noise `(n, q)` to data, `discriminator` maps data to logits `(n,)`."""
 
-    class Sampling(Config):
+    class Sampling(Options):
         #: Noise is drawn from a normal distribution cut at this radius in each coordinate: fidelity for variety.
         truncation: float | None = None
 

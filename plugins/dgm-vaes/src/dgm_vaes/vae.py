@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config, Options
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
@@ -21,7 +21,7 @@ from .posteriors import Kind, make_flow
 __all__ = ["VAE", "Inference", "VAEConfig"]
 
 
-class VAEConfig(BaseConfig):
+class VAEConfig(Config):
     """What all of them can be asked for."""
 
     latents: int = 2
@@ -54,11 +54,11 @@ class VAE(Model):
 
     Config: ClassVar[type[BaseConfig]] = VAEConfig
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         temperature: float = 1.0  # of the prior
         mean: bool = False  # return the decoder's mean instead of a sample
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         k: int = 1  # importance samples; 1 is the ELBO
         chunk: int = 16  # samples of a datum that go through the decoder at once
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config, Options
 from dgmcore.errors import RegistryError, UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
@@ -56,7 +56,7 @@ class NVAE(Model):
         [1] NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020), https://arxiv.org/abs/2007.03898
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, int, int] = (3, 64, 64)
         channels: int = 32  # of the stem; doubled with every halving of the size
         widths: tuple[int, ...] | None = None  # the channels at every size, from the finest, instead
@@ -83,12 +83,12 @@ class NVAE(Model):
         log_sigma_min: float | None = None  # lower bound of the Gaussian decoder's log sigma
         temperatures: tuple[float, ...] | None = None  # of the priors in drawing, per scale from the finest
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         temperature: float = 1.0  # of the prior
         mean: bool = False  # return the decoder's mean instead of a sample
         readjust_bn: int = 0  # batch-norm statistics are taken from so many batches of samples first
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         k: int = 1  # importance samples; 1 is the ELBO
 
     phases: ClassVar[Mapping[str, str]] = {"elbo": "dgm_vaes.nvae.training:HierarchicalELBO"}
