@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import Config as BaseConfig
+from .config import Config, Options
 from .errors import OptionError, UsageError
 from .interfaces import Critic, Pushforward
 from .model import Model
@@ -208,7 +208,7 @@ class Tilted(Model):
 
     Parts = {"base": ("pushforward",), "critic": ("critic",)}
 
-    class Config(BaseConfig):
+    class Config(Config):
         #: Weight w of the critic's score.
         weight: float = 1.0
         #: The base is :math:`g(t \epsilon)`: a hierarchical VAE at temperature t. Pixel noise "x" keeps its scale.
@@ -216,7 +216,7 @@ class Tilted(Model):
         #: Names of noises that are held at zero ("x": the decoder's mean in place of a draw).
         mean: tuple[str, ...] = ()
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         steps: int = 20
         step_size: float = 0.01
         #: Temperature of the chain's noise, at its first and (linearly) at its last step.

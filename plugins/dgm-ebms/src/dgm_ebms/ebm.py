@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import frozen, langevin
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config, Options
 
 __all__ = ["EBM"]
 
@@ -44,7 +44,7 @@ class EBM(Model):
     example = {"start": "normal"}
     example_parts = {"energy": {"architecture": "mlp-energy", "config": {"event_shape": [2], "hidden": [8]}}}
 
-    class Config(BaseConfig):
+    class Config(Config):
         #: Where chains start: N(0, start_scale^2), or uniform in the range [-start_scale, start_scale].
         start: Literal["normal", "uniform"] = "normal"
         start_scale: float = 1.0
@@ -53,7 +53,7 @@ class EBM(Model):
         #: States are clamped to it.
         range: tuple[float, float] | None = None
 
-    class Sampling(BaseConfig):
+    class Sampling(Options):
         steps: int = 60
         #: The step size eta: x' = x - eta/2 grad E + sqrt(eta) w.
         step_size: float = 0.01

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmcore import Model
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Config
 from dgmcore.errors import RegistryError
 
 from .weightnorm import WNConv2d, data_dependent_init
@@ -22,7 +22,7 @@ __all__ = ["LAYOUTS", "ConvEnergy", "EnergyNetwork", "MLPEnergy", "ResNetEnergy"
 class EnergyNetwork(Model):
     """Base of energy networks. A subclass implements :meth:`energy`."""
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, ...] = (2,)
 
     def __init__(self, config: Any = None, **parts: Model):
@@ -52,7 +52,7 @@ class MLPEnergy(EnergyNetwork):
         torch.Size([5])
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, ...] = (2,)
         hidden: tuple[int, ...] = (128, 128, 128)
         #: Data are divided by it.
@@ -80,7 +80,7 @@ class ConvEnergy(EnergyNetwork):
     (2, 4, 8, 16) for CelebA; `channels` 32, for CIFAR-10 64.
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, int, int] = (1, 32, 32)
         channels: int = 32
         multipliers: tuple[int, ...] = (2, 2, 2)
@@ -145,7 +145,7 @@ class ResNetEnergy(EnergyNetwork):
         VAEBM (Xiao et al., 2021), https://arxiv.org/abs/2010.00654; thesis, Table 4.9
     """
 
-    class Config(BaseConfig):
+    class Config(Config):
         event_shape: tuple[int, int, int] = (3, 64, 64)
         channels: int = 64
         #: A name of LAYOUTS, or blocks as "1d 1 2d 2".

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import Nested, Tilted, flatten, frozen, unflatten
-from dgmcore.config import Config as BaseConfig
+from dgmcore.config import Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.train.energy import ContrastivePhase, ReplayBuffer
 from dgmcore.train.phase import Step
@@ -48,7 +48,7 @@ class VAEBM(Tilted):
     class Config(Tilted.Config):
         potential: Literal["exact", "published"] = "exact"
 
-    class Scoring(BaseConfig):
+    class Scoring(Options):
         #: Importance samples of the VAE's likelihood; 1 is the ELBO.
         k: int = 1
 

@@ -52,7 +52,7 @@ class VAE(Model):
         Importance Weighted Autoencoders (Burda et al., 2016), https://arxiv.org/abs/1509.00519
     """
 
-    Config: ClassVar[type[BaseConfig]] = VAEConfig
+    Config = VAEConfig
 
     class Sampling(Options):
         temperature: float = 1.0  # of the prior

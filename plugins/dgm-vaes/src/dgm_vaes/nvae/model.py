@@ -105,7 +105,7 @@ class NVAE(Model):
         "expand": 2,
     }
 
-    def __init__(self, config: BaseConfig | Mapping[str, Any] | None = None, **parts: Model):
+    def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
         c = self.config
         self.event_shape = c.event_shape
