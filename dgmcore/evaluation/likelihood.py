@@ -96,14 +96,19 @@ def log_normaliser(run: Run, cells: int = 500, margin: float = 0.5) -> float:
     return float(torch.cat(total).logsumexp(0)) + 2 * math.log(step)
 
 
-@metric(can=["density"], applies=lambda run: run.entry.data.levels is not None and _has_value(run))
+def _has_bits(run: Run) -> bool:
+    normalised = run.model.likelihood is not Likelihood.UNNORMALIZED and run.model.base_measure is not None
+    return normalised and run.entry.data.levels is not None
+
+
+@metric(can=["density"], applies=_has_bits)
 def bits_per_dim(run: Run) -> Metric:
     """Bits per dimension of the data's own levels."""
 
     scores = _scores(run)
     if scores.bits_per_dim is None:
         raise UsageError(
-            f"{run.entry.name} has no bits per dimension: its data have no levels, or it is unnormalised",
+            f"{run.entry.name} has no bits per dimension: no data with levels, or no normalised density of them",
             "use --metric nll",
         )
     return run.record("bits-per-dim", scores.bits_per_dim, unit=f"bits, {scores.kind}", **_about(run, scores.n))

@@ -66,10 +66,6 @@ class VAE(Model):
     likelihood = Likelihood.LOWER_BOUND
     noise_shapes: Mapping[str, Any]
 
-    features: nn.Module
-    heads: nn.Module
-    network: nn.Module
-
     def _finish(self, event_shape: tuple[int, ...], context: int) -> None:
         """Sets what follows from the config; called at the end of a subclass's `__init__`."""
         c = self.config
