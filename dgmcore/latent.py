@@ -46,7 +46,11 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def between_samples(model: Model, rows: int, steps: int, *, seed: int = 0) -> Tensor:
-    """Returns walks between samples `2 i` and `2 i + 1` of a seed, shape `(rows, steps, *event_shape)`."""
+    """Returns walks between samples `2 i` and `2 i + 1` of a seed, shape `(rows, steps, *event_shape)`.
+
+    The model's sampling defaults hold: its `temperature` scales the noise, and with `mean` the noise of pixels, "x",
+    is zero.
+    """
 
     if not model.can("pushforward"):
         raise UsageError(
@@ -54,6 +58,12 @@ def between_samples(model: Model, rows: int, steps: int, *, seed: int = 0) -> Te
             "choose another: dgm list --can pushforward; or give --data to walk between codes",
         )
     noise = IndexedNoise(seed, 2 * rows, device=model.device, dtype=model.dtype).named(model.noise_shapes)
+    chosen = model.sampling()
+    temperature = getattr(chosen, "temperature", 1.0)
+    scales = {name: 1.0 if name == "x" else temperature for name in noise}
+    if getattr(chosen, "mean", False) is True:
+        scales["x"] = 0.0
+    noise = {name: _tree(lambda e, name=name: scales[name] * e, tree) for name, tree in noise.items()}
     start, end = (_tree(lambda e, k=k: e[k::2], noise) for k in (0, 1))
     return _walk(model, lambda t: model.push(_tree(lambda a, b: slerp(a, b, t), start, end)), steps)
 

@@ -83,7 +83,7 @@ def grid(pixels: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
     for i, image in enumerate(pixels):
         y, x = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         picture[y : y + height, x : x + width] = image
-    factor = max(1, min(8, 480 // max(picture.shape[:2])))
+    factor = max(1, min(8, 720 // max(picture.shape[:2])))
     return picture.repeat(factor, 0).repeat(factor, 1)
 
 

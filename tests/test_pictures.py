@@ -12,7 +12,7 @@ from PIL import Image
 from test_sampling import entry_of
 from toy_models import Judge, Pixels, Ridge, Walk
 
-from dgmcore import latent, pictures, sampling, scatter, terminal
+from dgmcore import Config, IndexedNoise, latent, pictures, sampling, scatter, terminal
 from dgmcore.errors import DataError, UsageError
 
 
@@ -187,3 +187,24 @@ def test_walks_lead_from_sample_to_sample_and_from_datum_to_datum():
     for wrong in (lambda: latent.between_samples(Walk(), 1, 3), lambda: latent.check_encoder(Walk())):
         with pytest.raises(UsageError):
             wrong()
+
+
+def test_walks_keep_to_the_models_sampling_defaults():
+    class Noisy(Ridge):
+        class Sampling(Config):
+            temperature: float = 1.0
+            mean: bool = False
+
+        @property
+        def noise_shapes(self):
+            return {"z": (2,), "x": (2,)}
+
+        def push(self, eps):
+            return 2 * eps["z"] + eps["x"]
+
+    model = Noisy()
+    model.set_sampling_defaults({"temperature": 0.5, "mean": True})
+    eps = IndexedNoise(0, 6).named(model.noise_shapes)
+    torch.testing.assert_close(latent.between_samples(model, 3, 4)[:, 0], eps["z"][0::2])
+    model.set_sampling_defaults({})
+    torch.testing.assert_close(latent.between_samples(model, 3, 4)[:, 0], (2 * eps["z"] + eps["x"])[0::2])
