@@ -10,10 +10,11 @@ import typer
 
 from ..errors import UsageError
 from . import output
+from .complete import model_names
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.")],
+    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
     metric: Annotated[list[str] | None, typer.Option(help="A metric; repeatable. Without: all that fit.")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Samples, and real data at most.")] = None,
     against: Annotated[str | None, typer.Option(help="The real data, such as fashion:test, or a path.")] = None,

@@ -9,10 +9,11 @@ import typer
 
 from ..errors import UsageError
 from . import output
+from .complete import model_names
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.")],
+    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
     steps: Annotated[int, typer.Option("-n", "--steps", min=2, help="Pictures from one end to the other.")] = 8,
     rows: Annotated[int, typer.Option(min=1, help="How many walks.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the samples at the ends.")] = 0,

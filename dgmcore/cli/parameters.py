@@ -61,13 +61,12 @@ def _converted(value: Any, param: Any) -> Any:
 
 
 def _number(value: Any, kind: type, info: Any) -> Any:
-    if info.min is not None or info.max is not None:
-        return _UNTOUCHED
-    if type(value) is kind:
-        return value
     if kind is int and type(value) is str and value.isascii() and value.removeprefix("-").isdigit() and len(value) < 19:
-        return int(value)
-    return _UNTOUCHED
+        value = int(value)
+    if type(value) is not kind:
+        return _UNTOUCHED
+    inside = (info.min is None or value >= info.min) and (info.max is None or value <= info.max)
+    return value if inside else _UNTOUCHED
 
 
 def _path(value: Any, info: Any) -> Any:

@@ -6,11 +6,15 @@ import typer
 
 from ..errors import UsageError
 from . import output
+from .complete import model_names
 
 
 def command(
     names: list[str] = typer.Argument(
-        None, metavar="NAME...", help="Models; hf://USER/REPO fetches from any Hub repository."
+        None,
+        metavar="NAME...",
+        help="Models; hf://USER/REPO fetches from any Hub repository.",
+        autocompletion=model_names,
     ),
     all: bool = typer.Option(False, "--all", help="Every model that has weights."),
     revision: str = typer.Option(

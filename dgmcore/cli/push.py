@@ -7,10 +7,14 @@ from typing import Annotated
 import typer
 
 from . import output
+from .complete import model_names
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The model; a folder such as ./my-model too.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The model; a folder such as ./my-model too.", autocompletion=model_names),
+    ],
     repo: Annotated[str, typer.Option("--repo", metavar="USER/REPO", help="The repository; made if need be.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and the card, send nothing.")] = False,
 ) -> None:

@@ -9,10 +9,11 @@ import typer
 
 from ..errors import UsageError
 from . import output
+from .complete import model_names
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.")],
+    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
     data: Annotated[
         str,
         typer.Argument(help="A data set (fashion:test), or a .npy, .npz, .csv, an image, a folder or zip of images."),

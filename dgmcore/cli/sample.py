@@ -13,6 +13,7 @@ import typer
 
 from ..errors import UsageError
 from . import output
+from .complete import model_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ PREVIEWED = 5000  # points in the terminal; images: 64
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.")],
+    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many samples.")] = 16,
     seed: Annotated[int, typer.Option(help="Sample number i of a seed is always the same.")] = 0,
     out: Annotated[
