@@ -144,6 +144,17 @@ def test_temperature_scales_the_noise_of_the_prior():
     torch.testing.assert_close(cold, model.sample(IndexedNoise(3, 4), temperature=0.5, mean=True))
 
 
+def test_scales_have_temperatures_of_their_own():
+    hot, cool = small(), small(temperatures=[0.2, 0.9])
+    eps = IndexedNoise(3, 4).named(hot.noise_shapes)["z"]
+    scaled = {k: (0.9 if i == 0 else 0.2) * v for i, (k, v) in enumerate(eps.items())}  # the coarsest comes first
+    torch.testing.assert_close(cool.push({"z": eps}), hot.push({"z": scaled}))
+    x = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(cool.log_prob(x), hot.log_prob(x))
+    with pytest.raises(RegistryError, match="temperatures has 1 values for 2 scales"):
+        small(temperatures=[1.0])
+
+
 def test_sigma_is_bounded_from_below():
     model = small(log_sigma_min=-1.8)
     p = model.pixels(torch.randn(2, 6, 16, 16) * 50)
