@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach p,$(PLUGINS),-e $(patsubst %/,%,$(dir $(p))))
-NAME   ?= glow-fashion
+NAME   ?= $(if $(wildcard registry/vaebm-celeba/model.yaml),vaebm-celeba,glow-fashion)
 
 .PHONY: help install sample test lint format bench docs clean
 

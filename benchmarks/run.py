@@ -6,8 +6,8 @@ A benchmark is a module of this folder with a function `run() -> list[dict]`; ea
     ours    our time (or memory)
     theirs  what it is compared with, measured in the same run on the same machine, interleaved
     unit    of both; smaller is better
-    ratio   ours / theirs; at most 1 is the aim unless `limit` says otherwise
-    limit   optional: the largest ratio that is promised
+    ratio   ours / theirs
+    limit   optional: the largest ratio that is promised (default 1)
     note    optional: what `theirs` is
 
 A row may have `error` instead of values: why it could not be measured here.
@@ -84,7 +84,7 @@ def verdict(row: dict) -> str:
         return "not measured"
     limit = row.get("limit", 1)
     word = "ok" if row["ratio"] <= limit else "within noise" if row["ratio"] <= 1.1 * limit else "SLOWER"
-    return word if limit == 1 else f"{word} (at most {limit:g})"
+    return word if limit == 1 else f"{word} (at most {limit:g} times theirs)"
 
 
 def cells(row: dict) -> list[str]:
@@ -92,17 +92,17 @@ def cells(row: dict) -> list[str]:
         return [row["group"], row["name"], "", "", "", "", row["error"]]
     unit = row.get("unit", "")
     values = [f"{row[k]:.3g} {unit}".strip() for k in ("ours", "theirs")]
-    return [row["group"], row["name"], *values, f"{row['ratio']:.2f}", verdict(row), row.get("note", "")]
+    return [row["group"], row["name"], *values, f"{1 / row['ratio']:.2f}", verdict(row), row.get("note", "")]
 
 
-HEADS = ("", "what", "ours", "theirs", "ratio", "", "theirs is")
+HEADS = ("", "what", "ours", "theirs", "times as fast", "", "theirs is")
 
 
 def show(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="ours / theirs, smaller is better")
+    table = Table(title="times as fast as theirs: at least 1")
     for i, head in enumerate(HEADS):
         table.add_column(head, justify="right" if i in (2, 3, 4) else "left", no_wrap=i in (2, 3, 4))
     for row in rows:

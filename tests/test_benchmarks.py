@@ -32,10 +32,10 @@ def test_all_are_shown_and_written_and_a_failure_stops_none(runner, tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["run.py", "--out", str(out), "--threads", "1"])
     assert runner.main() == 1  # slow, and broken
     text = out.read_text()
-    assert "| fast | a | 5 ms | 10 ms | 0.50 | ok | the other |" in text
-    assert "| slow | b | 30 ms | 10 ms | 3.00 | SLOWER | the other |" in text
+    assert "| fast | a | 5 ms | 10 ms | 2.00 | ok | the other |" in text
+    assert "| slow | b | 30 ms | 10 ms | 0.33 | SLOWER | the other |" in text
     assert "OSError: no such thing" in text
-    assert "0.50" in capsys.readouterr().out
+    assert "2.00" in capsys.readouterr().out
 
 
 def test_some_can_be_chosen(runner, tmp_path, monkeypatch, capsys):
