@@ -18,7 +18,10 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-SIZES = {"1 MB": 1 << 18, "64 MB": 1 << 24, "256 MB": 1 << 26}  # numbers of 4 bytes
+SIZES = {"1 MB": 1 << 18, "16 MB": 1 << 22, "128 MB": 1 << 25}  # numbers of 4 bytes
+#: A sha256 takes 2.5 ms a megabyte where the processor has no instructions of its own for it. On two cores, which the
+#: server and the client share on loopback, that is not free; a network slower than 400 MB/s hides it.
+LIMITS = {"128 MB": 1.5}
 ENTRY = """\
 schema: 1
 name: bench
@@ -53,7 +56,7 @@ def measure() -> Iterator[dict]:
             download = [program("hf"), "download", "user/bench", "model.safetensors", "--revision", commit]
             ours, theirs = interleaved(pull, download, environment, home)
             yield {"name": f"pull {name}", "ours": ours, "theirs": theirs, "unit": "s", "ratio": ours / theirs,
-                         "note": "hf download"}  # fmt: skip
+                         "limit": LIMITS.get(name, 1), "note": "hf download"}  # fmt: skip
 
 
 def program(name: str) -> str:

@@ -18,7 +18,7 @@ from .output import progress
 
 __all__ = ["Follower"]
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 23
 _SLACK = 1 << 26
 _HINT = "nothing was kept; try again later, or ask its publisher"
 
@@ -39,6 +39,7 @@ class Follower:
         self.hashed = 0
         self.reported = 0  # bytes of the file
         self.received = 0  # bytes that came, those that came twice included
+        self.woken = 0
         self.straight = True  # nothing was written twice
         self.file: Any = None
         self.thread: threading.Thread | None = None
@@ -105,7 +106,9 @@ class Follower:
             raise WeightsError(
                 f"the server sends more of {self.label} than the {self.total:,} bytes it announced", _HINT
             )
-        self.news.set()
+        if self.reported - self.woken >= _CHUNK:  # rarely, as every turn of the other thread holds this one up
+            self.woken = self.reported
+            self.news.set()
 
     def follow(self) -> None:
         buffer = bytearray(_CHUNK)

@@ -38,6 +38,8 @@ __all__ = [
 
 #: Seconds to wait before asking again after an answer that may be better next time.
 DELAYS = (0.5, 1.5)
+#: Bytes that are written at once.
+CHUNK = 1 << 20
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
@@ -130,7 +132,7 @@ def download(
     if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
         extra["tqdm_class"] = follower.bar
     try:
-        with quiet(), follower:
+        with quiet(), _finer(), follower:
             path = Path(patiently(lambda: hf_hub_download(repo, file, revision=revision, **extra)))
             return path, follower.sha256_of(path)
     except Exception as e:
@@ -220,6 +222,23 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
         if bars:
             enable_progress_bars()
+
+
+@contextmanager
+def _finer() -> Iterator[None]:
+    """Makes the client write every megabyte instead of every ten: progress is seen, and hashing can follow."""
+
+    from huggingface_hub import constants
+
+    usual = getattr(constants, "DOWNLOAD_CHUNK_SIZE", None)
+    if usual is None:
+        yield
+        return
+    constants.DOWNLOAD_CHUNK_SIZE = min(usual, CHUNK)
+    try:
+        yield
+    finally:
+        constants.DOWNLOAD_CHUNK_SIZE = usual
 
 
 def status_of(error: BaseException) -> int | None:
