@@ -222,6 +222,8 @@ class Tilted(Model):
         #: Temperature of the chain's noise, at its first and (linearly) at its last step.
         temperature: float = 1.0
         final_temperature: float | None = None
+        #: The largest magnitude of an entry of the gradient.
+        gradient_clip: float | None = None
         #: Factor on the score, beside the config's weight.
         weight: float = 1.0
         #: Scale of the noise where the chain starts, by name ("x": 0 starts at the decoder's mean).
@@ -310,7 +312,13 @@ class Tilted(Model):
             return self.potential(state, options.weight)
 
         states = langevin(
-            potential, eps, noise, steps=options.steps, step_size=options.step_size, temperature=temperatures
+            potential,
+            eps,
+            noise,
+            steps=options.steps,
+            step_size=options.step_size,
+            temperature=temperatures,
+            gradient_clip=options.gradient_clip,
         )
         while True:
             with frozen(self):  # only around the step: what runs between steps may train

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from dgm_ebms.convert import vaebm_energy
 from dgm_ebms.networks import LAYOUTS, ConvEnergy, MLPEnergy, ResNetEnergy
 from dgm_ebms.weightnorm import WNConv2d
 from torch.nn import functional as F
 
-from dgmcore.errors import RegistryError
+from dgmcore.errors import RegistryError, WeightsError
 
 SMALL = {"event_shape": [3, 16, 16], "channels": 8, "layout": "1d 1 2d"}
 
@@ -112,3 +113,21 @@ def test_a_wrong_layout_is_named(layout):
     with pytest.raises(RegistryError) as caught:
         ResNetEnergy({**SMALL, "layout": layout})
     assert all(name in caught.value.hint for name in LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_published_checkpoints_convert(layout, tmp_path):
+    shape = [1 if layout == "mnist" else 3, 64, 64]
+    net = ResNetEnergy({"event_shape": shape, "channels": 4, "layout": layout})
+    torch.save({f"module.{k}": v for k, v in net.state_dict().items()}, tmp_path / "ebm.pt")
+    made = vaebm_energy([tmp_path / "ebm.pt"], {"size": 64})
+    twin = ResNetEnergy(made.config)
+    twin.load_state_dict(made.state)
+    x = torch.rand(2, *shape)
+    assert torch.equal(twin.score(x), net.score(x))
+
+
+def test_another_checkpoint_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
+    with pytest.raises(WeightsError):
+        vaebm_energy([tmp_path / "a.pt"], {})

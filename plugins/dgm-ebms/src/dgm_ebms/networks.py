@@ -16,7 +16,7 @@ from dgmcore.errors import RegistryError
 
 from .weightnorm import WNConv2d, data_dependent_init
 
-__all__ = ["LAYOUTS", "ConvEnergy", "EnergyNetwork", "MLPEnergy", "ResNetEnergy"]
+__all__ = ["LAYOUTS", "ConvEnergy", "EnergyNetwork", "MLPEnergy", "ResNetEnergy", "read_layout"]
 
 
 class EnergyNetwork(Model):
@@ -163,7 +163,7 @@ class ResNetEnergy(EnergyNetwork):
         c, s = self.config.channels, self.config.stem_stride
         self.conv1 = conv(self.event_shape[0], c, 3, 1, 1) if s == 1 else conv(self.event_shape[0], c, 2 * s, s, s // 2)
         blocks, c_in = [], c
-        for multiple, down in _read_layout(self.config.layout):
+        for multiple, down in read_layout(self.config.layout):
             blocks.append(ResBlock(conv, c_in, c * multiple, down))
             c_in = c * multiple
         self.blocks = nn.ModuleList(blocks)
@@ -187,7 +187,9 @@ class ResNetEnergy(EnergyNetwork):
             self.energy(x)
 
 
-def _read_layout(layout: str) -> list[tuple[int, bool]]:
+def read_layout(layout: str) -> list[tuple[int, bool]]:
+    """Returns the multiple of the channels of each block, and whether it halves the size."""
+
     blocks = LAYOUTS.get(layout, layout).split()
     if not blocks or not all(re.fullmatch(r"[1-9]\d?d?", b) for b in blocks):
         raise RegistryError(

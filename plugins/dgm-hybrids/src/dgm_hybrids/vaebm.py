@@ -95,6 +95,8 @@ class EnergyPhase(ContrastivePhase):
         steps: int = 10
         step_size: float = 5e-6
         temperature: float = 1.0
+        #: The largest magnitude of an entry of a chain's gradient.
+        gradient_clip: float | None = None
         #: Scale of the noise where chains start, by name ("x": 0 starts at the decoder's mean).
         start: dict[str, float] = {}
         #: What enters the loss: the end of the chain, or the decoder's mean there.
@@ -159,7 +161,13 @@ class EnergyPhase(ContrastivePhase):
         """Returns the ends of chains, `(n, *event_shape)`."""
 
         o, model = self.options, self.model
-        chosen = model.Sampling(steps=o.steps, step_size=o.step_size, temperature=o.temperature, start=o.start)
+        chosen = model.Sampling(
+            steps=o.steps,
+            step_size=o.step_size,
+            temperature=o.temperature,
+            gradient_clip=o.gradient_clip,
+            start=o.start,
+        )
         eps = model.start(noise, chosen)
         stored = {name for name in eps if name != "x"}
         if o.buffer_size:
