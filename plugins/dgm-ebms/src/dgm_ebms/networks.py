@@ -153,6 +153,8 @@ class ResNetEnergy(EnergyNetwork):
         #: Stride of the first convolution; 1 as published, 2 or 4 for cheap networks on a CPU.
         stem_stride: Literal[1, 2, 4] = 1
         pooling: Literal["sum", "mean"] = "sum"
+        #: Factor on the energy: how steep it may get without large weights.
+        scale: float = 1.0
         weight_norm: bool = True
         data_range: tuple[float, float] = (-1.0, 1.0)
         input_range: tuple[float, float] = (0.0, 1.0)
@@ -177,7 +179,7 @@ class ResNetEnergy(EnergyNetwork):
         for block in self.blocks:
             x = block(x)
         x = x.sum((2, 3)) if self.config.pooling == "sum" else x.mean((2, 3))
-        return self.linear(x).squeeze(1)
+        return self.config.scale * self.linear(x).squeeze(1)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:

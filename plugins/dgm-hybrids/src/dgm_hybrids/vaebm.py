@@ -101,6 +101,9 @@ class EnergyPhase(ContrastivePhase):
         start: dict[str, float] = {}
         #: What enters the loss: the end of the chain, or the decoder's mean there.
         negatives: Literal["sample", "mean"] = "sample"
+        #: What stands for the data: themselves, or the VAE's reconstructions of them. The latter keep the energy to
+        #: what the latents can repair, where the decoder's mean is too smooth to pass for data at all.
+        positives: Literal["data", "reconstruction"] = "data"
         #: Deviation of Gaussian noise on data and negatives alike.
         data_noise: float = 0.0
         buffer_size: int | None = None
@@ -117,6 +120,8 @@ class EnergyPhase(ContrastivePhase):
                     "make it a part of this model: parts: {base: {architecture: ..., init: ENTRY}}",
                 )
             self.optimizers = ("model", "base")
+        if options.positives == "reconstruction" and not model.parts["base"].can("encoder"):
+            raise OptionError(f"{type(model.parts['base']).__name__} can't reconstruct", "use positives: data")
 
     def critic(self) -> Any:
         return self.model.parts["critic"]
@@ -139,6 +144,10 @@ class EnergyPhase(ContrastivePhase):
         x = step.batch()
         noise = step.noise(len(x))
         negatives = self.negatives(step, noise)
+        if o.positives == "reconstruction":
+            with torch.no_grad():
+                base = self.model.parts["base"]
+                x = base.decode(base.encode(x))
         if o.data_noise:
             x = x + o.data_noise * noise.normal(*x.shape[1:])
             negatives = negatives + o.data_noise * noise.normal(*x.shape[1:])
