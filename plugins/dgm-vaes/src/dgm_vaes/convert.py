@@ -45,6 +45,8 @@ def rh_vae_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         layer, _, kind = name.rpartition(".")
         if layer in _RH:
             state[f"{_RH[layer]}.{kind}"] = tensor
+        elif layer not in ("e.fc_mu", "e.fc_logvar"):
+            state[name] = tensor  # unknown: the core lists it
     return state
 
 
