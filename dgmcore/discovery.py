@@ -361,4 +361,4 @@ def _said(error: BaseException) -> str:
 def _hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"install what provides {error.name.split('.')[0]}, or reinstall the plugin"
-    return "update or uninstall the plugin; its author needs `dgm --debug plugins`"
+    return "update or uninstall the plugin; its author needs `dgm plugins --tracebacks`"

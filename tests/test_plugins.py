@@ -79,6 +79,7 @@ def test_every_failure_is_one_plugin_s_own(installation, capsys):
     assert invoke(capsys, "--help")[0] == 0
     code, out, _ = invoke(capsys, "plugins")
     assert code == 0 and "dgm_architecture" in out and "did you mean dgm_architectures?" in out
+    assert "Traceback" not in out and "Traceback" in invoke(capsys, "plugins", "--tracebacks")[1]
 
 
 def test_what_a_plugin_prints_does_not_get_into_json(installation, capsys):

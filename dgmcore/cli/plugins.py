@@ -16,8 +16,11 @@ def command(
     requirements: Annotated[
         bool, typer.Option("--requirements", help="Print what to install to have the same plugins elsewhere.")
     ] = False,
+    tracebacks: Annotated[bool, typer.Option("--tracebacks", help="Show where errors were raised.")] = False,
 ) -> None:
     """List the plugins, and what is wrong with them."""
+
+    from ..index import current
 
     if requirements:
         for line in _requirements():
@@ -35,10 +38,12 @@ def command(
         wrap="provides",
         styles=[styles[p["status"]] for p in found],
     )
-    for plugin in found:
+    for plugin, record in zip(found, current().plugins, strict=True):
         if plugin["status"] != "blocked":
-            for error in [*plugin["errors"], *plugin["invalid_entries"]]:
+            for error in [*record["errors"], *plugin["invalid_entries"]]:
                 print(f"\n{plugin['name']}: {error['what']}\n  {error['hint']}")
+                if tracebacks and error.get("traceback"):
+                    print(error["traceback"].rstrip())
 
 
 def records() -> list[dict[str, Any]]:
