@@ -44,6 +44,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(home))
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        patch.setenv("DGM_PLUGINS", "core,training_models")
         training_models.install(home)
         yield home
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import DataError
-from ..noise import Noise
+from ..noise import Noise, StreamNoise
 from ..train.recipe import DataSpec
 from .base import Dataset
 from .images import Images, to_range
@@ -43,6 +45,8 @@ class View(Dataset):
         self.levels = spec.levels or base.levels
         if self.range is not None and not self.range[0] < self.range[1]:
             raise DataError(f"{base.name}: the range {list(self.range)} is empty", "set data.range to [low, high]")
+        if base.range is None and spec.range is not None:
+            _check_within(base, self.range)
         if not images and spec.levels and self.range is None:
             raise DataError(f"{base.name}: levels need a range", "set data.range to that of the values")
         if (spec.resize or spec.pad or spec.flip) and len(self.event_shape) != 3:
@@ -109,3 +113,14 @@ def _pad(x: Tensor, size: int | None, value: float) -> Tensor:
         return x
     rows, columns = size - x.shape[-2], size - x.shape[-1]
     return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2), value=value)
+
+
+def _check_within(base: Dataset, range: tuple[float, float]) -> None:
+    """Data that come without a range must be in the one that is claimed for them."""
+
+    if base.draw(StreamNoise(0, 1)) is not None:
+        raise DataError(f"{base.name} is unbounded, so it can't be carried to a range", "drop data.range")
+    for start in builtins.range(0, len(base), 4096):
+        x = base.take(np.arange(start, min(start + 4096, len(base))))
+        if x.min() < range[0] or x.max() > range[1]:
+            raise DataError(f"{base.name} has values outside of {list(range)}", "correct data.range, or drop it")
