@@ -194,6 +194,7 @@ def test_optimisers_follow_torch_and_come_back(name):
     assert torch.equal(mine, resumed)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(["constant", "cosine", "linear", "step"]),
     total=st.integers(1, 500),
@@ -421,7 +422,7 @@ def test_overrides_leave_everything_else():
     assert same.phases[0].optimizer == whole.phases[0].optimizer
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.recursive(
         st.integers(), lambda c: st.lists(c, max_size=3) | st.dictionaries(st.sampled_from("abc"), c), max_leaves=8
