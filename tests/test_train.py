@@ -244,6 +244,8 @@ def test_parts_are_trained_in_their_own_phases_and_saved_as_entries(here):
             "critic": {"architecture": "train-duo", "config": {"dropout": 0.0}},
         },
     )
+    alone = dgmcore.train(pair, runs=here / "alone")
+    assert dgmcore.load(alone).entry.parts["base"] == "pair-base", "a folder of its own carries its parts"
     folder = dgmcore.train(pair, out=here / "zoo")
     assert sorted(p.name for p in (here / "zoo").iterdir()) == ["pair", "pair-base"]
     assert not [k for k in weights(folder) if k.startswith("parts.base")], "shared weights are not stored twice"

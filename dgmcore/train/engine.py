@@ -45,6 +45,7 @@ def train(
     Arguments:
         recipe: A recipe's file, or a recipe.
         out: The folder of entries into which `NAME/` is written; by default `registry` in the run's folder.
+            Parts with a name of their own (`save_as`) are written beside `NAME/`, without `out` into `NAME/parts/`.
         resume: Whether to go on with a run from its last checkpoint, if it has one.
         set: Changes of the recipe: nested, or as `["phases.0.steps=100"]`.
         runs: The folder of runs; by default `$DGM_RUNS`, else `runs` in the current folder.
@@ -64,19 +65,21 @@ def train(
     source = _source(recipe)
     recipe = read_recipe(recipe, set)
     folder = Path(runs or os.environ.get("DGM_RUNS") or "runs") / recipe.name
-    out = Path(out) if out is not None else folder / "registry"
+    registry = Path(out) if out is not None else folder / "registry"
+    # in a registry parts lie beside the model; a folder of its own carries them
+    parts = registry if out is not None else registry / recipe.name / "parts"
     threads = torch.get_num_threads()
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         try:
             if recipe.threads is not None:
                 torch.set_num_threads(recipe.threads)
-            return _train(recipe, folder, out, resume, source)
+            return _train(recipe, folder, registry, parts, resume, source)
         finally:
             torch.set_num_threads(threads)
 
 
-def _train(recipe: Recipe, folder: Path, out: Path, resume: bool, source: str | None) -> Path:
+def _train(recipe: Recipe, folder: Path, out: Path, parts: Path, resume: bool, source: str | None) -> Path:
     processes = Processes()
     with _alone(folder, processes):
         last = checkpoint.last_checkpoint(folder / "checkpoints")
@@ -109,12 +112,12 @@ def _train(recipe: Recipe, folder: Path, out: Path, resume: bool, source: str | 
             if run.log is not None:
                 run.log.close()
         if processes.main:
-            _write(run, out, source)
+            _write(run, out, parts, source)
         processes.barrier()
     return out / recipe.name
 
 
-def _write(run: Run, out: Path, source: str | None) -> None:
+def _write(run: Run, out: Path, parts: Path, source: str | None) -> None:
     """Writes the entries."""
 
     recipe, processes = run.recipe, run.processes
@@ -125,7 +128,7 @@ def _write(run: Run, out: Path, source: str | None) -> None:
         "hardware": hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
         "hours": round(run.seconds / 3600, 4),
     }
-    write_entries(recipe, run.model.to("cpu"), out, run.folder, training, run.averaged)
+    write_entries(recipe, run.model.to("cpu"), out, run.folder, training, run.averaged, parts)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
 
 
 def write_entries(
-    recipe: Recipe, model: Model, out: Path, work: Path, training: dict[str, Any], ema: dict[str, bool]
+    recipe: Recipe, model: Model, out: Path, work: Path, training: dict[str, Any], ema: dict[str, bool], parts_out: Path
 ) -> Path:
     """Writes the entries of the parts that have a name of their own, and the model's.
 
@@ -66,6 +66,7 @@ def write_entries(
         work: Where the picture is drawn.
         training: The entry's section `training`.
         ema: By module, whether its weights are an average.
+        parts_out: The folder of the parts' entries.
     """
 
     from ..saving import save
@@ -84,7 +85,7 @@ def write_entries(
             if part.save_as is not None:
                 save(
                     inner,
-                    out / part.save_as,
+                    parts_out / part.save_as,
                     name=part.save_as,
                     architecture=part.architecture,
                     summary=f"The part {name} of {recipe.name}",
