@@ -22,7 +22,7 @@ MODELS = (
     "nvae-celeba",
     "vaebm-celeba",
     "vaebm-fashion",
-    "ebm-25gaussians",
+    "vaebm-25gaussians",
 )
 TILE, COLUMNS, LABEL, GAP = 64, 10, 150, 6
 
