@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from dgmcore.conversion import Converted, read_checkpoint
-
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
 
