@@ -125,7 +125,7 @@ def serve(sources: list[Source]) -> None:
 def blank(source: Source) -> Record:
     """Returns the record of a plugin that has not been loaded."""
 
-    record: Record = {**source, "status": "ok", "errors": [], "registries": [], "files": []}
+    record: Record = {**source, "status": "ok", "errors": [], "registries": [], "files": [], "retry": False}
     return record | {kind: {} for kind, *_ in HOOKS.values()}
 
 

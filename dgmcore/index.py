@@ -1,8 +1,9 @@
 """The index: everything that plugins and entries say, compiled into one file of the user's cache.
 
-The first line of the file is a JSON object: the states of the files that it was made from, the
-plugins, and a row for each entry. Every further line is one entry in full. Reading it needs no
-plugin, no YAML and no torch; it is rebuilt when a state differs (:mod:`dgmcore.indexing`).
+The first line of the file is the digest of the rest. The second is a JSON object: the states of the
+files that it was made from, the plugins, and a row for each entry. Every further line is one entry in
+full. Reading it needs no plugin, no YAML and no torch; it is rebuilt when a state differs
+(:mod:`dgmcore.indexing`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .folders import environment_registries, user_cache, user_data
 
 __all__ = ["FORMAT", "Index", "current", "file_state", "metadata_state", "rebuild"]
 
-FORMAT = 1
+FORMAT = 2
 RACY = 20_000_000  # ns: a file that was written this recently may change again unnoticed
 
 State = list[Any]  # path, modification time, size; -1 where a file is missing
@@ -66,7 +67,7 @@ class Index:
     def bytes(self) -> bytes:
         """Returns the content of the file."""
         head = json.dumps({**self.head, "size": len(self._entries)}, separators=(",", ":"))
-        return head.encode() + b"\n" + self._entries
+        return sealed(head.encode() + b"\n" + self._entries)
 
 
 _memory: dict[str, Index] = {}  # the last index of this process, by key
@@ -81,7 +82,7 @@ def current() -> Index:
     index = _memory.get(key)
     if index is None or not _fresh(index.head):
         index = _read(key)
-        if index is None or not _fresh(index.head):
+        if index is None or index.head["retry"] or not _fresh(index.head):
             index = rebuild(index)
         _memory.clear()
         _memory[key] = index
@@ -145,13 +146,37 @@ def _read(key: str) -> Index | None:
     path = _path(key)
     try:
         with open(path, "rb") as file:
-            first, _, entries = file.read().partition(b"\n")
+            first, _, entries = unsealed(file.read()).partition(b"\n")
         head = json.loads(first)
         if head["format"] != FORMAT or head["key"] != key or head["size"] != len(entries):
             return None
         return Index(head, entries, path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def sealed(content: bytes) -> bytes:
+    """Returns the content of a file of the cache with its digest before it."""
+    return _digest(content) + b"\n" + content
+
+
+def unsealed(content: bytes) -> bytes:
+    """Returns what was sealed.
+
+    Raises:
+        ValueError: If a byte of it is another now.
+    """
+
+    digest, _, rest = content.partition(b"\n")
+    if digest != _digest(rest):
+        raise ValueError("damaged")
+    return rest
+
+
+def _digest(content: bytes) -> bytes:
+    from hashlib import blake2b
+
+    return blake2b(content, digest_size=16).hexdigest().encode()
 
 
 def _fresh(head: dict[str, Any]) -> bool:

@@ -16,11 +16,11 @@ from . import __version__, discovery
 from .commands import COMMANDS
 from .discovery import HOOKS, Record, Source, fail
 from .folders import environment_registries, user_cache, user_plugins, user_registry
-from .index import FORMAT, Index, file_state, metadata_state, search_path, settled, stale_paths
+from .index import FORMAT, Index, file_state, metadata_state, sealed, search_path, settled, stale_paths, unsealed
 
 __all__ = ["compile_index", "write_cache"]
 
-PLUGIN_SECONDS = 120.0  # a plugin that takes longer to import is broken
+PLUGIN_SECONDS = 120.0  # a plugin that takes longer to import is broken, until the next command
 KEPT_FILES = 32  # indices of other environments that the cache keeps
 
 _CHILD = """
@@ -62,6 +62,7 @@ def compile_index(previous: Index | None, *, anew: bool = False) -> tuple[dict[s
         "plugins": records,
         "rows": rows,
         "invalid": invalid,
+        "retry": any(record["retry"] for record in records),
     }
     return head, entries
 
@@ -93,7 +94,8 @@ def _records(sources: list[Source], installed: str, anew: bool) -> list[Record]:
         records.append(record)
     for i, record in zip(wanted, _load([sources[i] for i in wanted]), strict=True):
         record["states"] = settled([file_state(f) for f in record.pop("files")])
-        _store(record, installed)
+        if not record["retry"]:
+            _store(record, installed)
         records[i] = record
     for record in records:
         record.setdefault("states", [])
@@ -115,7 +117,7 @@ def _cached(source: Source, installed: str) -> Record | None:
 
     try:
         with open(_cache_path(source), "rb") as file:
-            stored = json.load(file)
+            stored = json.loads(unsealed(file.read()))
         record = stored["record"]
         fresh = all(file_state(s[0]) == s for s in record["states"]) and set(discovery.blank(source)) - {
             "files"
@@ -128,7 +130,8 @@ def _cached(source: Source, installed: str) -> Record | None:
 
 def _store(record: Record, installed: str) -> None:
     source = {key: record[key] for key in discovery.SOURCE_KEYS}
-    write_cache(_cache_path(source), json.dumps({"installed": installed, "record": record}).encode())
+    content = json.dumps({"installed": installed, "record": record}).encode()
+    write_cache(_cache_path(source), sealed(content))
 
 
 def _load(sources: list[Source]) -> Iterator[Record]:
@@ -153,19 +156,27 @@ def _load(sources: list[Source]) -> Iterator[Record]:
             if problem is None:  # no process could be started: load it in this one
                 yield discovery.describe(sources[done])
             else:
-                record = discovery.blank(sources[done])
+                record = discovery.blank(sources[done]) | {"retry": reader.passing}
                 record["files"] = discovery.files_of_module(sources[done])
-                fail(record, f"{problem} while {sources[done]['value']} was imported", "update or uninstall the plugin")
+                hint = "the next command tries again; `DGM_PLUGINS=...` without it does not wait for it"
+                hint = hint if reader.passing else "update or uninstall the plugin"
+                fail(record, f"{problem} while {sources[done]['value']} was imported", hint)
                 yield record
             done += 1
 
 
 class _Child:
-    """A process that loads plugins and writes their records, one a line."""
+    """A process that loads plugins and writes their records, one a line.
+
+    Attributes:
+        problem: Why it ended; None if it could not be started.
+        passing: Whether that may be the fault of a busy machine: it took too long, or was killed.
+    """
 
     def __init__(self, sources: list[Source]):
         self.sources = sources
         self.problem: str | None = None
+        self.passing = False
 
     def records(self) -> Iterator[Record]:
         job = json.dumps({"path": search_path(), "sources": self.sources})
@@ -186,10 +197,18 @@ class _Child:
                 with suppress(OSError):
                     process.stdin.write(job.encode())
                     process.stdin.close()
-                while line := self._line(process, process.stdout.readline):
-                    yield json.loads(line)
+                for source in self.sources:
+                    line = self._line(process, process.stdout.readline)
+                    if not line:
+                        break
+                    record = _record_of(line, source)
+                    if record is None:
+                        self.problem = "something else was said in its name"
+                        return
+                    yield record
                 code = process.wait()
                 said = f"signal {-code}" if code < 0 else f"exit code {code}"
+                self.passing = self.passing or code == -9  # the system's way to free memory
                 self.problem = self.problem or f"the interpreter ended with {said}"
             finally:
                 process.kill()
@@ -198,7 +217,8 @@ class _Child:
         """Reads a line; a process that says nothing for too long is ended."""
 
         def end() -> None:
-            self.problem = f"nothing happened for {PLUGIN_SECONDS:.0f} seconds"
+            self.problem = f"nothing happened for {PLUGIN_SECONDS:g} seconds"
+            self.passing = True
             process.kill()
 
         timer = threading.Timer(PLUGIN_SECONDS, end)
@@ -208,6 +228,18 @@ class _Child:
             return read()
         finally:
             timer.cancel()
+
+
+def _record_of(line: bytes, source: Source) -> Record | None:
+    """Returns the record of a source that the process wrote, or None if it is none."""
+
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    blank = discovery.blank(source)
+    right = isinstance(record, dict) and all(isinstance(record.get(k), type(v)) for k, v in blank.items())
+    return record if right and all(record[key] == source[key] for key in source) else None
 
 
 def _settle_names(records: list[Record]) -> None:

@@ -101,30 +101,15 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
         path: The file, or a folder (made if need be) that gets one.
     """
 
-    import tempfile
-
     from . import yaml
+    from .files import replacing
 
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         path = path / ENTRY_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(yaml.dump(_plain(entry)))
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        file.write(yaml.dump(_plain(entry)).encode())
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,15 +260,12 @@ def _sample_together(path: Path, model: Model, n: int, own: Iterable[np.ndarray]
     place = here()
     token = agree(secrets.token_hex(4) if place.is_main else None)[0]
     target = path.absolute()
-    parts = [temporary_name(target.with_name(f"{target.name}.part{rank}"), token) for rank in range(place.world)]
+    parts = [target.with_name(f"{target.name}.part{rank}") for rank in range(place.world)]
     if not place.is_main:
-        mine = parts[place.rank]
-        try:
-            agree(error=_failure(lambda: _write_part(mine, own, watch)))  # here it is
+        with ExitStack() as stack:
+            mine = parts[place.rank]
+            agree(error=_failure(lambda: _write_part(stack, mine, token, own, watch)))  # here it is
             agree()  # and the first process has read it
-        finally:
-            with suppress(OSError):
-                mine.unlink(missing_ok=True)
         return
     with ExitStack() as stack:
 
@@ -279,7 +276,7 @@ def _sample_together(path: Path, model: Model, n: int, own: Iterable[np.ndarray]
 
         def take() -> None:
             for part in parts[1:]:
-                _pour(_read_part(part, size, tuple(model.event_shape)), write, watch)
+                _pour(_read_part(temporary_name(part, token), size, tuple(model.event_shape)), write, watch)
 
         write: Callable[[np.ndarray], None] = lambda x: None  # noqa: E731
         agree(error=_failure(draw))
@@ -296,12 +293,14 @@ def _failure(work: Callable[[], None]) -> Exception | None:
     return None
 
 
-def _write_part(part: Path, own: Iterable[np.ndarray], watch: Watch) -> None:
-    from .files import write_error
+def _write_part(stack: ExitStack, part: Path, token: str, own: Iterable[np.ndarray], watch: Watch) -> None:
+    """Writes samples into a hidden file that is there until `stack` is closed."""
+
+    from .files import hidden, write_error
 
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
+        with stack.enter_context(hidden(part, token=token)).open("wb") as file:
             _pour(own, lambda x: file.write(x.tobytes()), watch)
     except OSError as e:
         raise write_error(part, e) from e

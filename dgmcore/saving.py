@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import parse
 from .entry import SCHEMA, Entry, PartSpec
-from .errors import RegistryError, UsageError, WeightsError
+from .errors import RegistryError, WeightsError
+from .files import replacing_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from .entry import Data, HubFile, Metric, Paper, Training
     from .model import Model
 
-__all__ = ["describe_parts", "save", "staged", "write_tensors"]
+__all__ = ["describe_parts", "save", "write_tensors"]
 
 
 def save(
@@ -69,7 +68,7 @@ def save(
 
     folder = Path(folder)
     state = {key: tensor.detach() for key, tensor in model.own_state().items()}
-    with staged(folder) as stage:
+    with replacing_folder(folder, last="model.yaml") as stage:
         weights: dict[str, Any] = {"file": "model.safetensors", "ema": ema, "parameters": model.num_parameters()}
         if hub is not None:
             weights["hub"] = hub
@@ -146,30 +145,6 @@ def architecture_of(model: Model) -> str:
         f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}",
         "give save(..., architecture=NAME), or register it with the hook dgm_architectures",
     )
-
-
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder whose files are moved into `folder` if the block succeeds, `model.yaml` last.
-
-    Nothing appears in `folder` otherwise, and files that it has are replaced one by one.
-    """
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    except OSError as e:
-        raise UsageError(f"can't write to {folder}: {e.strerror}", "choose another folder with --out") from None
-    try:
-        yield stage
-        files = sorted((p for p in stage.rglob("*") if p.is_file()), key=lambda p: p.name == "model.yaml")
-        for path in files:
-            target = folder / path.relative_to(stage)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o644)
-            os.replace(path, target)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import WeightsError
+from .errors import DgmError, WeightsError
+from .files import replacing
 from .safefile import read_header
 
 if TYPE_CHECKING:
@@ -137,18 +138,8 @@ def _remember(key: str, mark: list[Any]) -> None:
     record = _record()
     known = {k: v for k, v in _remembered().items() if k != key}
     known = dict(list(known.items())[-_MAX_REMEMBERED:]) | {key: mark}
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=record.parent, prefix=".verified-")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(known, file)
-            os.replace(temporary, record)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError:
-        pass
+    with suppress(DgmError), replacing(record) as file:
+        file.write(json.dumps(known).encode())
 
 
 # --- reading ---------------------------------------------------------------------------------------

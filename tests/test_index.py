@@ -106,6 +106,7 @@ def test_a_broken_plugin_is_tried_again_when_anything_was_installed_or_mended(in
         lambda content: b"{}\n",
         lambda content: b"[]\n",
         lambda content: content.replace(b'"format":', b'"farmat":'),
+        lambda content: content.replace(b'"moons"', b'"noons"'),
     ],
 )
 def test_a_damaged_index_is_made_anew(installation, damage):
@@ -166,6 +167,26 @@ def test_the_cache_does_not_grow_for_ever(installation, monkeypatch):
     indexing.write_cache(str(folder / "last.jsonl"), b"x")
     names = set(os.listdir(folder))
     assert len(names) == indexing.KEPT_FILES and "last.jsonl" in names and "0.jsonl" not in names
+
+
+def test_a_timeout_is_not_remembered(installation, monkeypatch):
+    """A busy machine is no fault of the plugin: the next command tries again, this one does not."""
+    from dgmcore import indexing
+
+    held = installation.folder / "held"
+    held.write_text("")
+    wait = f"import os, time\nwhile os.path.exists({str(held)!r}): time.sleep(0.02)\n"
+    installation.plugin("lazy", wait + PLUGIN.format(name="lazy", module="fake_lazy"))
+    monkeypatch.setattr(indexing, "PLUGIN_SECONDS", 1.0)
+    lazy = next(p for p in plugins.plugins() if p["name"] == "lazy")
+    assert lazy["status"] == "broken" and lazy["errors"][0]["what"].startswith("nothing happened for 1 seconds")
+    assert "the next command tries again" in lazy["errors"][0]["hint"]
+    held.unlink()
+    _settle()
+    assert index.current() is index.current() and "lazy" not in plugins.architectures(), "one wait for each command"
+    index._memory.clear()  # as another process does
+    monkeypatch.setattr(indexing, "PLUGIN_SECONDS", 120.0)
+    assert "lazy" in plugins.architectures()
 
 
 def test_concurrent_rebuilds_agree(installation):

@@ -12,7 +12,7 @@ from installation import listed
 from dgmcore import registry
 from dgmcore.catalog import count_parameters
 from dgmcore.entry import Data, Entry, HubFile, Metric, PartSpec, Weights
-from dgmcore.errors import RegistryError, UsageError
+from dgmcore.errors import DgmError, RegistryError, UsageError
 
 FULL = Entry(
     schema=1,
@@ -45,7 +45,7 @@ def test_a_failed_write_leaves_the_old_entry(tmp_path, monkeypatch):
     path = registry.write_entry(FULL, tmp_path)
     before = path.read_text()
     monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DgmError, match="No space"):
         registry.write_entry(FULL, tmp_path)
     assert path.read_text() == before and os.listdir(tmp_path) == ["model.yaml"]
 

@@ -171,30 +171,57 @@ def test_a_write_that_the_system_cuts_off(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_process_leaves_no_half_written_file(tmp_path, number):
-    """The writer is forked: it only writes."""
-    target = tmp_path / "x.npy"
-    target.write_bytes(b"old")
+def writer(target):
+    """Forks a process that writes to `target` without end, and returns its number once it does."""
+    others = set(target.parent.glob(".*.tmp"))
     pid = os.fork()
     if pid == 0:
         from dgmcore.cli.sample import stopping_cleanly
 
         try:
-            with stopping_cleanly(), sinks.open_sink(target, 10**9, Ridge()) as write:
+            with stopping_cleanly(), sinks.open_sink(target, 10**9, Pixels()) as write:
                 while True:
-                    write(np.zeros((1000, 2), np.float32))
+                    write(np.zeros((100, 1, 8, 8), np.float32))
                     time.sleep(0.001)
         finally:
             os._exit(1)
     deadline = time.monotonic() + 30
-    while not any(p.stat().st_size > 20_000 for p in tmp_path.glob(".*")) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        for left in set(target.parent.glob(".*.tmp")) - others:
+            if left.stat().st_size > 20_000 or (left.is_dir() and any(left.iterdir())):
+                return pid
         time.sleep(0.01)
+    raise AssertionError("the writer did not start")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_process_leaves_no_half_written_file(tmp_path, number):
+    target = tmp_path / "x.npy"
+    target.write_bytes(b"old")
+    pid = writer(target)
     os.kill(pid, number)
     os.waitpid(pid, 0)
     assert target.read_bytes() == b"old"
     others = [p.name for p in tmp_path.iterdir() if p != target]
     assert others == [] or (number == signal.SIGKILL and all(n.startswith(".") and n.endswith(".tmp") for n in others))
+
+
+@pytest.mark.parametrize("out", ["x.npy", "x"])
+def test_what_kill_9_left_is_swept_by_the_next_run_and_what_others_write_is_not(tmp_path, out):
+    target = tmp_path / out
+    (tmp_path / f".{out}.abc.tmp").write_text("somebody's own file")
+    killed, living = writer(target), writer(target)
+    os.kill(killed, signal.SIGKILL)
+    os.waitpid(killed, 0)
+    try:
+        assert len(list(tmp_path.glob(".x*.tmp"))) == 3
+        sampling.sample_to(target, Pixels(), 3)
+        assert len(list(tmp_path.glob(".x*.tmp"))) == 2, "that of the living writer stays"
+    finally:
+        os.kill(living, signal.SIGKILL)
+        os.waitpid(living, 0)
+    sampling.sample_to(target, Pixels(), 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".{out}.abc.tmp", out]
 
 
 def test_sinks_import_no_more_than_they_need(tmp_path):

@@ -447,3 +447,16 @@ def test_the_command_line(here, capsys):
     assert error.startswith("error: there is a run") and hint.startswith("hint: go on with --resume")
     assert main(["train", "blob.yaml", "--set", "phases.0.stps=2"]) == 1
     assert "unknown key" in capsys.readouterr().err
+
+
+def test_the_command_line_offers_what_the_model_can_do(here, capsys):
+    from dgmcore.cli import main
+
+    draw = np.random.default_rng(0)
+    np.savez("x.npz", x_train=draw.integers(0, 256, (64, 8, 8), np.uint8), y_train=draw.integers(0, 10, 64))
+    config = {"event_shape": [1, 8, 8], "channels": [4], "kernel": 3, "width": 12}
+    phase = {"phase": "classify", "batch_size": 16, "steps": 2}
+    made = {**BLOB, "name": "judge", "architecture": "classifier", "config": config, "phases": [phase]}
+    (here / "judge.yaml").write_text(json.dumps({**made, "data": {"dataset": "x.npz"}}))
+    assert main(["train", "judge.yaml"]) == 0
+    assert "try it: dgm eval ./runs/judge/registry/judge\n" in capsys.readouterr().err

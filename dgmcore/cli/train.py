@@ -30,5 +30,22 @@ def command(
     folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
     if os.environ.get("RANK", "0") != "0":
         return  # the main process has said it
-    say(f"try it: dgm sample {folder if folder.is_absolute() else f'./{folder}'}")
+    say(f"try it: {trial(folder)}")
     print(folder)
+
+
+def trial(folder: Path) -> str:
+    """Returns a command that shows what the model in `folder` can do."""
+
+    from ..registry import info
+
+    name = str(folder) if folder.is_absolute() else f"./{folder}"
+    model = info(name)
+    can = model["capabilities"]
+    if "generator" in can:
+        return f"dgm sample {name}"
+    if {"critic", "density"} & set(can):
+        return f"dgm score {name} {model['dataset']}"
+    if "encoder" in can:
+        return f"dgm reconstruct {name} {model['dataset']}"
+    return f"dgm eval {name}" if "features" in can else f"dgm info {name}"

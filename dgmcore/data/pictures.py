@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
+from ..files import hidden
 from .images import Images
 from .locate import cache_folder
 
@@ -98,20 +98,15 @@ def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], 
         return array
 
     if cached is not None:
-        temporary = None
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=cached.parent, suffix=".tmp")
-            os.close(handle)
-            array = fill(np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *first.shape)))
-            array.flush()
-            os.replace(temporary, cached)
+            with hidden(cached) as temporary:
+                array = fill(np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *first.shape)))
+                array.flush()
+                os.replace(temporary, cached)
             return np.load(cached, mmap_mode="r")
         except OSError:
             pass  # no writable cache: keep them in memory
-        finally:
-            if temporary is not None and os.path.exists(temporary):
-                os.unlink(temporary)
     return fill(np.empty((len(names), *first.shape), np.uint8))
 
 
