@@ -225,3 +225,12 @@ def test_json_has_no_nan_and_nothing_shows_progress_where_nobody_looks(capsys):
     with progress("working", total=3, unit="steps") as advance:
         advance(loss=0.5)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(installation, capsys, monkeypatch, chosen):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    invoke(capsys, "--version")
+    assert os.environ["OMP_WAIT_POLICY"] == (chosen or "passive")

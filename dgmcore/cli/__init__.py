@@ -14,6 +14,9 @@ __all__ = ["COMMANDS", "main"]
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `dgm` and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
 
+    # read when torch loads OpenMP: threads that wait for each other sleep instead of spinning, or else two threads on
+    # two cores of which one is busy take twenty times as long as one
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     argv = [*(sys.argv[1:] if args is None else args)]  # `list` is a module of this package
     debug = False
     head = argv[: argv.index("--")] if "--" in argv else argv

@@ -15,7 +15,7 @@ from dgmcore.noise import Noise
 
 __all__ = ["Flow", "blockwise", "log_normal"]
 
-_ROWS = 1024  # a block whose hidden states stay in the processor's cache
+_ROWS = 2048  # a block whose hidden states stay in the processor's cache
 
 
 def log_normal(z: Tensor) -> Tensor:

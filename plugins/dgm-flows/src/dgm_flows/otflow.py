@@ -304,7 +304,7 @@ class _LogCosh(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         th = x.tanh()
         ctx.save_for_backward(th)
-        return x.abs().sub_(th.abs().add_(1).mul_(0.5).log_()), th
+        return x.abs().sub_(th.abs().lerp_(x.new_ones(()), 0.5).log_()), th
 
     @staticmethod
     def backward(ctx: Any, by_value: Tensor, by_tanh: Tensor) -> Tensor:
