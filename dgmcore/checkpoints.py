@@ -109,9 +109,8 @@ def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     if not any(isinstance(v, torch.Tensor) for v in checkpoint.values()):
         inner = next((checkpoint[k] for k in CONTAINERS if isinstance(checkpoint.get(k), Mapping)), checkpoint)
     state = {str(k): v for k, v in inner.items() if isinstance(v, torch.Tensor)}
-    for prefix in PREFIXES:
-        if state and all(k.startswith(prefix) for k in state):
-            state = {k.removeprefix(prefix): v for k, v in state.items()}
+    while prefix := next((p for p in PREFIXES if state and all(k.startswith(p) for k in state)), None):
+        state = {k.removeprefix(prefix): v for k, v in state.items()}
     if not state:
         raise WeightsError("the checkpoint holds no named tensors", "save a state_dict()")
     return state

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .entry import Data, Paper
     from .model import Model
 
-__all__ = ["Converted", "convert", "read_checkpoint", "tensors_of"]
+__all__ = ["Converted", "convert", "convert_part", "options_of", "read_checkpoint", "tensors_of"]
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Converted:
         architecture: A registered architecture.
         config: Its config; what is left out takes the class's default.
         state: Tensors by the names of the model built from `architecture`, `config` and `parts`.
-        license: The licence of the weights.
+        license: The licence of the weights; None where the files don't tell, and the user must.
         data: What the model stands for.
         summary: One line.
         parts: Parts, as in an entry: the name of an entry, or a description of an own part.
@@ -40,12 +40,13 @@ class Converted:
         tags: Words to search by.
         ema: Whether the weights are an average.
         notes: What else there is to know: whose copyright, which quirks.
+        files: The files that were read, where they are not just those given (a folder's).
     """
 
     architecture: str
     config: dict[str, Any]
     state: dict[str, Tensor]
-    license: str
+    license: str | None
     data: Data | Mapping[str, Any]
     summary: str = ""
     parts: dict[str, Any] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Converted:
     tags: Sequence[str] = ()
     ema: bool = False
     notes: Sequence[str] = ()
+    files: Sequence[Path] = ()
 
 
 def convert(
@@ -66,7 +68,7 @@ def convert(
     """Makes a registry entry of a checkpoint.
 
     Arguments:
-        files: The checkpoint, or the files that make up one model.
+        files: The checkpoint, or the files that make up one model, or a folder of them.
         as_: The entry's name.
         format: Its format, one of `dgm_converters`; found from the files where it is left out.
         out: The folder that the entry's folder is made in; the user's own registry if left out.
@@ -86,16 +88,22 @@ def convert(
 
     paths = [Path(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
     for path in paths:
-        if not path.is_file():
+        if not path.exists():
             raise UsageError(f"there is no file {path}", "check the path")
     if not paths:
         raise UsageError("no file to convert", "name the checkpoint's file")
     _check_name(as_, Name)
     told = {key: options.pop(key) for key in ("license", "summary", "url") if key in options}
     format, converted, model = _convert(paths, format, options)
-    sources = [{"file": p.name, "sha256": sha256_of(p)} for p in paths]
+    license = told.get("license", converted.license)
+    if not license:
+        raise UsageError(
+            f"{paths[0].name} does not state the licence of its weights",
+            "find out, then --set license=... (an SPDX name)",
+        )
+    sources = [{"file": p.name, "sha256": sha256_of(p)} for p in converted.files or paths]
     source = {**sources[0]} if len(sources) == 1 else {"files": sources}
-    source |= {"format": format, "license": converted.license}
+    source |= {"format": format, "license": str(converted.license or license)}
     source |= {"url": told["url"]} if "url" in told else {}
     source |= {"notes": list(converted.notes)} if converted.notes else {}
     folder = Path(out) / as_ if out is not None else user_registry() / as_
@@ -103,7 +111,7 @@ def convert(
         model,
         folder,
         name=as_,
-        license=str(told.get("license", converted.license)),
+        license=str(license),
         data=converted.data,
         summary=str(told.get("summary", converted.summary)),
         architecture=converted.architecture,
@@ -153,7 +161,8 @@ def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]
     from .imports import import_string
 
     for path in paths:  # errors of the files themselves are not a matter of formats
-        _readable(path)
+        if path.suffix not in (".json",) and path.is_file():
+            _readable(path)
     tried: list[tuple[str, Converted, Model]] = []
     for name, record in sorted(known.items()):
         try:
@@ -195,6 +204,39 @@ def _try(
     model = build(converted.architecture, converted.config, converted.parts, init=False)
     fill(model, converted.state, format)
     return format, converted, model.eval()
+
+
+def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any]) -> Converted:
+    """Returns what the converter of another format makes of files, for formats that are composed of others.
+
+    Raises:
+        PluginError: If no plugin provides the format.
+    """
+
+    from . import plugins
+    from .imports import import_string
+
+    known = plugins.converters()
+    if format not in known:
+        raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
+    return import_string(known[format]["import"])(list(files), dict(options))
+
+
+def options_of(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:
+    """Returns a converter's options, defaults filled in.
+
+    Raises:
+        UsageError: For an option that the format does not have.
+
+    Example:
+        >>> options_of({"steps": 4}, steps=8, dataset="moons")
+        {'steps': 4, 'dataset': 'moons'}
+    """
+
+    for key in options:
+        if key not in known:
+            raise UsageError(f"this format has no option {key}", did_you_mean(key, known))
+    return {**known, **options}
 
 
 def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:

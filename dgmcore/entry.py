@@ -5,7 +5,7 @@ Only msgspec is imported here: listing models needs no torch.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,11 +24,16 @@ Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
 
 
 class HubFile(Config):
-    """A file on the Hub. `revision` is a commit, a tag or a branch."""
+    """A file on the Hub. `revision` is a commit, a tag or a branch.
+
+    `trust` says what to do where the entry knows no sha256: refuse the file, or record the sha256 that the Hub states
+    at the first fetch, and hold every later one to it.
+    """
 
     repo: Repo
     file: FileName = "model.safetensors"
     revision: str | None = None
+    trust: Literal["sha256", "first-fetch"] = "sha256"
 
 
 class Weights(Config):
@@ -40,7 +45,7 @@ class Weights(Config):
     hub: HubFile | None = None
     ema: bool = False
     parameters: int | None = None
-    layout: str = "dgmcore"  # or "diffusers": tensor names of another library's own files
+    layout: str = "dgmcore"  # or what the architecture's `tensor_names` knows: names of another library's files
 
 
 class Data(Config):

@@ -12,10 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import hubclient
+import msgspec
+
+from . import hubclient, pins
 from . import weights as files
 from .closure import PARTS, entry_parts, is_bare, with_parts
 from .errors import DgmError, RegistryError, UsageError, WeightsError
+from .output import say
 from .safefile import read_header
 
 if TYPE_CHECKING:
@@ -143,13 +146,37 @@ def fetch_weights(located: Located, revision: str | None = None) -> Path:
         repo, commit, prefix = source
         return _fetch(repo, prefix + weights.file, revision or commit, weights, entry.name)
     if weights.hub is not None:
-        return _fetch(weights.hub.repo, weights.hub.file, revision or weights.hub.revision, weights, entry.name)
+        known, commit = _trusted(weights, revision or weights.hub.revision, entry.name)
+        return _fetch(weights.hub.repo, weights.hub.file, commit, known, entry.name)
     missing = Path(located.folder or ".") / weights.file
     recipe = entry.training.recipe if entry.training else None
     hint = f"train it: dgm train {recipe}" if recipe else "put the file there, or name its repository in weights.hub"
     if revision is not None and missing.is_file():
         raise UsageError(f"{entry.name} is not on a Hub, so it has no revision {revision}", "leave out --revision")
     raise WeightsError(f"the weights of {entry.name} are not here: {missing}", hint)
+
+
+def _trusted(weights: Weights, revision: str | None, name: str) -> tuple[Weights, str | None]:
+    """Returns weights with their sha256, and the revision to fetch; recorded now if the entry trusts a first fetch."""
+
+    place = weights.hub
+    assert place is not None
+    if weights.sha256 is not None or place.trust != "first-fetch":
+        return weights, revision
+    check_repo(place.repo)
+    pin = pins.find(place.repo, place.file, revision)
+    if pin is None:
+        found = hubclient.stated(place.repo, place.file, revision, name=name)
+        pin = pins.Pin(sha256=found.sha256, commit=found.commit, size=found.size)
+        # only what has come, and is what the Hub stated, is written down
+        _fetch(place.repo, place.file, pin.commit, _with(weights, pin), name)
+        pin = pins.record(place.repo, place.file, revision, pin)
+        say(f"{name}: recorded the sha256 {pin.sha256[:12]}... of {place.repo} at {pin.commit[:12]}; it must stay that")
+    return _with(weights, pin), pin.commit
+
+
+def _with(weights: Weights, pin: pins.Pin) -> Weights:
+    return msgspec.structs.replace(weights, sha256=pin.sha256, size=pin.size)
 
 
 def _source_of(located: Located) -> tuple[str, str, str] | None:

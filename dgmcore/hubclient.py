@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .errors import DgmError, RegistryError, UsageError, WeightsError
 
@@ -33,6 +33,7 @@ __all__ = [
     "offline",
     "patiently",
     "quiet",
+    "stated",
     "status_of",
 ]
 
@@ -84,6 +85,37 @@ def discard(path: Path) -> None:
     if behind != path and behind.parent.name == "blobs":
         with suppress(OSError):
             behind.unlink()
+
+
+class Stated(NamedTuple):
+    """What the Hub says of a file: its sha256, its commit and its size."""
+
+    sha256: str
+    commit: str
+    size: int | None
+
+
+def stated(repo: str, file: str, revision: str | None, *, name: str = "") -> Stated:
+    """Asks the Hub what a large file is, without fetching it.
+
+    Raises:
+        DgmError: If the Hub can't be asked, or states no sha256.
+    """
+
+    place = f"{repo}/{file}"
+    if offline():
+        raise _missing(f"{place} was never fetched, and the network is off (HF_HUB_OFFLINE)", repo, name)
+    try:
+        with quiet():
+            head = patiently(lambda: _head(repo, file, revision), hung_up=True)
+    except Exception as e:
+        raise explain(e, host(), repo, file, revision, name) from e
+    if not re.fullmatch(r"[0-9a-f]{64}", head.etag or "") or not head.commit_hash:
+        raise WeightsError(
+            f"{host()} states no sha256 of {place}, nor does the entry {name}",
+            "weights that nobody vouches for are not read",
+        )
+    return Stated(head.etag, head.commit_hash, head.size)
 
 
 def download(

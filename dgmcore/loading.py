@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import closure
-from .errors import PluginError, RegistryError, UsageError
+from .errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -124,7 +124,7 @@ class _Loader:
         if entry.weights is not None or model.own_state():
             # the revision is that of the model asked for, not of its parts
             path = weights.locate(located, self.revision if len(self.above) == 1 else None)
-            weights.read_into(model, path, names=_foreign_names(model, entry))
+            weights.read_into(model, path, names=_foreign_names(model, entry, path))
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
         return model.eval()
@@ -165,19 +165,13 @@ class _Loader:
         return self.build(part.architecture, part.config, part.parts, init=init)
 
 
-def _foreign_names(model: Model, entry: Any) -> dict[str, str] | None:
+def _foreign_names(model: Model, entry: Any, path: Path) -> dict[str, str] | None:
     """Returns the file's name for each of the model's, where the file is in another library's layout."""
 
+    from .safefile import read_header
+
     layout = entry.weights.layout if entry.weights else "dgmcore"
-    if layout == "dgmcore":
-        return None
-    translate = getattr(model, "tensor_names", None)
-    if translate is None:
-        raise RegistryError(
-            f"{entry.name}: {type(model).__name__} reads no weights in the layout {layout}",
-            "correct weights.layout in the entry",
-        )
-    return translate(layout)
+    return None if layout == "dgmcore" else model.tensor_names(layout, set(read_header(path)))
 
 
 # --- building without initialising -----------------------------------------------------------------

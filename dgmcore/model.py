@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -199,6 +199,21 @@ class Model(nn.Module):
         """
 
         return dict(next(iter(group.items())) for group in self.own_groups())
+
+    def tensor_names(self, layout: str, present: Collection[str]) -> dict[str, str]:
+        """Returns the name in another library's file for each of the model's own tensors (`weights.layout`).
+
+        Arguments:
+            layout: The library's layout, such as `diffusers`.
+            present: The names in the file, for layouts that changed with time.
+
+        Raises:
+            UsageError: If the architecture reads no such layout; those that do override this.
+        """
+
+        raise UsageError(
+            f"{type(self).__name__} reads no weights in the layout {layout}", "correct weights.layout in the entry"
+        )
 
     def save(self, folder: Any, **entry: Any) -> Any:
         """Writes `model.safetensors` and `model.yaml` into `folder`; see :func:`dgmcore.saving.save`."""

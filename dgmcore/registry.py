@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import RegistryError, UsageError, did_you_mean
+from .errors import DgmError, RegistryError, UsageError, did_you_mean
 from .index import Index, current
 
 if TYPE_CHECKING:
@@ -350,10 +350,24 @@ def _weights_path(row: dict[str, Any]) -> str | None:
         return None
     repo, revision, file = row["hub"]
     folder = os.path.join(hub_cache(), f"models--{repo.replace('/', '--')}")
-    for commit in (revision, _commit(folder, revision or "main")):
+    for commit in (revision, _commit(folder, revision or "main"), _pinned(folder, *row["hub"])):
         if commit and os.path.isfile(path := os.path.join(folder, "snapshots", commit, file)):
             return path
     return None
+
+
+def _pinned(folder: str, repo: str, revision: str | None, file: str) -> str | None:
+    """Returns the commit that was recorded when a file without a stated sha256 was first fetched."""
+
+    if not os.path.isdir(folder):
+        return None
+    from . import pins
+
+    try:
+        pin = pins.find(repo, file, revision)
+    except DgmError:
+        return None
+    return pin.commit if pin else None
 
 
 def _commit(folder: str, revision: str) -> str | None:

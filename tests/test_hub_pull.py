@@ -17,6 +17,7 @@ from hub_server import Fault
 
 import dgmcore
 from dgmcore import hub as client
+from dgmcore import pins
 from dgmcore.entry import HubFile
 from dgmcore.errors import DgmError
 from dgmcore.following import Follower
@@ -237,6 +238,94 @@ def test_an_entry_without_sha256_is_not_fetched(published, toys):
     write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
     with pytest.raises(DgmError, match="gives no sha256"):
         dgmcore.pull("toy")
+
+
+# --- no sha256, but trust in what comes first (dgmcore/pins.py) -----------------------------------------
+
+
+@pytest.fixture
+def trusting(published, toys):
+    """An entry that knows no sha256 and trusts the first fetch of a branch."""
+    entry = find("toy").entry
+    hub = msgspec.structs.replace(entry.weights.hub, revision="main", trust="first-fetch")
+    weights = msgspec.structs.replace(entry.weights, sha256=None, size=None, hub=hub)
+    write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
+    monkey = pytest.MonkeyPatch()  # records go to a folder of this test
+    monkey.setattr("dgmcore.pins.user_data", lambda: toys / "data")
+    yield published
+    monkey.undo()
+
+
+def records(home: Path) -> list[Path]:
+    return list((home / "data" / "pins").glob("*"))
+
+
+def test_the_first_fetch_is_recorded_and_holds(trusting, toys, capsys):
+    (done,) = dgmcore.pull("toy")
+    assert "recorded the sha256" in capsys.readouterr().err
+    commit = trusting.repos["user/toy"].refs["main"]
+    found = pins.find("user/toy", "model.safetensors", "main")
+    assert found == pins.Pin(sha256=client.files.sha256_of(done.path), commit=commit, size=done.size)
+    trusting.add("user/toy", {"model.safetensors": b"other weights"})  # the branch moves on
+    trusting.requests.clear()
+    assert dgmcore.pull("toy") == [done] and trusting.requests == []
+    assert dgmcore.list_models("toy")[0]["available"]
+    for blob in blobs(toys):
+        blob.unlink()
+    assert dgmcore.pull("toy")[0].path.parent.name == commit, "fetched anew from the commit that was recorded"
+    assert capsys.readouterr().err.count("recorded") == 0 and len(records(toys)) == 1
+
+
+def test_another_file_than_the_first_is_refused(trusting, toys):
+    (done,) = dgmcore.pull("toy")
+    for blob in blobs(toys):
+        blob.unlink()
+    trusting.faults.append(Fault("flip", offset=5000))
+    with pytest.raises(DgmError, match="is not what the entry toy describes: its sha256"):
+        dgmcore.pull("toy")
+    assert blobs(toys) == [] and not done.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault("flip", offset=5000), "sha256"),
+        (Fault("cut", after=1000), "no connection|incomplete"),
+        (Fault("status", code=503, method="*"), "answered 503"),
+        (Fault("status", code=404, error="EntryNotFound", method="*"), "no file"),
+    ],
+    ids=["flip", "cut", "503", "404"],
+)
+def test_a_first_fetch_that_fails_records_nothing(trusting, toys, fault, words, monkeypatch):
+    monkeypatch.setattr(time, "sleep", shortened(time.sleep))
+    trusting.faults.append(fault)
+    with pytest.raises(DgmError, match=words):
+        dgmcore.pull("toy")
+    assert records(toys) == []
+    trusting.faults.clear()
+    assert dgmcore.pull("toy")[0].path.is_file() and len(records(toys)) == 1
+
+
+def test_first_fetches_at_once_record_one(trusting, toys):
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: dgmcore.pull("toy"), range(4)))
+    assert all(d == done[0] for d in done) and len(records(toys)) == 1
+
+
+def test_a_record_that_is_damaged_or_cannot_be_written_is_an_error(trusting, toys, monkeypatch):
+    (toys / "data").write_text("a file where the folder should be")
+    with pytest.raises(DgmError, match="can't record what user/toy"):
+        dgmcore.pull("toy")
+    (toys / "data").unlink()
+    dgmcore.pull("toy")
+    records(toys)[0].write_text("{")
+    with pytest.raises(DgmError, match="was when it was first fetched") as caught:
+        dgmcore.load("toy")
+    assert str(records(toys)[0]) in caught.value.hint
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    records(toys)[0].unlink()
+    with pytest.raises(DgmError, match="was never fetched, and the network is off"):
+        dgmcore.load("toy")
 
 
 def test_all_goes_on_after_a_failure(published, toys):

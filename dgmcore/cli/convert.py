@@ -11,7 +11,9 @@ from .output import parse_set, say
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The files of one checkpoint.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="The files of one checkpoint, or their folder.")
+    ],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the new entry.")],
     format: Annotated[
         str | None, typer.Option("--format", metavar="F", help="Format of the files.  [default: found out]")

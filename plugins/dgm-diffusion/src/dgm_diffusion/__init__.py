@@ -25,3 +25,15 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/2011.13456",
         },
     ]
+
+
+@hookimpl
+def dgm_converters():
+    return [
+        {
+            "format": "diffusers-unet",
+            "import": "dgm_diffusion.convert:diffusers_unet",
+            "summary": "A UNet2DModel and its scheduler as diffusers saves them: a folder, or its files",
+            "license": "that of the repository",
+        }
+    ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 import torch
@@ -172,6 +172,17 @@ class DDPM(Model):
         ratio = torch.where(t > 0, small / model, torch.ones_like(model))
         kl = 0.5 * d * (ratio - 1 - ratio.log())
         return squared + torch.where(t > 0, kl, 0.5 * d * torch.log(2 * math.pi * model))
+
+    # --- files of diffusers --------------------------------------------------------------------
+
+    def tensor_names(self, layout: str, present: Collection[str]) -> dict[str, str]:
+        """Returns the names in a file of diffusers; see :func:`dgm_diffusion.convert.names_in_file`."""
+
+        if layout != "diffusers" or not isinstance(self.config.network, UNet):
+            return super().tensor_names(layout, present)
+        from .convert import names_in_file
+
+        return {f"network.{ours}": theirs for ours, theirs in names_in_file(self.network.state_dict(), present).items()}
 
     def unet(self) -> nn.Module:
         """Returns the network, for use with diffusers' own pipelines."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgmcore.conversion import Converted, read_checkpoint, tensors_of
+from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.errors import UsageError, WeightsError
 
 __all__ = ["detect", "otflow", "rh_otflow", "rh_realnvp"]
@@ -40,7 +40,7 @@ def rh_realnvp(files: list[Path], options: dict[str, Any]) -> Converted:
         dataset: What it was trained on; `moons` by default.
     """
 
-    dataset = _options(options, dataset="moons")["dataset"]
+    dataset = options_of(options, dataset="moons")["dataset"]
     state = tensors_of(read_checkpoint(_one(files)))
     layers = len({key.split(".")[1] for key in state if re.fullmatch(r"layers\.\d+\..*", key)})
     if not layers:
@@ -98,7 +98,7 @@ def detect(files: list[Path]) -> str | None:
 
 
 def _otflow(files: list[Path], options: dict[str, Any], dataset: str | None, notice: str, who: str) -> Converted:
-    given = _options(options, dataset=None, steps=None)
+    given = options_of(options, dataset=None, steps=None)
     checkpoint = read_checkpoint(_one(files), allow=(argparse.Namespace,))
     run = checkpoint.get("args")
     run = dict(run) if isinstance(run, Mapping) else vars(run) if isinstance(run, argparse.Namespace) else {}
@@ -139,13 +139,6 @@ def _one(files: list[Path]) -> Path:
     if len(files) != 1:
         raise UsageError(f"this format is one file, not {len(files)}", "give one checkpoint")
     return Path(files[0])
-
-
-def _options(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:
-    for key in options:
-        if key not in known:
-            raise UsageError(f"this format has no option {key}", f"its options: {', '.join(known)}")
-    return {**known, **options}
 
 
 def _take(state: dict[str, Tensor], key: str, ndim: int | None = None, *, keep: bool = False) -> Tensor:
