@@ -198,7 +198,14 @@ def _try(
         function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record["import"])
     except (ImportError, AttributeError) as e:
         raise PluginError(f"the converter {format} can't be imported: {e}", "see `dgm plugins`") from e
-    converted = function(list(paths), dict(options))
+    try:
+        converted = function(list(paths), dict(options))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+        # made for tensors of other names and shapes than these
+        reason = f"the tensor {e.args[0]} is missing" if isinstance(e, KeyError) else f"{type(e).__name__}: {e}"
+        raise WeightsError(
+            f"the checkpoint does not fit the format {format}: {reason}", "try another --format; --debug shows more"
+        ) from e
     if not isinstance(converted, Converted):
         raise PluginError(f"the converter {format} returns no Converted", "correct the plugin")
     model = build(converted.architecture, converted.config, converted.parts, init=False)

@@ -113,6 +113,49 @@ def test_made_checkpoint_converts_with_its_config_inferred(tmp_path):
         ddgan([tmp_path / "g.pth"], {})
 
 
+def test_a_generator_alone_has_no_discriminator_and_draws(tmp_path):
+    import dgmcore
+
+    names = generator_names(UNetGenerator(SMALL, 3, 16, 12))
+    torch.save(published(shapes(names, UNetGenerator(SMALL, 3, 16, 12))), tmp_path / "netG_1200.pth")
+    folder = dgmcore.convert(tmp_path / "netG_1200.pth", "published", "ddgan", tmp_path, steps=2)
+    model = dgmcore.load(folder)
+    assert model.discriminator is None and not any("discriminator" in n for n in model.state_dict())
+    assert "non-commercial" in model.entry.license and model.entry.training.source["notes"]
+    assert dgmcore.sample(model, 2).shape == (2, 3, 16, 16)
+    with pytest.raises(DgmError, match="no option stepps"):
+        dgmcore.convert(tmp_path / "netG_1200.pth", "other", "ddgan", tmp_path, stepps=2)
+    from dgm_hybrids.ddgan.training import AdversarialDenoising
+
+    with pytest.raises(DgmError, match="has no discriminator"):
+        AdversarialDenoising(model, AdversarialDenoising.Options())
+
+
+def test_a_checkpoint_of_a_run_holds_both_nets_and_its_arguments(tmp_path):
+    import argparse
+
+    disc = ConvDiscriminator(Conv(width=4, embedding=16), 3)
+    state = {
+        "epoch": 3,
+        "args": argparse.Namespace(image_size=16, num_timesteps=2, beta_min=0.2, beta_max=10.0, dataset="lsun"),
+        "netG_dict": published(
+            shapes(generator_names(UNetGenerator(SMALL, 3, 16, 12)), UNetGenerator(SMALL, 3, 16, 12))
+        ),
+        "netD_dict": published(shapes(discriminator_names(disc), disc)),
+        "optimizerG": {"state": {0: {"exp_avg": torch.ones(2)}}},
+    }
+    torch.save(state, tmp_path / "content.pth")
+    converted = ddgan([tmp_path / "content.pth"], {})
+    model = DDGAN(converted.config)
+    model.load_state_dict(converted.state)
+    c = model.config
+    assert (c.steps, c.beta_min, c.beta_max, c.discriminator.width) == (2, 0.2, 10.0, 4)
+    assert converted.data.dataset == "lsun-church"
+    torch.save(state, tmp_path / "more.pth")
+    with pytest.raises(DgmError, match="not one generator and one discriminator"):
+        ddgan([tmp_path / "content.pth", tmp_path / "more.pth"], {})
+
+
 def test_config_of_the_cifar10_checkpoint_is_inferred(keys):
     state = {name: torch.empty(shape, device="meta") for name, shape in keys["generator_cifar10"].items()}
     config = infer(state, None, {})

@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from dgmcore.conversion import Converted, read_checkpoint, tensors_of
+from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.entry import Data
-from dgmcore.errors import WeightsError
+from dgmcore.errors import UsageError, WeightsError
 
 from .networks import LAYOUTS, read_layout
 
 __all__ = ["vaebm_energy"]
 
 _SIZES = {"mnist": 28, "cifar10": 32, "celeba64": 64, "lsun64": 64, "celebahq256": 256, "small": 28}
-_DATA = {"mnist": "mnist", "cifar10": "cifar10", "celeba64": "celeba64"}
+_DATA = {"lsun64": "lsun-church", "celebahq256": "celebahq"}
 
 
 def vaebm_energy(files: list[Path], options: dict[str, Any]) -> Converted:
-    """Reads an energy network of any of the published layouts."""
+    """Converts an energy network of any of the published layouts.
 
-    state = tensors_of(read_checkpoint(files[0]))
+    Options:
+        size: The height of its images; by default that of the data set that the layout was published for.
+        dataset: What it was trained on; by default that data set.
+    """
+
+    given = options_of(options, size=None, dataset=None)
+    if len(files) != 1:
+        raise UsageError(
+            f"vaebm-energy needs one file, not {len(files)}", "for VAE and energy together: --format vaebm"
+        )
+    state = tensors_of(read_checkpoint(files[0], allow=[Namespace]))
     if "conv1.weight" not in state or "linear.weight" not in state:
         raise WeightsError(
             f"{files[0].name} is no energy network of VAEBM", "its tensors are conv1, blocks.0.conv1, ..., linear"
         )
     channels, image = state["conv1.weight"].shape[:2]
     layout = _layout_of(state, channels)
-    size = int(options.get("size", _SIZES[layout]))
+    size = int(given["size"] or _SIZES[layout])
     return Converted(
         architecture="resnet-energy",
         config={"event_shape": [image, size, size], "channels": channels, "layout": layout},
         state=state,
         license="NVIDIA Source Code License for VAEBM (non-commercial)",
         data=Data(
-            dataset=str(options.get("dataset", _DATA.get(layout, layout))),
+            dataset=str(given["dataset"] or _DATA.get(layout, layout)),
             event_shape=(image, size, size),
             range=(-1.0, 1.0),
             levels=256,
         ),
         summary="Energy network of VAEBM, as published",
+        papers=[
+            {
+                "title": "VAEBM: A Symbiosis between Variational Autoencoders and Energy-based Models",
+                "url": "https://arxiv.org/abs/2010.00654",
+            }
+        ],
     )
 
 

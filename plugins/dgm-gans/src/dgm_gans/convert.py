@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dgmcore.conversion import Converted, read_checkpoint
+from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
 
@@ -18,13 +18,14 @@ def rh_gan(files: list[Path], options: dict[str, Any]) -> Converted:
     The files are told apart by `fc.weight`: it is `(3136, q)` in the generator, `(1, 3136)` in the discriminator.
     """
 
+    dataset = options_of(options, dataset="mnist")["dataset"]
     if len(files) != 2:
         raise UsageError(
             f"rh-gan needs two files, not {len(files)}", "give the generator's file and the discriminator's"
         )
     state = {}
     for file in files:
-        tensors = read_checkpoint(file)
+        tensors = tensors_of(read_checkpoint(file))
         fc = tensors.get("fc.weight")
         if fc is None:
             raise UsageError(f"{file} is no generator or discriminator of rh-gan", "its tensors lack fc.weight")
@@ -37,6 +38,8 @@ def rh_gan(files: list[Path], options: dict[str, Any]) -> Converted:
         config={"q": state["generator.fc.weight"].shape[1]},
         state=state,
         license="MIT",
-        data=Data(dataset="mnist", event_shape=(1, 28, 28), range=(0.0, 1.0), levels=256),
+        data=Data(dataset=str(dataset), event_shape=(1, 28, 28), range=(0.0, 1.0), levels=256),
         summary="GAN on MNIST, q = 2, published by Ruthotto & Haber",
+        papers=[{"title": "An Introduction to Deep Generative Modeling", "url": "https://arxiv.org/abs/2103.05180"}],
+        notes=["Copyright (c) 2021 Lars Ruthotto, github.com/EmoryMLIP/DeepGenerativeModelingIntro"],
     )

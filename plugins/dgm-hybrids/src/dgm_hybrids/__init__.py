@@ -35,5 +35,11 @@ def dgm_converters():
             "import": "dgm_hybrids.ddgan.convert:ddgan",
             "summary": "Denoising diffusion GAN: the authors' generator, and their discriminator if given",
             "license": "NVIDIA Source Code License, non-commercial",
-        }
+        },
+        {
+            "format": "vaebm",
+            "import": "dgm_hybrids.convert:vaebm",
+            "summary": "VAEBM: the authors' NVAE and energy network together",
+            "license": "NVIDIA Source Code License, non-commercial",
+        },
     ]

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
 
+_RH_PAPER = {"title": "An Introduction to Deep Generative Modeling", "url": "https://arxiv.org/abs/2103.05180"}
+_RH_NOTICE = "Copyright (c) 2021 Lars Ruthotto, github.com/EmoryMLIP/DeepGenerativeModelingIntro"
+_NVAE_PAPER = {"title": "NVAE: A Deep Hierarchical Variational Autoencoder", "url": "https://arxiv.org/abs/2007.03898"}
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -53,11 +57,11 @@ def rh_vae_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def rh_vae(files: list[Path], options: dict[str, Any]) -> Converted:
     """Converts `trainVAE.pt`; its posterior is the one that it was trained to sample, with std = exp(head)."""
 
-    from dgmcore.conversion import Converted, read_checkpoint
+    from dgmcore.conversion import Converted, read_checkpoint, tensors_of
 
     if len(files) != 1:
         raise UsageError(f"rh-vae needs one file, not {len(files)}", "give trainVAE.pt")
-    state = rh_vae_state(read_checkpoint(files[0]))
+    state = rh_vae_state(tensors_of(read_checkpoint(files[0])))
     latents = state["network.0.weight"].shape[1]
     return Converted(
         architecture="rh-vae",
@@ -66,6 +70,8 @@ def rh_vae(files: list[Path], options: dict[str, Any]) -> Converted:
         license="MIT",
         data=Data(dataset="mnist", event_shape=(1, 28, 28), range=(0.0, 1.0), levels=256),
         summary=f"VAE on MNIST, q = {latents}, published by Ruthotto & Haber",
+        papers=[_RH_PAPER],
+        notes=[_RH_NOTICE],
     )
 
 
@@ -117,7 +123,7 @@ def nvae_state(tensors: Mapping[str, Any], flows: int = 0) -> dict[str, Any]:
         flows: Pairs of flow cells per group.
     """
 
-    state = {}
+    state, unknown = {}, []
     for key, value in tensors.items():
         if key.endswith(".weight_normalized"):
             continue
@@ -137,9 +143,15 @@ def nvae_state(tensors: Mapping[str, Any], flows: int = 0) -> dict[str, Any]:
             for pattern, name in _PLAIN:
                 if re.match(pattern, key):
                     new = re.sub(pattern, name, key)
-        if not new:
-            raise UsageError(f"no NVAE known here: what is the tensor {key}?", "give a checkpoint of NVAE's own code")
-        state[new] = value
+        if new:
+            state[new] = value
+        else:
+            unknown.append(key)
+    if unknown:
+        raise UsageError(
+            f"no NVAE known here: {', '.join(f'{key} is unknown' for key in unknown)}",
+            "give a checkpoint of NVAE's own code",
+        )
     return state
 
 
@@ -170,6 +182,8 @@ def nvae_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     after = decoder[1:]
     head = shapes["image_conditional.1.weight"][0]
     image = shapes["stem.weight"][1]
+    kind = "bernoulli" if head == image else "gaussian" if head == 2 * image else "logistics"
+    mixtures = head // (1 + image * (3 if image == 3 else 2))
     size = [n << (blocks + scales - 1) for n in shapes["prior_ftr0"][1:]]
     pad = 2 if image == 1 and size[0] == 32 else 0
     cells = len({k.split(".")[1] for k in shapes if k.startswith("nf_cells.")})
@@ -188,22 +202,27 @@ def nvae_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "squeeze_excite": any(".se.se." in k for k in shapes),
         "flows": cells // total,
         "pad": pad,
-        "decoder": "bernoulli" if head == image else "gaussian" if head == 2 * image else "logistics",
+        "decoder": kind,
+        **({"mixtures": mixtures} if kind == "logistics" else {}),
     }
 
 
 def nvae(files: list[Path], options: dict[str, Any]) -> Converted:
-    """Converts a checkpoint of NVAE's or VAEBM's own code; `options` change the config that its tensors show."""
+    """Converts a checkpoint of NVAE's or VAEBM's own code.
+
+    Its structure is read off its tensors. What they do not show, whether posteriors are relative to priors and the
+    levels of the data, is taken from the arguments of the run in the file. `options` change the config; `dataset` is
+    one too.
+    """
 
     from argparse import Namespace
 
-    from dgmcore.conversion import Converted, read_checkpoint
+    from dgmcore.conversion import Converted, read_checkpoint, tensors_of
 
     if len(files) != 1:
         raise UsageError(f"nvae needs one file, not {len(files)}", "give checkpoint.pt")
     checkpoint = read_checkpoint(files[0], allow=[Namespace])
-    tensors = checkpoint.get("state_dict", checkpoint)
-    tensors = {k.removeprefix("module."): v for k, v in tensors.items()}
+    tensors = tensors_of(checkpoint)
     if "stem.weight" not in tensors or "enc_sampler.0.weight" not in tensors:
         raise UsageError(
             f"{files[0].name} is no NVAE: it lacks stem or enc_sampler", "give a checkpoint of NVAE's code"
@@ -212,6 +231,9 @@ def nvae(files: list[Path], options: dict[str, Any]) -> Converted:
     arguments = checkpoint.get("args")
     if arguments is not None and hasattr(arguments, "res_dist"):
         config["residual_posterior"] = bool(arguments.res_dist)
+    levels = 2 ** int(getattr(arguments, "num_x_bits", 8))
+    if config["decoder"] == "logistics":
+        config["levels"] = levels
     dataset = options.pop("dataset", getattr(arguments, "dataset", None)) or "images"
     config |= options
     shape = tuple(config["event_shape"])
@@ -224,7 +246,8 @@ def nvae(files: list[Path], options: dict[str, Any]) -> Converted:
             dataset={"celeba_64": "celeba64"}.get(dataset, dataset),
             event_shape=shape,
             range=(0.0, 1.0) if config["decoder"] == "bernoulli" else (-1.0, 1.0),
-            levels=256,
+            levels=levels,
         ),
+        papers=[_NVAE_PAPER],
         summary=f"NVAE, {shape[1]}x{shape[2]}, published by its authors",
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from dgmcore.conversion import Converted, read_checkpoint
+from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
+from dgmcore.loading import build
 
 from .discriminator import ConvDiscriminator
 from .model import DDGAN
@@ -74,39 +76,63 @@ def discriminator_names(discriminator: ConvDiscriminator) -> dict[str, str]:
 
 
 def ddgan(files: list[Path], options: dict[str, Any]) -> Converted:
-    """Converts a generator checkpoint, and a discriminator's if given (the authors publish generators).
+    """Converts the published generator, with its discriminator if that is given, or a run's `content.pth` with both.
 
-    The configuration is inferred from shapes. What they do not tell is taken from `options`: `size` (the image's
-    height; default 4 at the lowest level, or 256 with six levels), `steps` (default 4) and `dataset`.
+    The configuration is inferred from shapes, and from the arguments of the run if the file has them.
+
+    Options:
+        size: The image's height; by default 4 at the lowest level, or 256 with six levels.
+        steps: The number of steps; 4 by default.
+        dataset: What it was trained on; by default cifar10 for 32 pixels, else images.
     """
 
+    given = options_of(options, size=None, steps=None, dataset=None)
     if not 1 <= len(files) <= 2:
         raise UsageError(
             f"ddgan takes one or two files, not {len(files)}", "give the generator's, then the discriminator's"
         )
-    states = [_bare(read_checkpoint(file)) for file in files]
+    states, run = [], {}
+    for file in files:
+        checkpoint = read_checkpoint(file, allow=[Namespace])
+        run |= vars(checkpoint["args"]) if isinstance(checkpoint.get("args"), Namespace) else {}
+        nets = [checkpoint[k] for k in ("netG_dict", "netD_dict") if k in checkpoint]
+        states += [tensors_of(net) for net in nets or [checkpoint]]
     generator = next((s for s in states if "all_modules.0.weight" in s), None)
     discriminator = next((s for s in states if "start_conv.weight" in s), None)
     if generator is None:
         raise UsageError(
             "no file holds a generator of a denoising diffusion GAN", "its tensors begin with all_modules.0"
         )
-    config = infer(generator, discriminator, options)
-    model = DDGAN(config)
+    if len(states) != 1 + (discriminator is not None):
+        raise UsageError("the files are not one generator and one discriminator", "give those of one model")
+    told = {"size": given["size"] or run.get("image_size"), "steps": given["steps"] or run.get("num_timesteps")}
+    config = infer(generator, discriminator, {k: v for k, v in told.items() if v})
+    config |= {k: float(run[k]) for k in ("beta_min", "beta_max") if k in run}
+    model = build("ddgan", config, init=False)
+    assert isinstance(model, DDGAN)
     state = _rename(generator, generator_names(model.generator), "generator.", "the generator")
     if discriminator is not None:
         state |= _rename(discriminator, discriminator_names(model.discriminator), "discriminator.", "the discriminator")
-    else:
-        state |= {k: v for k, v in model.state_dict().items() if k.startswith("discriminator.")}
+    dataset = given["dataset"] or run.get("dataset") or ("cifar10" if config["event_shape"][1] == 32 else "images")
     return Converted(
         architecture="ddgan",
         config=model.config_dict(),
         state=state,
         license="NVIDIA Source Code License: non-commercial research only",
         data=Data(
-            dataset=str(options.get("dataset", "cifar10")), event_shape=model.event_shape, range=(-1.0, 1.0), levels=256
+            dataset={"celeba_256": "celebahq", "lsun": "lsun-church"}.get(dataset, str(dataset)),
+            event_shape=model.event_shape,
+            range=(-1.0, 1.0),
+            levels=256,
         ),
-        summary="Denoising diffusion GAN, published by its authors",
+        summary=f"Denoising diffusion GAN, {model.event_shape[1]}x{model.event_shape[2]}, published by its authors",
+        papers=[
+            {
+                "title": "Tackling the Generative Learning Trilemma with Denoising Diffusion GANs",
+                "url": "https://arxiv.org/abs/2112.07804",
+            }
+        ],
+        notes=[] if discriminator is not None else ["the discriminator was not given, so there is none"],
     )
 
 
@@ -119,11 +145,14 @@ def infer(
     levels = _levels(generator)
     size = int(options.get("size", 256 if len(levels) == 6 else 4 * 2 ** (len(levels) - 1)))
     dense = [k for k in generator if re.fullmatch(r"z_transform\.\d+\.weight", k)]
-    d: dict[str, Any] = {"kind": "conv", "size": "large" if size > 64 else "small"}
+    d: dict[str, Any] = {"kind": "none"}
     if discriminator is not None:
-        d["size"] = "large" if "conv6.conv1.0.weight" in discriminator else "small"
-        d["width"] = discriminator["start_conv.weight"].shape[0] // 2
-        d["embedding"] = discriminator["t_embed.main.0.weight"].shape[0]
+        d = {
+            "kind": "conv",
+            "size": "large" if "conv6.conv1.0.weight" in discriminator else "small",
+            "width": discriminator["start_conv.weight"].shape[0] // 2,
+            "embedding": discriminator["t_embed.main.0.weight"].shape[0],
+        }
     return {
         "event_shape": [channels, size, size],
         "steps": int(options.get("steps", 4)),
@@ -161,15 +190,12 @@ def _levels(generator: dict[str, Tensor]) -> list[dict[str, Any]]:
     return levels
 
 
-def _bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
 def _rename(state: dict[str, Tensor], names: dict[str, str], prefix: str, what: str) -> dict[str, Tensor]:
     missing, unknown = sorted(set(names) - set(state)), sorted(set(state) - set(names))
     if missing or unknown:
+        listed = [f"{name} is missing" for name in missing] + [f"{name} is unknown" for name in unknown]
         raise UsageError(
-            f"{what} does not fit: missing {missing[:5]}, unknown {unknown[:5]}",
+            f"{what} does not fit: {'; '.join(listed)}",
             "is it a checkpoint of denoising diffusion GAN? its image height can be set with --set size=...",
         )
     return {

@@ -28,6 +28,10 @@ class MLP(Config, tag="mlp", tag_field="kind"):
     depth: int = 3
 
 
+class Absent(Config, tag="none", tag_field="kind"):
+    """No discriminator: published checkpoints hold a generator alone, which draws but can't be trained on."""
+
+
 class DDGAN(Model):
     """Tackling the Generative Learning Trilemma with Denoising Diffusion GANs (Xiao et al., 2022); thesis chapter 6.
 
@@ -44,7 +48,7 @@ class DDGAN(Model):
         beta_max: float = 20.0
         parametrization: Literal["posterior", "direct", "noise"] = "posterior"
         generator: UNet | MLP = MLP()
-        discriminator: Conv | MLP = MLP()
+        discriminator: Conv | MLP | Absent = MLP()
 
     phases = {"adversarial": "dgm_hybrids.ddgan.training:AdversarialDenoising"}
     example = {"generator": {"kind": "mlp", "width": 8}, "discriminator": {"kind": "mlp", "width": 8}, "latent": 3}
@@ -58,8 +62,10 @@ class DDGAN(Model):
             self.generator: nn.Module = UNetGenerator(c.generator, *self.event_shape[:2], c.latent)
         else:
             self.generator = PointGenerator(c.generator, math.prod(self.event_shape), c.latent, c.steps)
-        if isinstance(c.discriminator, Conv):
-            self.discriminator: nn.Module = ConvDiscriminator(c.discriminator, self.event_shape[0])
+        if isinstance(c.discriminator, Absent):
+            self.discriminator: nn.Module | None = None
+        elif isinstance(c.discriminator, Conv):
+            self.discriminator = ConvDiscriminator(c.discriminator, self.event_shape[0])
         else:
             self.discriminator = PointDiscriminator(c.discriminator, math.prod(self.event_shape), c.steps)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore import Config
+from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
 from dgmcore.train import Phase, Step
 
@@ -31,6 +32,11 @@ class AdversarialDenoising(Phase):
     class Options(Config):
         r1: float = 0.05
         lazy: int = 15
+
+    def __init__(self, model: DDGAN, options: Config):
+        super().__init__(model, options)
+        if model.discriminator is None:
+            raise OptionError("this model has no discriminator", "config: discriminator: {kind: conv} gives it one")
 
     def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
         return {

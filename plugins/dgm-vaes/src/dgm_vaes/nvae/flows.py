@@ -56,7 +56,8 @@ class AutoregressiveCell(nn.Module):
         self.shift = conv(hidden, latents, 1, False, scale=0.1)
 
     def forward(self, z: Tensor) -> Tensor:
-        return z - self.shift(F.elu(self.depthwise(F.elu(self.expand(z)))))
+        h = F.elu(self.depthwise(F.elu(self.expand(z))))
+        return z - self.shift(F.elu(h))  # ELU twice, as published: its layers end and begin with one
 
 
 class FlowPair(nn.Module):

@@ -1,0 +1,140 @@
+"""Checkpoints of NVAE and VAEBM: made with the published names, converted, and compared with a second writing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import published_nvae as theirs
+import pytest
+import torch
+
+import dgmcore
+from dgmcore.errors import DgmError
+from dgmcore.noise import IndexedNoise
+from dgmcore.registry import read_entry
+
+HEADS = {"gaussian": 6, "logistics": 100, "bernoulli": 1}
+
+
+def test_the_names_are_the_published_ones(reference):
+    keys = json.loads((reference / "keys" / "nvae_vaebm.json").read_text())
+    made = {
+        "nvae_small": theirs.shapes(),
+        "nvae_small_nf_dmol": theirs.shapes(latents=3, flows=1, head=100),
+        "ebm_cifar32_c8": theirs.energy_shapes(),
+        "ebm_celeba64_c8": theirs.energy_shapes(blocks="1d 1 2d 2 2d 4 4d 4"),
+        "ebm_mnist_c8": theirs.energy_shapes(blocks="1d 1 2d 2", image=1),
+    }
+    for name, shapes in made.items():
+        assert {k: list(v) for k, v in shapes.items()} == keys[name], name
+
+
+def save(path, state, **more):
+    """A checkpoint as a parallel run writes it: prefixes, the run's arguments, the optimiser's state."""
+    wrapped = {f"module.{k}": v for k, v in state.items()}
+    torch.save({"state_dict": wrapped, "optimizer": {"state": {0: torch.ones(2)}}, "epoch": 1, **more}, path)
+    return path
+
+
+@pytest.mark.parametrize("decoder", HEADS)
+@pytest.mark.parametrize("flows", [0, 1])
+def test_nvae_equals_a_second_writing(decoder, flows, tmp_path):
+    image = 1 if decoder == "bernoulli" else 3
+    state = theirs.fill(theirs.shapes(image, 32, latents=3, flows=flows, head=HEADS[decoder]))
+    residual = bool(flows)  # either posterior with either encoder
+    arguments = argparse.Namespace(res_dist=residual, dataset="cifar10", num_x_bits=8)
+    file = save(tmp_path / "checkpoint.pt", state, args=arguments)
+    options = {"pad": 0, "event_shape": [1, 32, 32]} if image == 1 else {}
+    model = dgmcore.load(dgmcore.convert(file, "theirs", "nvae", tmp_path, **options))
+    assert (model.config.decoder, model.config.flows, model.config.residual_posterior) == (decoder, flows, residual)
+    assert "non-commercial" in model.entry.license and model.entry.data.dataset == "cifar10"
+    eps = IndexedNoise(0, 2).named(model.noise_shapes["z"])
+    x = IndexedNoise(1, 2).uniform(image, 32, 32)
+    with torch.no_grad():
+        want = theirs.generate(state, list(eps.values()))
+        assert (model._logits(model._generate(eps)[0]) - want).abs().max() <= 1e-5 * max(1, float(want.abs().max()))
+        mean = {"gaussian": lambda v: theirs.normal(v[:, :3], v[:, 3:])[0].clamp(-1, 1), "bernoulli": torch.sigmoid}
+        if decoder in mean:
+            assert (model.push({"z": eps}) - mean[decoder](want)).abs().max() <= 1e-5
+        own = model.encode(x if decoder == "bernoulli" else 2 * x - 1)
+        for (name, code), other in zip(own.items(), theirs.codes(state, x, residual), strict=True):
+            assert (code - other).abs().max() <= 1e-5, name
+
+
+@pytest.fixture
+def pair(tmp_path):
+    vae, energy = theirs.fill(theirs.shapes()), theirs.fill(theirs.energy_shapes(), 1)
+    arguments = argparse.Namespace(res_dist=True, dataset="cifar10")
+    files = [save(tmp_path / "energy.pth", energy), save(tmp_path / "vae.pt", vae, args=arguments)]
+    return files, vae, energy
+
+
+def test_vaebm_is_made_of_both_files(pair, tmp_path):
+    files, vae, energy = pair
+    folder = dgmcore.convert(files, "theirs", None, tmp_path, url="https://example.org")  # the format is found out
+    model = dgmcore.load(folder)
+    eps = IndexedNoise(0, 2).named(model.parts["base"].noise_shapes["z"])
+    x = IndexedNoise(1, 2).uniform(3, 32, 32)
+    with torch.no_grad():
+        want = theirs.normal(*theirs.generate(vae, list(eps.values())).chunk(2, 1))[0].clamp(-1, 1)
+        assert (model.parts["base"].push({"z": eps}) - want).abs().max() <= 1e-5
+        want = theirs.energy(energy, x)
+        got = model.critic_score(2 * x - 1)  # ours are in [-1, 1]
+        assert (got + want).abs().max() <= 1e-5 * max(1, float(want.abs().max()))
+    entry = read_entry(folder)
+    assert entry.sampling == {"steps": 16, "step_size": 8e-5, "final_mean": ["x"]}, "as the authors draw"
+    assert model.config.potential == "published" and "non-commercial" in entry.license
+    source = entry.training.source
+    assert source["format"] == "vaebm" and "non-commercial" in source["license"]
+    assert [f["file"] for f in source["files"]] == ["energy.pth", "vae.pt"]
+    assert all(len(f["sha256"]) == 64 for f in source["files"])
+    samples = dgmcore.sample(f"{folder}", 2, steps=2)
+    assert samples.shape == (2, 3, 32, 32) and samples.abs().max() <= 1
+
+
+def test_the_energy_alone(pair, tmp_path):
+    files, _, energy = pair
+    model = dgmcore.load(dgmcore.convert(files[0], "theirs", "vaebm-energy", tmp_path))
+    x = IndexedNoise(1, 2).uniform(3, 32, 32)
+    want = theirs.energy(energy, x)
+    with torch.no_grad():
+        assert (model.score(2 * x - 1) + want).abs().max() <= 1e-5 * max(1, float(want.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("format", "which", "options", "words"),
+    [
+        ("vaebm", [0], {}, "needs two files, not 1"),
+        ("vaebm", [0, 0], {}, r"not an NVAE and an energy network \(energy.pth: an energy, energy.pth"),
+        ("vaebm", [0, 1], {"potentiall": "exact"}, "no option potentiall"),
+        ("vaebm", [0, 1], {"base": {"decoder": "logistics"}}, "published|shape"),
+        ("vaebm-energy", [0, 1], {}, "needs one file, not 2"),
+        ("vaebm-energy", [1], {}, "no energy network"),
+        ("nvae", [0], {}, "no NVAE"),
+        ("nvae", [1], {"channelss": 3}, "channelss"),
+    ],
+)
+def test_wrong_files_and_options_are_named(pair, tmp_path, format, which, options, words):
+    files = [pair[0][i] for i in which]
+    with pytest.raises(DgmError, match=words):
+        dgmcore.convert(files, "theirs", format, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("stem.bias"), "stem.bias is missing"),
+        (lambda s: s.update({"who.weight": torch.ones(1), "b": torch.ones(1)}), "who.weight is unknown, b is unknown"),
+        (lambda s: s.update({"stem.bias": torch.ones(3)}), "stem.bias has the shape"),
+        (lambda s: s.update({"stem.bias": torch.full((8,), torch.nan)}), "stem.bias is not finite"),
+        (lambda s: s.pop("prior_ftr0"), "prior_ftr0 is missing"),
+    ],
+)
+def test_damaged_nvae_checkpoints_are_named(change, words, tmp_path):
+    state = theirs.fill(theirs.shapes())
+    change(state)
+    with pytest.raises(DgmError, match=words):
+        dgmcore.convert(save(tmp_path / "x.pt", state), "theirs", "nvae", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
