@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .discovery import Record, fail
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "count_parameters", "part_names", "row_of"]
 
 Row = dict[str, Any]
-
-MAX_HEADER = 100_000_000  # bytes; that of a model with a million tensors
 
 
 class Catalog:
@@ -182,15 +178,10 @@ def count_parameters(path: str | os.PathLike[str]) -> int | None:
 
     import math
 
+    from .errors import WeightsError
+    from .safefile import read_header
+
     try:
-        with Path(path).open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
-            length = int.from_bytes(file.read(8), "little")
-            if length > MAX_HEADER or length > os.fstat(file.fileno()).st_size:
-                return None
-            header = json.loads(file.read(length))
-        floats = (t["shape"] for k, t in header.items() if k != "__metadata__" and "F" in t["dtype"])
-        return sum(math.prod(shape) for shape in floats)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return sum(math.prod(info.shape) for info in read_header(path).values() if "F" in info.dtype)
+    except WeightsError:
         return None

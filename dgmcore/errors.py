@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 
+MAX_WORD = 200
+
+
 class DgmError(Exception):
     """A failure that the user can act on; the command line prints it in two lines.
 
@@ -74,6 +77,9 @@ def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
     """Returns up to `n` of the `known` words, the nearest to `word` first."""
 
     from difflib import SequenceMatcher  # imported on failure only
+
+    if len(word) > MAX_WORD:  # it is no misspelling, and comparing takes its time
+        return []
 
     def likeness(other: str) -> float:
         return SequenceMatcher(None, word.lower(), other.lower()).ratio()

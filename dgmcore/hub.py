@@ -196,7 +196,7 @@ def _source_of(located: Located) -> tuple[str, str, str] | None:
 def _fetch(repo: str, file: str, revision: str | None, weights: Weights | None = None, name: str = "") -> Path:
     """Returns a file of a repository, verified if `weights` say what it must be."""
 
-    check_repo(repo)
+    check_repo(repo, revision)
     if weights is None:
         return hubclient.download(repo, file, revision, name=name)[0]
     if weights.sha256 is None:
@@ -227,16 +227,19 @@ def _fetch(repo: str, file: str, revision: str | None, weights: Weights | None =
     )
 
 
-REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+REPO = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+REVISION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
-def check_repo(repo: str) -> str:
-    """Returns the name of a repository, if it is one.
+def check_repo(repo: str, revision: str | None = None) -> str:
+    """Returns the name of a repository, if it and that of its revision are names on a Hub.
 
     Raises:
         UsageError: If not.
     """
 
-    if not REPO.fullmatch(repo) or "--" in repo or ".." in repo:
-        raise UsageError(f"{repo} is no name of a Hub repository", "write USER/REPO")
+    if not REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > 96:
+        raise UsageError(f"{repo[:200]} is no name of a Hub repository", "write USER/REPO")
+    if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision or len(revision) > 200):
+        raise UsageError(f"{revision[:200]} is no revision of {repo}", "name a commit, a tag or a branch")
     return repo

@@ -193,11 +193,11 @@ def _is_path(name: str) -> bool:
 
 
 def _in_folder(name: str) -> Located:
-    folder = Path(name).expanduser().absolute()
+    folder = Path("" if "\0" in name else os.path.expanduser(name)).absolute()
     if folder.name == ENTRY_FILE:
         folder = folder.parent
-    if not (folder / ENTRY_FILE).is_file():
-        what = f"{name} holds no {ENTRY_FILE}" if folder.is_dir() else f"there is no folder {name}"
+    if "\0" in name or not os.path.isfile(folder / ENTRY_FILE):
+        what = f"{name} holds no {ENTRY_FILE}" if os.path.isdir(folder) else f"there is no folder {name}"
         raise RegistryError(what, "name a folder that `dgm train` or `dgm convert` wrote, or a model of `dgm list`")
     return Located(read_entry(folder), folder, "folder", str(folder))
 

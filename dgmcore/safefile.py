@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -66,6 +67,8 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, TensorInfo]:
 
     path = Path(path)
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe would keep us waiting
+            raise _invalid(path, "it is no file")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(8)

@@ -1,4 +1,4 @@
-"""YAML, read safely: bounded in size and depth, no aliases, no tags, no duplicate keys, one document.
+"""YAML, read safely: bounded in size, depth and number of values, no aliases, no tags, no duplicate keys, one document.
 
 What is read is plain data: mappings with text keys, lists, text, finite numbers, true and false, null.
 Scalars follow YAML 1.2: `1e-3` is a number, `no` and `2024-01-01` are text.
@@ -15,10 +15,11 @@ import yaml
 
 from .errors import DgmError, RegistryError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "dump", "read", "scalar"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "dump", "read", "scalar"]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+MAX_VALUES = 30_000  # keys included; half a second
 
 _RESOLVERS = [  # tag, pattern, first characters (YAML 1.2 core schema, without octal numbers and infinities)
     ("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
@@ -149,7 +150,7 @@ def dump(data: Any) -> str:
 def _check(text: str, max_depth: int) -> None:
     """Walks the parser's events, which takes no recursion, and refuses what is not taken."""
 
-    depth = documents = 0
+    depth = documents = values = 0
     for event in yaml.parse(text, _Loader):
         problem = None
         if isinstance(event, yaml.AliasEvent):
@@ -168,5 +169,9 @@ def _check(text: str, max_depth: int) -> None:
             documents += 1
             if documents > 1:
                 problem = "more than one document"
+        if isinstance(event, yaml.NodeEvent):
+            values += 1
+            if values > MAX_VALUES:
+                problem = f"more than {MAX_VALUES:,} values"
         if problem:
             raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)

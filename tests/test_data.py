@@ -274,6 +274,7 @@ def test_arrays_of_bytes_are_images(home):
     [
         (lambda p: np.save(p, np.array([[1.0, np.nan]])), "not finite in row 0"),
         (lambda p: np.save(p, np.array([[1.0], [np.inf]])), "not finite in row 1"),
+        (lambda p: np.save(p, np.array([[1.0], [-1e39]])), "not finite in row 1, as float32"),
         (lambda p: np.save(p, np.array([{"a": 1}], dtype=object)), "can't be read"),
         (lambda p: np.save(p, np.array(["a"])), "not numbers"),
         (lambda p: np.save(p, np.ones(3, np.complex64)), "not numbers"),
@@ -320,8 +321,8 @@ def test_bad_npz_files_are_named(home, arrays, message):
 def test_damaged_and_exploding_npz_files_are_named(home, monkeypatch):
     np.savez_compressed("bad.npz", samples=np.zeros((1000, 100)))
     whole = (home / "bad.npz").read_bytes()
-    monkeypatch.setattr("dgmcore.data.arrays._NPZ_LIMIT", 1000)
-    with pytest.raises(DataError, match="unpacks to"):
+    monkeypatch.setattr("dgmcore.data.arrays._UNPACKED", 1000)
+    with pytest.raises(DataError, match="unpack to"):
         open_data("bad.npz")
     (home / "bad.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"bad\.npz can't be read"):
@@ -336,7 +337,8 @@ def test_damaged_and_exploding_npz_files_are_named(home, monkeypatch):
         ("1,2\n3\n", "a line has 1 numbers"),
         ("1,2\n3,x\n", "no number: 3,x"),
         ("1,x\n", "no number: 1,x"),
-        ("1,nan\n", "not finite: 1,nan"),
+        ("1,nan\n", "not finite, as float32: 1,nan"),
+        ("1,2\n1e39,0\n", "not finite, as float32: 1e39,0"),
         ("1,2\n\xff\xfe", "no number|can't be read"),
     ],
 )

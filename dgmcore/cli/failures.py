@@ -8,15 +8,22 @@ import sys
 
 from ..errors import DgmError, did_you_mean
 
-__all__ = ["report"]
+__all__ = ["explain", "lines", "report"]
+
+MAX_LINE = 1000  # characters; what comes from a file may be of any length
 
 
 def report(error: Exception) -> int:
     """Prints the two lines on stderr and returns the exit code."""
 
     what, hint, code = explain(error)
-    print(f"error: {_line(what)}\nhint: {_line(hint)}", file=sys.stderr)
+    print(lines(what, hint), file=sys.stderr)
     return code
+
+
+def lines(what: str, hint: str) -> str:
+    """Returns the two lines, short and without control characters."""
+    return f"error: {_line(what)}\nhint: {_line(hint)}"
 
 
 def explain(error: Exception) -> tuple[str, str, int]:
@@ -76,7 +83,9 @@ def _system(error: OSError) -> tuple[str, str, int]:
 
 
 def _line(text: str) -> str:
-    """Keeps a message on one line, without control characters."""
+    """Keeps a message on one short line, without control characters."""
 
     text = " ".join(str(text).split())
+    if len(text) > MAX_LINE:
+        text = f"{text[: MAX_LINE // 2]} ... {text[-MAX_LINE // 2 :]}"
     return "".join(c if c.isprintable() else "?" for c in text)

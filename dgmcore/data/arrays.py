@@ -6,21 +6,25 @@ import csv
 import math
 import os
 import zipfile
+from array import array as numbers
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, DgmError
+from ..safefile import read_header
 from .base import Dataset
 from .images import Images
 
 __all__ = ["SUFFIXES", "Arrays", "Npz", "from_array", "open_arrays", "read_array"]
 
 SUFFIXES = (".npy", ".npz", ".csv", ".safetensors")
-_NPZ_LIMIT = 1 << 34
+_UNPACKED = 1 << 28  # bytes that an array of a .npz may always have; beyond, not more than _RATIO times its packed size
+_RATIO = 20
 _BLOCK = 1 << 22
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Arrays(Dataset):
@@ -66,7 +70,7 @@ def from_array(name: str, array: np.ndarray, labels: np.ndarray | None = None, *
     """Returns the data set of an array's rows, images if it holds bytes.
 
     Raises:
-        DataError: If it is empty, holds no numbers, or a NaN or an infinity.
+        DataError: If it is empty, holds no numbers, or one that is no finite float32.
     """
 
     what = what or name
@@ -99,10 +103,11 @@ def read_array(path: Path) -> np.ndarray:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
 
+            read_header(path)
             with safe_open(path, "np") as file:
                 return file.get_tensor(_key(path, list(file.keys()), None))
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except DataError:
+    except DgmError:
         raise
     except Exception as e:  # numpy and safetensors say many things about damaged files
         raise DataError(
@@ -117,25 +122,28 @@ class Npz:
         self.path = path
         try:
             with zipfile.ZipFile(path) as archive:
-                self.sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.infolist()}
-        except (OSError, zipfile.BadZipFile) as e:
+                self.members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+        except Exception as e:  # zipfile says many things about damaged files
             raise DataError(
                 f"{path} can't be read: {_first_line(e)}", "check that it is a complete .npz file"
             ) from None
-        if not self.sizes:
+        if not self.members:
             raise DataError(f"{path} holds no arrays", "store the data as the array `samples`")
 
     def __iter__(self):
-        return iter(self.sizes)
+        return iter(self.members)
 
     def get(self, key: str) -> np.ndarray | None:
-        return self[key] if key in self.sizes else None
+        return self[key] if key in self.members else None
 
     def __getitem__(self, key: str) -> np.ndarray:
-        if key not in self.sizes:
-            raise DataError(f"{self.path} has no array {key}", f"it has: {', '.join(self.sizes)}")
-        if self.sizes[key] > _NPZ_LIMIT:
-            raise DataError(f"{self.path}: array {key} unpacks to {self.sizes[key]} bytes", "store it as .npy")
+        if key not in self.members:
+            raise DataError(f"{self.path} has no array {key}", f"it has: {_some(self.members)}")
+        size, packed = self.members[key].file_size, self.members[key].compress_size
+        if size > max(_UNPACKED, _RATIO * min(packed, self.path.stat().st_size)):
+            raise DataError(
+                f"{self.path}: array {key} has {packed:,} bytes that unpack to {size:,}", "store large arrays as .npy"
+            )
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 return file[key]
@@ -157,40 +165,39 @@ def _key(path: Path, keys: list[str], split: str | None) -> str:
         if key in keys:
             return key
     if len(keys) != 1:
-        raise DataError(f"{path} has {len(keys)} arrays: {', '.join(keys)}", "name the one with the data `samples`")
+        raise DataError(f"{path} has {len(keys)} arrays: {_some(keys)}", "name the one with the data `samples`")
     return keys[0]
 
 
 def _read_csv(path: Path) -> np.ndarray:
     """Reads numbers in columns, with or without a line of names before them."""
 
-    rows: list[list[float]] = []
+    values, width = numbers("f"), 0
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             for cells in csv.reader(file):
                 if not cells:
                     continue
+                shown = ",".join(cells)[:60]
                 try:
                     row = [float(c) for c in cells]
                 except ValueError:
-                    if rows or any(_is_number(c) for c in cells):
-                        raise DataError(
-                            f"{path}: a line has no number: {','.join(cells)[:60]}", "correct the line"
-                        ) from None
+                    if values or any(_is_number(c) for c in cells):
+                        raise DataError(f"{path}: a line has no number: {shown}", "correct the line") from None
                     continue  # the names of the columns
-                if rows and len(row) != len(rows[0]):
+                if values and len(row) != width:
                     raise DataError(
-                        f"{path}: a line has {len(row)} numbers, the first {len(rows[0])}: {','.join(cells)[:60]}",
-                        "correct the line",
+                        f"{path}: a line has {len(row)} numbers, the first {width}: {shown}", "correct the line"
                     )
-                if not all(map(math.isfinite, row)):
-                    raise DataError(f"{path}: a line is not finite: {','.join(cells)[:60]}", "remove the line")
-                rows.append(row)
+                if not all(-_LARGEST <= x <= _LARGEST for x in row):
+                    raise DataError(f"{path}: a line is not finite, as float32: {shown}", "remove the line")
+                width = len(row)
+                values.extend(row)
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise DataError(f"{path} can't be read: {_first_line(e)}", "give numbers separated by commas") from None
-    if not rows:
+    if not values:
         raise DataError(f"{path} is empty", "give numbers separated by commas")
-    return np.array(rows, np.float32)
+    return np.array(values, np.float32).reshape(-1, width)
 
 
 def _is_number(cell: str) -> bool:
@@ -216,10 +223,15 @@ def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
 def _check_finite(array: np.ndarray, what: str) -> None:
     rows = max(1, _BLOCK // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), rows):
-        bad = ~np.isfinite(array[start : start + rows])
-        if bad.any():
-            row = start + int(np.argwhere(bad)[0][0])
-            raise DataError(f"{what} is not finite in row {row}", "remove the row")
+        good = np.abs(array[start : start + rows]) <= min(_LARGEST, float(np.finfo(array.dtype).max))  # not so for NaN
+        if not good.all():
+            row = start + int(np.argwhere(~good)[0][0])
+            raise DataError(f"{what} is not finite in row {row}, as float32", "remove the row")
+
+
+def _some(names) -> str:
+    names = list(names)
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _first_line(e: Exception) -> str:

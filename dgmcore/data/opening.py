@@ -105,7 +105,7 @@ def _open(spec: DataSpec) -> Dataset:
 
     known = datasets()
     if spec.dataset not in known:
-        if Path(spec.dataset).exists():  # a folder of images here
+        if os.path.exists(spec.dataset):  # a folder of images here
             return _open_path(spec)
         raise DataError(f"no data set is called {spec.dataset}", did_you_mean(spec.dataset, known))
     module, _, name = known[spec.dataset]["import"].partition(":")
@@ -118,14 +118,14 @@ def _open(spec: DataSpec) -> Dataset:
 
 
 def _open_path(spec: DataSpec) -> Dataset:
-    path = Path(spec.dataset).expanduser()
+    path = Path(spec.dataset if "\0" in spec.dataset else os.path.expanduser(spec.dataset))
     if spec.options:
         raise DataError(f"{path}: files have no options", "drop data.options")
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"there is no {path}", "check the path")
     if is_array_file(path) and path.is_file():
         return open_arrays(path, spec.split)
-    if path.is_dir() or path.suffix.lower() in (*PICTURES, ".zip"):
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in (*PICTURES, ".zip")):
         if spec.split != "train":
             raise DataError(f"{path} has no split {spec.split}", "files of images have no splits")
         return open_pictures(path)

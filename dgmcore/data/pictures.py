@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,9 +22,11 @@ from .locate import cache_folder
 __all__ = ["SUFFIXES", "open_pictures", "read_pictures"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-_FILE_LIMIT = 1 << 28  # bytes of one image file
-_PIXEL_LIMIT = 1 << 26
-_TOTAL_LIMIT = 1 << 36  # bytes of all images
+_FILE_LIMIT = 1 << 26  # bytes of one image file
+_PIXEL_LIMIT = 1 << 24
+_UNPACKED = 1 << 30  # bytes that all images may always have; beyond, not more than _RATIO times those of their files
+_RATIO = 200
+_THREADS = 4
 _CACHE_FROM = 1 << 24  # bytes from which on decoded images are kept on disk
 _MODES = {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB"}
 
@@ -50,33 +51,39 @@ def read_pictures(path: Path) -> tuple[np.ndarray, list[str]]:
             files = sorted(p for p in path.rglob("*") if p.is_file())
             keys = [f"{p.relative_to(path)}" for p in files]
             stamps = {k: _stamp(p) for k, p in zip(keys, files, strict=True)}
+            sizes = {k: p.stat().st_size for k, p in zip(keys, files, strict=True)}
             read: Callable[[str], bytes] = lambda name: _read_file(path / name)  # noqa: E731
         elif path.suffix.lower() == ".zip":
             try:
                 archive = stack.enter_context(zipfile.ZipFile(path))
-            except (OSError, zipfile.BadZipFile) as e:
+            except Exception as e:  # zipfile says many things about damaged files
                 raise DataError(f"{path} can't be read: {e}", "check that it is a complete zip file") from None
             infos = {i.filename: i for i in archive.infolist() if not i.is_dir()}
             stamps = {k: f"{i.CRC}:{i.file_size}" for k, i in infos.items()}
+            sizes = {k: i.compress_size for k, i in infos.items()}
             read = lambda name: _read_member(path, archive, infos[name])  # noqa: E731
         else:
             stamps = {path.name: _stamp(path)}
+            sizes = {path.name: path.stat().st_size}
             read = lambda name: _read_file(path)  # noqa: E731
         names = sorted(n for n in stamps if _is_picture(n))
         if not names:
             raise DataError(f"{path} has no images", f"give a folder or zip of {', '.join(SUFFIXES)} files")
         key = hashlib.blake2b(repr([(n, stamps[n]) for n in names]).encode(), digest_size=16).hexdigest()
-        return _decode_all(path, names, read, f"{path.stem}-{key}"), names
+        packed = sum(sizes[n] for n in names)
+        return _decode_all(path, names, read, f"{path.stem}-{key}", packed), names
 
 
-def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], key: str) -> np.ndarray:
-    def one(name: str) -> np.ndarray:
-        return _decode(f"{path}: {name}" if path.name != name else str(path), read(name))
+def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], key: str, packed: int) -> np.ndarray:
+    def one(name: str, like: np.ndarray | None = None) -> np.ndarray:
+        return _decode(f"{path}: {name}" if path.name != name else str(path), read(name), like, names[0])
 
     first = one(names[0])
     total = first.nbytes * len(names)
-    if total > _TOTAL_LIMIT:
-        raise DataError(f"{path}: {len(names)} images unpack to {total} bytes", "use fewer or smaller images")
+    if total > max(_UNPACKED, _RATIO * packed):
+        raise DataError(
+            f"{path}: {len(names)} images of {packed:,} bytes unpack to {total:,}", "use fewer or smaller images"
+        )
     cached = cache_folder() / f"{key}.npy" if total >= _CACHE_FROM else None
     if cached is not None:
         try:
@@ -87,13 +94,8 @@ def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], 
             pass  # not decoded yet
 
     def fill(array: np.ndarray) -> np.ndarray:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for i, image in enumerate(pool.map(one, names)):
-                if image.shape != first.shape:
-                    a, b = _describe(image.shape), _describe(first.shape)
-                    raise DataError(
-                        f"{path}: {names[i]} is {a}, but {names[0]} is {b}", "give images of one size and mode"
-                    )
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            for i, image in enumerate(pool.map(lambda name: one(name, first), names)):
                 array[i] = image
         return array
 
@@ -110,8 +112,8 @@ def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], 
     return fill(np.empty((len(names), *first.shape), np.uint8))
 
 
-def _decode(what: str, data: bytes) -> np.ndarray:
-    """Decodes one image to uint8 `(C, H, W)`."""
+def _decode(what: str, data: bytes, like: np.ndarray | None, other: str) -> np.ndarray:
+    """Decodes one image to uint8 `(C, H, W)`, which must be the shape of the `other` one that it is to be `like`."""
 
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
@@ -120,8 +122,14 @@ def _decode(what: str, data: bytes) -> np.ndarray:
             mode = _MODES.get(image.mode)
             if mode is None:
                 raise DataError(f"{what} has the mode {image.mode}", "convert it to 8-bit grey or RGB")
+            shape = (len(mode), image.height, image.width)
+            if like is not None and shape != like.shape:  # known before it is decoded
+                a, b = _describe(shape), _describe(like.shape)
+                raise DataError(f"{what} is {a}, but {other} is {b}", "give images of one size and mode")
             array = np.asarray(image.convert(mode) if image.mode != mode else image)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, zlib.error) as e:
+    except DataError:
+        raise
+    except Exception as e:  # Pillow says many things about damaged files
         reason = "it is no PNG or JPEG" if isinstance(e, UnidentifiedImageError) else (str(e).splitlines() or ["?"])[0]
         raise DataError(f"{what} can't be read: {reason}", "replace or remove it") from None
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
@@ -142,7 +150,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     try:
         with archive.open(info) as file:
             data = file.read(_FILE_LIMIT + 1)  # the size that the zip states may be wrong
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as e:
+    except Exception as e:  # zipfile and its decompressors say many things about damaged files
         raise DataError(f"{path}: {info.filename} can't be read: {e}", "make the zip again") from None
     if len(data) > _FILE_LIMIT:
         raise DataError(f"{path}: {info.filename} unpacks to more than {_FILE_LIMIT} bytes", "make it smaller")

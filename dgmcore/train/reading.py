@@ -32,7 +32,7 @@ def read_recipe(
         from .. import yaml
 
         path = Path(recipe)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise TrainingError(f"there is no recipe {path}", _nearby(path))
         source = str(path)
         data = yaml.read(path)
@@ -94,5 +94,5 @@ def _check(phase: PhaseRecipe, where: str) -> None:
 
 def _nearby(path: Path) -> str:
     folder = path.parent
-    names = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
+    names = [p.name for p in folder.glob("*.y*ml")] if os.path.isdir(folder) else []
     return did_you_mean(path.name, names, "check the path")
