@@ -9,9 +9,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from .phase import Phase, Step
+from .phase import Game, Phase, Step
 
-__all__ = ["Phase", "Step"]
+__all__ = ["Game", "Phase", "Step"]
 
 
 class _Callable(ModuleType):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..noise import Noise
 
-__all__ = ["Phase", "Step"]
+__all__ = ["Game", "Phase", "Step"]
 
 
 class Step(Protocol):
@@ -124,3 +124,15 @@ class Phase:
 
     def finish(self) -> None:
         """Runs once after the last step."""
+
+
+class Game(Phase):
+    """A phase of two players, the model's `discriminator` and `generator`; EMA follows the generator."""
+
+    optimizers = ("discriminator", "generator")
+
+    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {name: list(getattr(self.model, name).parameters()) for name in self.optimizers}
+
+    def averaged(self) -> nn.Module:
+        return self.model.generator

@@ -18,7 +18,7 @@ from dgm_gans.losses import (
 )
 from dgm_gans.models import DCGAN, MLPGAN, RHGAN, truncate
 from dgm_gans.networks import MinibatchDeviation
-from dgm_gans.training import AdversarialPhase, copy_generator
+from dgm_gans.training import AdversarialPhase, copy_generator, renormalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -146,3 +146,13 @@ def test_a_phase_has_one_optimizer_for_each_player():
     groups = {k: {id(p) for p in v} for k, v in phase.parameters().items()}
     assert not groups["discriminator"] & groups["generator"]
     assert len(groups["discriminator"] | groups["generator"]) == len(list(phase.model.parameters()))
+
+
+def test_averaged_weights_get_the_statistics_of_their_own_samples():
+    model = DCGAN(DCGAN.example)
+    for norm in (m for m in model.generator.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.fill_(5.0)
+    renormalize(model)
+    noise = StreamNoise(1, 2000).named(model.noise_shapes)
+    trained = model.train().push(noise)
+    assert float((model.eval().push(noise) - trained).abs().mean()) < 0.02

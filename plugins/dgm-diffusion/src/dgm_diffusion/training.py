@@ -18,28 +18,36 @@ if TYPE_CHECKING:
 __all__ = ["Denoise", "MatchScore"]
 
 
-class Denoise(Phase):
-    r"""The simple loss of DDPM (Ho et al., 2020, equation 14): the squared error of what the network predicts."""
+class _Regression(Phase):
+    """Minimises the mean of `losses`, and is validated by them."""
 
-    model: DDPM
+    def losses(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns a loss for each datum, `(n,)`."""
+        raise NotImplementedError
 
     def step(self, step: Step) -> None:
         x = step.batch()
-        loss = self._losses(x, step.noise(len(x))).mean()
+        loss = self.losses(x, step.noise(len(x))).mean()
         step.minimize(loss)
         step.log(loss=loss.detach())
 
     def validate(self, x: Tensor, noise: Noise) -> Tensor:
-        return self._losses(x, noise)
+        return self.losses(x, noise)
 
-    def _losses(self, x: Tensor, noise: Noise) -> Tensor:
+
+class Denoise(_Regression):
+    r"""The simple loss of DDPM (Ho et al., 2020, equation 14): the squared error of what the network predicts."""
+
+    model: DDPM
+
+    def losses(self, x: Tensor, noise: Noise) -> Tensor:
         t = noise.integers(self.model.config.schedule.steps)
         eps = noise.normal(*x.shape[1:])
         error = self.model.predict(self.model.diffuse(x, eps, t), t) - self.model.target(x, eps, t)
         return error.square().flatten(1).mean(1)
 
 
-class MatchScore(Phase):
+class MatchScore(_Regression):
     r"""Denoising score matching over continuous time (Song et al., 2021, equation 7).
 
     `weighting: simple` weighs by :math:`\sigma(t)^2`; `likelihood` by :math:`g(t)^2`, which bounds the likelihood of
@@ -52,16 +60,7 @@ class MatchScore(Phase):
     class Options(Config):
         weighting: Literal["simple", "likelihood"] = "simple"
 
-    def step(self, step: Step) -> None:
-        x = step.batch()
-        loss = self._losses(x, step.noise(len(x))).mean()
-        step.minimize(loss)
-        step.log(loss=loss.detach())
-
-    def validate(self, x: Tensor, noise: Noise) -> Tensor:
-        return self._losses(x, noise)
-
-    def _losses(self, x: Tensor, noise: Noise) -> Tensor:
+    def losses(self, x: Tensor, noise: Noise) -> Tensor:
         sde = self.model
         # one uniform number spread over the batch covers all times in every step
         u = (noise.uniform()[:1] + torch.arange(len(x), dtype=x.dtype, device=x.device) / len(x)) % 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -10,7 +9,8 @@ from torch import nn
 
 from dgmcore import Config, load
 from dgmcore.errors import TrainingError
-from dgmcore.train import Phase, Step
+from dgmcore.noise import StreamNoise
+from dgmcore.train import Game, Step
 
 from .losses import LOSSES
 
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialPhase"]
 
 
-class AdversarialPhase(Phase):
+class AdversarialPhase(Game):
     """Alternates updates of the discriminator and of the generator; EMA follows the generator.
 
     One step is `critic_steps` updates of the discriminator, each on a fresh batch, and one of the generator.
     """
 
     model: GAN
-    optimizers = ("discriminator", "generator")
 
     class Options(Config):
         loss: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "wasserstein-gp"] = (
@@ -42,15 +41,6 @@ class AdversarialPhase(Phase):
     def __init__(self, model: GAN, options: Options):
         super().__init__(model, options)
         self.loss = LOSSES[options.loss](options)
-
-    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        return {
-            "discriminator": list(self.model.discriminator.parameters()),
-            "generator": list(self.model.generator.parameters()),
-        }
-
-    def averaged(self) -> nn.Module:
-        return self.model.generator
 
     def setup(self, step: Step) -> None:
         if self.options.generator_from is not None:
@@ -70,6 +60,29 @@ class AdversarialPhase(Phase):
         g = loss.generator(model.score(fake))
         step.minimize(g, "generator")
         step.log(discriminator=d.detach(), generator=g.detach())
+
+    def finish(self) -> None:
+        """Measures the statistics of the generator's batch norms anew: averaged weights have others."""
+        renormalize(self.model)
+
+
+@torch.no_grad()
+def renormalize(model: GAN, batches: int = 100, size: int = 64) -> None:
+    """Sets the running statistics of the generator's batch norms to those of so many batches of noise."""
+
+    norms = [m for m in model.generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+    model.generator.train()
+    device = next(model.generator.parameters()).device
+    for i in range(batches):
+        model.push(StreamNoise(0, size, device=device, scope=f"renormalize/{i}").named(model.noise_shapes))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def copy_generator(generator: nn.Module, entry: str) -> None:

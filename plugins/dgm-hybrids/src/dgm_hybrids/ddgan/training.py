@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgmcore import Config
 from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
-from dgmcore.train import Phase, Step
+from dgmcore.train import Game, Step
 
 if TYPE_CHECKING:
     from .model import DDGAN
@@ -20,14 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialDenoising"]
 
 
-class AdversarialDenoising(Phase):
+class AdversarialDenoising(Game):
     r"""Non-saturating game on pairs :math:`(x_t, x_{t+1})` with t uniform for each image.
 
     :math:`R_1` (equation 6.16) is lazy: every `lazy` steps, and not multiplied by the interval, as published.
     """
 
     model: DDGAN
-    optimizers = ("discriminator", "generator")
 
     class Options(Config):
         r1: float = 0.05
@@ -37,15 +35,6 @@ class AdversarialDenoising(Phase):
         super().__init__(model, options)
         if model.discriminator is None:
             raise OptionError("this model has no discriminator", "config: discriminator: {kind: conv} gives it one")
-
-    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        return {
-            "discriminator": list(self.model.discriminator.parameters()),
-            "generator": list(self.model.generator.parameters()),
-        }
-
-    def averaged(self) -> nn.Module:
-        return self.model.generator
 
     def step(self, step: Step) -> None:
         x0 = step.batch()
