@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+
+from timing import compared
 
 SMALL = {
     "event_shape": [3, 32, 32],
@@ -66,8 +65,8 @@ def langevin_step(name: str, batch: int, vae: dict, energy: dict, repeats: int) 
         f"VAEBM {name}, Langevin step, batch {batch}",
         ours,
         published,
-        repeats,
         "the same nets as the published code runs them: gradients of all weights, densities, weights normalised",
+        repeats,
     )
 
 
@@ -100,17 +99,3 @@ def as_published():
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, plain)
         yield
-
-
-def compared(name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int, note: str) -> dict:
-    """Medians of interleaved runs, in milliseconds."""
-
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(repeats + 2):
-        for kept, call in zip(times, (ours, theirs), strict=True):
-            start = time.perf_counter()
-            call()
-            if i > 1:
-                kept.append(1e3 * (time.perf_counter() - start))
-    a, b = (statistics.median(t) for t in times)
-    return {"name": name, "ours": a, "theirs": b, "unit": "ms", "ratio": a / b, "note": note}

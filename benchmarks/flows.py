@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from timing import compared
 from torch import Tensor, nn
 
 N = 10_000  # points sampled or measured at once
 BATCH = 256  # of a training step
-REPEATS = 15
 
 
 def run() -> list[dict[str, Any]]:
@@ -39,14 +37,16 @@ def real_nvp() -> list[dict[str, Any]]:
         assert torch.allclose(ours.log_prob(x), theirs.log_prob(x), atol=1e-3), "the two are not the same flow"
     note = "zuko's coupling and affine transformations, the same nets"
     return [
-        _row("Real NVP, sample 10,000", partial(_quietly, ours.decode, z), partial(_quietly, theirs.decode, z), note),
-        _row(
+        compared(
+            "Real NVP, sample 10,000", partial(_quietly, ours.decode, z), partial(_quietly, theirs.decode, z), note
+        ),
+        compared(
             "Real NVP, log_prob 10,000",
             partial(_quietly, ours.log_prob, z),
             partial(_quietly, theirs.log_prob, z),
             note,
         ),
-        _row(
+        compared(
             "Real NVP, training step 256", _trainer(ours, ours.log_prob, x), _trainer(theirs, theirs.log_prob, x), note
         ),
     ]
@@ -145,14 +145,14 @@ def ot_flow(steps: int = 8) -> list[dict[str, Any]]:
 
     rk4 = f"torchdiffeq rk4, {steps} steps"
     return [
-        _row("OT-Flow, sample 10,000", partial(_quietly, model.decode, z), partial(_quietly, decode, z), rk4),
-        _row(
+        compared("OT-Flow, sample 10,000", partial(_quietly, model.decode, z), partial(_quietly, decode, z), rk4),
+        compared(
             "OT-Flow, log_prob 10,000",
             partial(_quietly, model.log_prob, z),
             partial(_quietly, log_prob, z, steps),
             f"{rk4}, trace by autograd",
         ),
-        _row(
+        compared(
             "OT-Flow, training step 256",
             _trainer(model, likelihood, x),
             _trainer(model, partial(log_prob, steps=4), x.clone().requires_grad_()),
@@ -179,18 +179,6 @@ def _trainer(model: nn.Module, log_prob: Callable[[Tensor], Tensor], x: Tensor) 
         optimizer.step()
 
     return step
-
-
-def _row(name: str, ours: Callable[[], None], theirs: Callable[[], None], note: str) -> dict[str, Any]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(REPEATS + 2):
-        for function, record in zip((ours, theirs), times, strict=True):
-            began = time.perf_counter()
-            function()
-            if i >= 2:  # the first calls warm up
-                record.append(1e3 * (time.perf_counter() - began))
-    a, b = map(statistics.median, times)
-    return {"name": name, "ours": a, "theirs": b, "unit": "ms", "ratio": a / b, "note": note}
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+
+from timing import compared
 
 SIZES = {"4 MB": 350, "100 MB": 1750}  # hidden units of a Real NVP of 4 layers
 
@@ -58,22 +58,7 @@ def measure() -> Iterator[dict]:
                 ),
             }
             for what, (ours, other, note) in pairs.items():
-                mine, other_time = interleaved(ours, other)
-                yield {"name": what, "ours": mine, "theirs": other_time, "unit": "ms", "ratio": mine / other_time,
-                             "note": note}  # fmt: skip
-
-
-def interleaved(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = 7) -> tuple[float, float]:
-    """Returns the medians of both in milliseconds, after a warm-up of each."""
-
-    times: tuple[list[float], list[float]] = ([], [])
-    ours(), theirs()
-    for _ in range(rounds):
-        for kept, call in zip(times, (ours, theirs), strict=True):
-            start = time.perf_counter()
-            call()
-            kept.append(1e3 * (time.perf_counter() - start))
-    return median(times[0]), median(times[1])
+                yield compared(what, ours, other, note, repeats=7)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
+
+from timing import interleaved
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -54,7 +55,14 @@ def measure() -> Iterator[dict]:
             subprocess.run([program("dgm"), "list"], env=environment, check=True, capture_output=True)  # the index
             pull = [program("dgm"), "pull", "bench"]
             download = [program("hf"), "download", "user/bench", "model.safetensors", "--revision", commit]
-            ours, theirs = interleaved(pull, download, environment, home)
+            call = partial(subprocess.run, env=environment, check=True, capture_output=True)
+            ours, theirs = interleaved(
+                partial(call, pull),
+                partial(call, download),
+                5,
+                warmup=1,
+                before=partial(shutil.rmtree, home / "hf", ignore_errors=True),
+            )
             yield {"name": f"pull {name}", "ours": ours, "theirs": theirs, "unit": "s", "ratio": ours / theirs,
                          "limit": LIMITS.get(name, 1), "note": "hf download"}  # fmt: skip
 
@@ -64,18 +72,6 @@ def program(name: str) -> str:
 
     beside = Path(sys.executable).with_name(name)
     return str(beside) if beside.exists() else name
-
-
-def interleaved(ours: list[str], theirs: list[str], environment: dict, home: Path, rounds: int = 5) -> tuple:
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(rounds + 1):
-        for kept, command in zip(times, (ours, theirs), strict=True):
-            shutil.rmtree(home / "hf", ignore_errors=True)
-            start = time.perf_counter()
-            subprocess.run(command, env=environment, check=True, capture_output=True)
-            if i:  # the first round warms up
-                kept.append(time.perf_counter() - start)
-    return median(times[0]), median(times[1])
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
+
+from timing import compared
 
 
 def run() -> list[dict]:
@@ -28,20 +28,6 @@ SMALL = {
     "encoder_cells": 1,
     "decoder_cells": 1,
 }
-
-
-def compared(name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int, note: str) -> dict:
-    """Medians of interleaved runs, in milliseconds."""
-
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(repeats + 2):
-        for kept, call in zip(times, (ours, theirs), strict=True):
-            start = time.perf_counter()
-            call()
-            if i > 1:
-                kept.append(1e3 * (time.perf_counter() - start))
-    a, b = (statistics.median(t) for t in times)
-    return {"name": name, "ours": a, "theirs": b, "unit": "ms", "ratio": a / b, "note": note}
 
 
 # --- the VAE of Ruthotto & Haber ------------------------------------------------------------------
@@ -67,7 +53,7 @@ def mnist_step() -> dict:
         optimizer.step()
 
     return compared(
-        "VAE on MNIST, training step, batch 64", ours, plain_mnist_step(x), 25, "as the published code does it"
+        "VAE on MNIST, training step, batch 64", ours, plain_mnist_step(x), "as the published code does it", 25
     )
 
 
@@ -147,8 +133,8 @@ def nvae(name: str, batch: int, config: dict, repeats: int) -> list[dict]:
 
     note = "the same net with its weights normalised in every pass"
     return [
-        compared(f"NVAE {name}, prior sample, batch {batch}", sample, published(sample), repeats, note),
-        compared(f"NVAE {name}, forward, batch {batch}", forward, published(forward), repeats, note),
+        compared(f"NVAE {name}, prior sample, batch {batch}", sample, published(sample), note, repeats),
+        compared(f"NVAE {name}, forward, batch {batch}", forward, published(forward), note, repeats),
     ]
 
 

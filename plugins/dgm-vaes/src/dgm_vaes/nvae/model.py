@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,24 +20,9 @@ from ..distributions import Bernoulli, DiscretizedLogistics, Gaussian, importanc
 from .flows import FlowPair
 from .layers import Cell, DecoderCombiner, EncoderCombiner, Style, elu_conv
 from .readjust import collect_statistics, with_statistics
+from .terms import Terms, full
 
 __all__ = ["NVAE", "Terms"]
-
-
-def full(x: Tensor) -> Tensor:
-    """Carries what autocast made half precise to float32."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-class Terms(NamedTuple):
-    """The terms of the ELBO: reconstruction `(n,)`, and the KL divergence of each group `(groups, n)`."""
-
-    recon: Tensor
-    kl: Tensor
-
-    @property
-    def elbo(self) -> Tensor:
-        return self.recon - self.kl.sum(0)
 
 
 class NVAE(Model):
