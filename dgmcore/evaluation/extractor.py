@@ -22,12 +22,14 @@ class Extractor:
         name: The network's entry.
         data: What it will be given.
         device: Where it runs.
+        rounded: Whether images are rounded to the data's levels first, as a saved picture is; without, features are
+            differentiable in the data.
     """
 
-    def __init__(self, name: str, data: Data, device: torch.device):
+    def __init__(self, name: str, data: Data, device: torch.device, *, rounded: bool = True):
         from ..loading import load
 
-        self.name, self.data = name, data
+        self.name, self.data, self.rounded = name, data, rounded
         self.model = load(name, device=device)
         if not self.model.can("features"):
             raise UsageError(f"{name} has no features", "see `dgm list --can features`")
@@ -55,7 +57,7 @@ class Extractor:
                 f"{self.name} takes data of shape {shape}, not {tuple(x.shape[1:])}",
                 "name another extractor with --features ENTRY",
             )
-        x = unit(x, self.data)
+        x = unit(x, self.data, self.rounded)
         if x.shape[1:] != shape:
             x = torch.nn.functional.interpolate(x, size=shape[1:], mode="bilinear", antialias=True)
         return low + (high - low) * x
@@ -68,11 +70,11 @@ class Extractor:
         return {"features": self.name, "features_sha256": self.model.entry.weights.sha256, "resize": resized}
 
 
-def unit(x: Tensor, data: Data) -> Tensor:
+def unit(x: Tensor, data: Data, rounded: bool = True) -> Tensor:
     """Carries images to [0, 1] and rounds them to the data's levels, as a saved picture is; other data stay."""
 
     if data.range is None:
         return x
     low, high = data.range
     x = ((x - low) / (high - low)).clamp(0, 1)
-    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels else x
+    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels and rounded else x

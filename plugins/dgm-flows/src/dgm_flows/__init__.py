@@ -11,6 +11,7 @@ _ARCHITECTURES = [
     ("otflow", "otflow:OTFlow", "A continuous flow along a potential's gradient, with its exact trace", "2006.00104"),
     ("ffjord", "ffjord:FFJORD", "A continuous flow along a free vector field, with Hutchinson's trace", "1810.01367"),
     ("glow", "glow:Glow", "Actnorm, invertible 1x1 convolutions and affine couplings of images", "1807.03039"),
+    ("coupling", "coupling:CouplingFlow", "Invertible linear maps and affine couplings of vectors", "1807.03039"),
     ("planar", "planar:Planar", "Planar layers, for posteriors", "1505.05770"),
     ("radial", "planar:Radial", "Radial layers, for posteriors", "1505.05770"),
     ("maf", "zuko_flows:MAF", "Masked autoregressive flow", "1705.07057"),

@@ -18,6 +18,20 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/2010.00654",
         },
         {
+            "name": "glf",
+            "family": "hybrids",
+            "import": "dgm_hybrids.glf:GLF",
+            "summary": "A deterministic auto-encoder and a flow of its codes",
+            "paper": "https://arxiv.org/abs/1905.10485",
+        },
+        {
+            "name": "vaeflow",
+            "family": "hybrids",
+            "import": "dgm_hybrids.glf:VAEFlow",
+            "summary": "A VAE whose prior is a flow",
+            "paper": "https://arxiv.org/abs/1905.10485",
+        },
+        {
             "name": "ddgan",
             "family": "hybrids",
             "import": "dgm_hybrids.ddgan.model:DDGAN",

@@ -17,6 +17,12 @@ def dgm_architectures():
     return [
         _architecture("mlp-vae", "mlp:MLPVAE", "VAE of dense layers, for vectors", kingma),
         _architecture("conv-vae", "conv:ConvVAE", "Convolutional VAE for small images", kingma),
+        _architecture(
+            "conv-autoencoder",
+            "conv:ConvAutoencoder",
+            "Deterministic convolutional auto-encoder for small images",
+            "https://arxiv.org/abs/1905.10485",
+        ),
         _architecture("rh-vae", "rh:RHVAE", "VAE of Ruthotto & Haber on MNIST", "https://arxiv.org/abs/2103.05180"),
         _architecture(
             "nvae",

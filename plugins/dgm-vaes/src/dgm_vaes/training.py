@@ -1,4 +1,4 @@
-r"""The training of VAEs with one layer of latents."""
+r"""The training of VAEs with one layer of latents, and of auto-encoders."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dgmcore.errors import TrainingError
 from dgmcore.noise import Noise
 from dgmcore.train.phase import Phase, Step
 
-from .distributions import Gaussian, standard_normal_log_prob
+from .distributions import Gaussian, standard_normal_log_prob, sum_event
 from .vae import VAE
 
-__all__ = ["ELBO"]
+__all__ = ["ELBO", "Reconstruction"]
 
 
 class ELBO(Phase):
@@ -65,3 +65,16 @@ class ELBO(Phase):
 
     def validate(self, x: Tensor, noise: Noise) -> Tensor:
         return -self.model.log_prob(x, noise=noise)
+
+
+class Reconstruction(Phase):
+    r"""Minimises :math:`|x - D(E(x))|^2` of a deterministic encoder and decoder, summed over a datum's numbers."""
+
+    def losses(self, x: Tensor) -> Tensor:
+        return sum_event((x - self.model.decode(self.model.encode(x))).square())
+
+    def step(self, step: Step) -> None:
+        step.minimize(self.losses(step.batch()).mean())
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor:
+        return self.losses(x)

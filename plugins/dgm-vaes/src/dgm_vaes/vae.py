@@ -70,6 +70,7 @@ class VAE(Model):
         """Sets what follows from the config; called at the end of a subclass's `__init__`."""
         c = self.config
         self.event_shape = event_shape
+        self.code_shape = (c.latents,)
         if c.decoder == "bernoulli":
             self.base_measure = None  # of grey values it is neither a density nor a probability
         self.noise_shapes = {"z": (c.latents,), **({"x": event_shape} if c.decoder == "gaussian" else {})}

@@ -1,0 +1,156 @@
+r"""The training of auto-encoders together with the flow of their codes, in one stage (thesis 3.3)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dgmcore.config import Config
+from dgmcore.errors import TrainingError
+from dgmcore.evaluation.extractor import Extractor
+from dgmcore.noise import Noise
+from dgmcore.train.phase import Phase, Step
+
+from .glf import GLF, LatentFlow, VAEFlow
+
+__all__ = ["GLFPhase", "VAEFlowPhase"]
+
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+
+
+class LatentPhase(Phase):
+    """What both objectives share: two optimisers, the flow's start, and the perceptual loss."""
+
+    class Options(Config):
+        #: Weight of the reconstruction, eq. 3.2.
+        beta: Positive = 1.0
+        #: An entry with features, whose distance between data and reconstructions joins the loss.
+        perceptual: str | None = None
+        perceptual_weight: float = 1.0
+        #: Codes that the flow is fitted to before the first step.
+        initial: Annotated[int, msgspec.Meta(ge=1)] = 512
+
+    model: LatentFlow
+
+    def __init__(self, model: LatentFlow, options: Config):
+        super().__init__(model, options)
+        self.coder = model.parts[model.coder]
+        self.optimizers = tuple(name for name in (model.coder, "flow") if name not in model.shared_parts)
+        if not self.optimizers:
+            raise TrainingError(
+                "both parts are entries of their own, there is nothing to train",
+                "give one an architecture: parts: {flow: {architecture: coupling, ...}}",
+            )
+        self.extractor: Extractor | None = None
+        if options.perceptual is not None:
+            self.extractor = Extractor(options.perceptual, model.entry.data, model.device, rounded=False)
+            self.extractor.model.requires_grad_(False)
+
+    def parameters(self):
+        return {name: list(self.model.parts[name].parameters()) for name in self.optimizers}
+
+    def setup(self, step: Step) -> None:
+        initialize = getattr(self.model.parts["flow"], "initialize", None)
+        if initialize is None or "flow" not in self.optimizers:
+            return
+        codes: list[Tensor] = []
+        with torch.no_grad():
+            while sum(map(len, codes)) < self.options.initial:
+                codes.append(self.coder.encode(step.batch()))
+            initialize(torch.cat(codes))
+
+    def perceptual(self, step: Step, x: Tensor, y: Tensor) -> Tensor | float:
+        """Returns the weighted L1 distance of the features of `x` and of its reconstruction `y`, a scalar."""
+
+        if self.extractor is None:
+            return 0.0
+        with torch.no_grad():
+            target = self.extractor.features(x)
+        distance = F.l1_loss(self.extractor.features(y), target, reduction="none").sum(1).mean()
+        step.log(perceptual=distance.detach())
+        return self.options.perceptual_weight * distance
+
+
+class GLFPhase(LatentPhase):
+    r"""Trains the auto-encoder to reconstruct and the flow to fit its codes, in one stage.
+
+    With `stop_gradient` this is GLF, eq. 3.7:
+
+    .. math:: \beta \, |x - G(E(x))|^2 - \log p_\eta(\mathrm{sg}[E(x)])
+
+    whose terms have different parameters, so `beta` only scales the step of optimisers that are not invariant to it.
+    Without, it is the regularised GLF of eq. 3.5: the flow pulls at the codes, which shrink, since the smaller they
+    are the larger the flow's Jacobian; it is unstable (Fig. 3.7, `benchmarks/glf_stability.py`).
+
+    The reconstruction is a sum over a datum's numbers. An auto-encoder that is an entry of its own stays as it is,
+    and only the flow is trained.
+    """
+
+    class Options(LatentPhase.Options):
+        stop_gradient: bool = True
+
+    model: GLF
+
+    def reconstruct(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the reconstruction and its squared error, `(n,)`."""
+
+        y = self.coder.decode(z)
+        return y, (x - y).square().flatten(1).sum(1)
+
+    def step(self, step: Step) -> None:
+        o, flow = self.options, self.model.parts["flow"]
+        x = step.batch()
+        with torch.set_grad_enabled(self.model.coder in self.optimizers):
+            z = self.coder.encode(x)
+        step.log(code_scale=z.detach().std(0).mean())
+        if self.model.coder in self.optimizers:
+            y, error = self.reconstruct(z, x)
+            loss = o.beta * error.mean() + self.perceptual(step, x, y)
+            if not o.stop_gradient:
+                loss = loss - flow.log_prob(z).mean()
+            step.log(recon=error.detach().mean())
+            step.minimize(loss, self.model.coder)
+        if "flow" in self.optimizers:
+            nll = -flow.log_prob(z.detach()).mean()
+            step.log(nll=nll.detach())
+            step.minimize(nll, "flow")
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor:
+        z = self.coder.encode(x)
+        return self.options.beta * self.reconstruct(z, x)[1] - self.model.parts["flow"].log_prob(z)
+
+
+class VAEFlowPhase(LatentPhase):
+    r"""Maximises :math:`E_q[\beta \log p(x \mid z) + \log p_\eta(z) - \log q(z \mid x)]` over both parts, eq. 3.4.
+
+    For a Gaussian decoder of fixed deviation sigma, `beta` stands for the precision: `beta: 400` with `sigma: 1` has
+    the gradients of `sigma: 0.05`, but the density of the model stays that of its own sigma.
+    """
+
+    model: VAEFlow
+
+    def __init__(self, model: VAEFlow, options: Config):
+        super().__init__(model, options)
+        self.optimizers = tuple(self.optimizers)
+
+    def step(self, step: Step) -> None:
+        o, x = self.options, step.batch()
+        base, flow = self.coder, self.model.parts["flow"]
+        eps = step.noise(len(x)).normal(*self.model.noise_shapes["z"])
+        z, log_q, q = base.infer(x, eps)
+        p = base.conditional(z)
+        recon, log_prior, log_q = (t.mean() for t in (p.log_prob(x), flow.log_prob(z), log_q))
+        step.log(recon=recon.detach(), nll=-log_prior.detach(), entropy=-log_q.detach())
+        step.log(elbo=(recon + log_prior - log_q).detach(), posterior_std=q.sigma.detach().mean())
+        if self.model.coder in self.optimizers:
+            loss = log_q - log_prior - o.beta * recon + self.perceptual(step, x, p.mean())
+            step.minimize(loss, self.model.coder)
+        if "flow" in self.optimizers:
+            step.minimize(-flow.log_prob(z.detach()).mean(), "flow")
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor:
+        return -self.model.log_prob(x, noise=noise)
