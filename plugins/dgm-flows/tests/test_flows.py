@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from dgm_flows.coupling import CouplingFlow
 from dgm_flows.ffjord import FFJORD
 from dgm_flows.glow import Glow
 from dgm_flows.otflow import OTFlow
@@ -17,11 +18,21 @@ from dgmcore import plugins
 from dgmcore.interfaces import Likelihood
 from dgmcore.noise import IndexedNoise
 
-EXACT = {"realnvp": RealNVP, "planar": Planar, "radial": Radial, "maf": MAF, "iaf": IAF, "nsf": NSF, "nice": NICE}
+EXACT = {
+    "realnvp": RealNVP,
+    "coupling": CouplingFlow,
+    "planar": Planar,
+    "radial": Radial,
+    "maf": MAF,
+    "iaf": IAF,
+    "nsf": NSF,
+    "nice": NICE,
+}
 STEPPED = {"otflow": OTFlow, "ffjord": FFJORD}
 VECTORS = EXACT | STEPPED
 SMALL = {
     "realnvp": {"layers": 3, "hidden": 8},
+    "coupling": {"blocks": 2, "hidden": 8},
     "planar": {"layers": 3},
     "radial": {"layers": 3},
     "otflow": {"width": 8},
@@ -113,3 +124,16 @@ def test_every_architecture_is_registered():
     for name, kind in {**VECTORS, "glow": Glow}.items():
         assert known[name]["family"] == "flows"
         assert plugins.architecture(name) is kind
+
+
+@given(dim=st.integers(2, 6), seed=st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+def test_a_coupling_flow_starts_by_whitening(dim, seed):
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    x = 3 + torch.randn(500, dim, generator=generator, dtype=torch.float64) @ mixing
+    model = CouplingFlow({"dim": dim, "blocks": 3, "hidden": 8}).double()
+    model.initialize(x)
+    z = model.encode(x)
+    assert z.mean(0).abs().max() < 1e-6
+    assert (z.T @ z / len(z) - torch.eye(dim)).abs().max() < 1e-4
