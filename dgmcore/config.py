@@ -67,6 +67,8 @@ def parse(
         return data
     try:
         return msgspec.convert(data, kind, strict=True)
+    except UnicodeEncodeError:  # half a surrogate pair in a text
+        raise error(f"{source}: {prefix or 'a value'} is no text", f"correct {prefix or 'it'} in {source}") from None
     except msgspec.ValidationError as e:
         message = str(e)
         found = _PATH.search(message)

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 GROUP = "dgm"
+MAX_NAME, MAX_TEXT = 200, 2000  # characters of what identifies a record, and of what it says
 
 SOURCE_KEYS = ("name", "kind", "value", "distribution", "version", "location")
 
@@ -91,7 +92,8 @@ def _installed() -> Iterable[Source]:
             continue
         seen.add(key)
         for point in points:
-            yield _source(point.name, "installed", point.value, title, version, str(distribution.locate_file("")))
+            location = str(distribution.locate_file(""))
+            yield _source(*map(_shown, (point.name, "installed", point.value, title)), _shown(version), location)
 
 
 def _files() -> Iterable[Source]:
@@ -156,7 +158,7 @@ def describe(source: Source) -> Record:
 def fail(record: Record, what: str, hint: str, error: BaseException | None = None, *, status: str = "broken") -> None:
     """Notes an error of a plugin."""
 
-    trace = None
+    what, trace = _shown(what), None
     if error is not None:
         trace = "".join(traceback.format_exception(error))[-8000:]
         frames = traceback.extract_tb(error.__traceback__)
@@ -279,6 +281,8 @@ def _problem(item: Any, needed: tuple[str, ...], optional: tuple[str, ...]) -> s
             return f"unknown key {key!r}" + (f", did you mean {close[0]}?" if close else "")
         if not isinstance(value, str):
             return f"{key} must be text, not {value!r:.60}"
+        if not value.isprintable() or len(value) > (MAX_NAME if key in needed else MAX_TEXT):
+            return f"{key} must be one short printable line, not {value!r:.60}"
     if "import" in needed:
         module, _, name = item["import"].partition(":")
         if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
@@ -347,6 +351,12 @@ def _files_of(record: Record) -> set[str]:
         modules |= {m for m in list(sys.modules) if m.split(".")[0] in packages}
     paths = {getattr(sys.modules.get(m), "__file__", None) for m in modules}
     return files | {p for p in paths if p and os.path.isfile(p)}
+
+
+def _shown(text: Any, limit: int = 500) -> str:
+    """Makes text from a plugin fit to be shown: one line, printable, and short."""
+    text = "".join(c if c.isprintable() else "?" for c in str(text)[: 4 * limit])
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def _said(error: BaseException) -> str:

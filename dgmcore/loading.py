@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import closure
-from .errors import PluginError, UsageError
+from .bounds import bounded
+from .errors import DgmError, PluginError, RegistryError, UsageError
+from .safefile import read_header
 
 if TYPE_CHECKING:
     import torch
@@ -119,12 +121,17 @@ class _Loader:
     def _load(self, located: Located) -> Model:
         from . import weights
 
-        entry = located.entry
-        model = self.build(entry.architecture, entry.config, entry.parts, init=False)
-        if entry.weights is not None or model.own_state():
+        entry, path, header = located.entry, None, {}
+        if entry.weights is not None:
             # the revision is that of the model asked for, not of its parts
             path = weights.locate(located, self.revision if len(self.above) == 1 else None)
-            weights.read_into(model, path, names=_foreign_names(model, entry, path))
+            header = read_header(path)
+        with bounded(header, entry.name):
+            model = self.build(entry.architecture, entry.config, entry.parts, init=False)
+        if path is not None:
+            weights.read_into(model, path, names=_foreign_names(model, entry, header))
+        elif model.own_state():
+            weights.locate(located)  # says that there are none
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
         return model.eval()
@@ -148,11 +155,19 @@ class _Loader:
                 models[name] = part
             else:
                 models[name] = self._build_part(part, init)
-        if init:
-            model = kind(config, **models)
-        else:
-            with _uninitialised():
+        try:
+            if init:
                 model = kind(config, **models)
+            else:
+                with _uninitialised():
+                    model = kind(config, **models)
+        except DgmError:
+            raise
+        except Exception as e:  # a constructor may say anything of numbers that it can't work with
+            said = " ".join(str(e).split())[:300]
+            raise RegistryError(
+                f"{architecture} can't be built with this config: {type(e).__name__}: {said}", "correct the config"
+            ) from e
         model.shared_parts = shared
         model.architecture = architecture
         return model
@@ -165,13 +180,11 @@ class _Loader:
         return self.build(part.architecture, part.config, part.parts, init=init)
 
 
-def _foreign_names(model: Model, entry: Any, path: Path) -> dict[str, str] | None:
+def _foreign_names(model: Model, entry: Any, header: Mapping[str, Any]) -> dict[str, str] | None:
     """Returns the file's name for each of the model's, where the file is in another library's layout."""
 
-    from .safefile import read_header
-
     layout = entry.weights.layout if entry.weights else "dgmcore"
-    return None if layout == "dgmcore" else model.tensor_names(layout, set(read_header(path)))
+    return None if layout == "dgmcore" else model.tensor_names(layout, set(header))
 
 
 # --- building without initialising -----------------------------------------------------------------

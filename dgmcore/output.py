@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import OptionError
 
-__all__ = ["count", "emit_json", "fields", "heading", "parse_set", "progress", "say", "size", "table", "warn"]
+__all__ = ["clean", "count", "emit_json", "fields", "heading", "parse_set", "progress", "say", "size", "table", "warn"]
 
 
 def emit_json(data: Any) -> None:
@@ -28,6 +28,11 @@ def _finite(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_finite(v) for v in data]
     return data
+
+
+def clean(text: str) -> str:
+    """Returns text from anywhere as it may be shown: what would move a terminal's cursor, or colour it, is a `?`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def say(text: str) -> None:
@@ -58,7 +63,7 @@ def table(
         styles: A rich style for each row.
     """
 
-    cells = [["-" if c is None else str(c) for c in row] for row in rows]
+    cells = [["-" if c is None else clean(str(c)).replace("\n", " ") for c in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(columns, cells, right, wrap, styles)
         return
@@ -96,8 +101,9 @@ def _rich_table(
 def heading(title: str, text: str = "") -> None:
     """Prints a heading on stdout, in bold on a terminal."""
 
+    title = clean(title)
     styled = f"\033[1m{title}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else title
-    print(f"{styled}{': ' if text else ''}{text}")
+    print(f"{styled}{': ' if text else ''}{clean(text)}")
 
 
 def fields(items: Iterable[tuple[str, str | None]]) -> None:
@@ -106,7 +112,7 @@ def fields(items: Iterable[tuple[str, str | None]]) -> None:
     import shutil
     import textwrap
 
-    shown = [(key, value) for key, value in items if value]
+    shown = [(clean(key), clean(value)) for key, value in items if value]
     indent = max((len(key) for key, _ in shown), default=0) + 4
     width = max(shutil.get_terminal_size((100, 24)).columns - indent, 30)
     for key, value in shown:

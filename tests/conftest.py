@@ -13,6 +13,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from installation import Installation
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Says how much was fuzzed, and what it took."""
+    from fuzzing import Judge
+
+    if Judge.results:
+        count, accepted = (sum(r[i] for r in Judge.results) for i in (1, 2))
+        slowest, grown = max(r[3] for r in Judge.results), max(r[4] for r in Judge.results)
+        figures = f"{accepted:,} of them valid; slowest {slowest:.2f} s, memory +{grown / 2**20:.0f} MB"
+        terminalreporter.write_line(f"fuzz: {count:,} inputs, {figures}")
+
+
 @pytest.fixture(scope="session")
 def warm_cache(tmp_path_factory):
     """The compiled record of the core, made once: its classes import torch."""

@@ -12,6 +12,7 @@ from fuzzing import VALUES, judging
 from hub_server import HubServer
 
 from dgmcore import hub, registry, yaml
+from dgmcore.cli import main
 from dgmcore.config import parse, to_dict
 from dgmcore.data import open_data
 from dgmcore.entry import Entry
@@ -75,8 +76,10 @@ def text_of(mutate, good: str, data: dict, i: int) -> bytes:
     return pyyaml.dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
 
 
-def test_fuzz_entries(tmp_path):
-    """What is accepted keeps its files and names inside, and is read back as it is written."""
+def test_fuzz_entries(installation, tmp_path, capsys):
+    """What is accepted keeps its files and names inside, is read back as it is written, and shown without harm."""
+    installation.plugin("toys", architecture="glow")
+    registry.current()
     folder = tmp_path / "entry"
     folder.mkdir()
     path, good = folder / "model.yaml", pyyaml.safe_dump(ENTRY, sort_keys=False)
@@ -92,6 +95,8 @@ def test_fuzz_entries(tmp_path):
                 assert hidden is None or ".." not in f"{hidden.repo}/{hidden.file}/{hidden.revision}".split("/")
                 written = judge(lambda entry=entry: registry.write_entry(entry, tmp_path / "again"), raw)
                 assert to_dict(registry.read_entry(written)) == to_dict(entry)
+                assert judge(lambda: main(["--debug", "info", str(folder)]), raw) in (0, None)
+                assert all(line.isprintable() for line in capsys.readouterr().out.split("\n")), raw
     assert judge.accepted > 100 and judge.refused > 500
 
 
