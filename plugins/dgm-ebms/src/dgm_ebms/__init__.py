@@ -17,6 +17,9 @@ def dgm_architectures():
 
     return [
         architecture("ebm", "ebm:EBM", "An energy sampled by Langevin dynamics on data", f"{THESIS}, section 2.3"),
+        architecture(
+            "odeflow", "odeflow:ODEFlow", "Descent of an energy as a flow with a density", f"{THESIS}, chapter 5"
+        ),
         architecture("mlp-energy", "networks:MLPEnergy", "Energy network: perceptron with swish", f"{THESIS}, 4.4.1"),
         architecture("conv-energy", "networks:ConvEnergy", "Energy network: convolutions", f"{THESIS}, Table 5.2"),
         architecture("resnet-energy", "networks:ResNetEnergy", "Energy network of VAEBM: residual", VAEBM),

@@ -66,11 +66,59 @@ class MLPEnergy(EnergyNetwork):
         self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def energy(self, x: Tensor) -> Tensor:
-        x = x.flatten(1) / self.config.scale
-        if self.config.frequencies:
-            turns = [2.0**j * x for j in range(self.config.frequencies)]
-            x = torch.cat([x, *(t.sin() for t in turns), *(t.cos() for t in turns)], 1)
-        return self.net(x).squeeze(1)
+        return self.net(self._features(x.flatten(1) / self.config.scale)).squeeze(1)
+
+    def _features(self, x: Tensor) -> Tensor:
+        if not self.config.frequencies:
+            return x
+        turns = [2.0**j * x for j in range(self.config.frequencies)]
+        return torch.cat([x, *(t.sin() for t in turns), *(t.cos() for t in turns)], 1)
+
+    def ascent(self, x: Tensor, tangents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        r"""Returns the score's gradient, shaped as x, and :math:`\sum_k e_k^T \nabla\nabla s\, e_k`, `(n,)`.
+
+        Arguments:
+            x: Points, `(n, *event_shape)`.
+            tangents: The vectors :math:`e_k`, `(k, n, *event_shape)`, or None where no curvature is asked for.
+
+        With :math:`a_l` the affine outputs of layer l, :math:`z_l` the energy's gradient by its activations and J the
+        derivative along a tangent, :math:`e^T \nabla\nabla f\, e = \sum_l z_l \cdot \sigma''(a_l) (J a_l)^2`: one
+        pass forward and one back, both plain tensor operations, which autograd differentiates once more in training.
+        """
+
+        scale, frequencies = self.config.scale, [2.0**j for j in range(self.config.frequencies)]
+        shape, x = x.shape, x.flatten(1) / scale
+        h, turns = self._features(x), [f * x for f in frequencies]
+        sines, cosines = [t.sin() for t in turns], [t.cos() for t in turns]
+        moved = None
+        if tangents is not None:
+            v = tangents.flatten(2) / scale
+            slopes = [f * c for f, c in zip(frequencies, cosines, strict=True)]
+            slopes += [-f * s for f, s in zip(frequencies, sines, strict=True)]
+            moved = torch.cat([v, *(slope * v for slope in slopes)], 2) if frequencies else v
+        firsts, bends = [], []  # sigma' and sigma'' (J a)^2 of each layer
+        *hidden, last = [layer for layer in self.net if isinstance(layer, nn.Linear)]
+        for layer in hidden:
+            a = layer(h)
+            gate = a.sigmoid()
+            h = a * gate
+            firsts.append(gate + h * (1 - gate))
+            if moved is not None:
+                moved = moved @ layer.weight.T
+                bends.append(gate * (1 - gate) * (2 + a * (1 - 2 * gate)) * moved.square().sum(0))
+                moved = firsts[-1] * moved
+        z, curvature = last.weight, x.new_zeros(())
+        for i in reversed(range(len(hidden))):
+            if bends:
+                curvature = curvature + (z * bends[i]).sum(1)
+            z = (z * firsts[i]) @ hidden[i].weight
+        by_x, *by_turns = z.split(x.shape[1], 1)
+        k = len(frequencies)
+        for f, s, c, by_sine, by_cosine in zip(frequencies, sines, cosines, by_turns[:k], by_turns[k:], strict=True):
+            by_x = by_x + f * (by_sine * c - by_cosine * s)
+            if tangents is not None:
+                curvature = curvature - (f * f * (by_sine * s + by_cosine * c) * v.square().sum(0)).sum(1)
+        return (-by_x / scale).view(shape), None if tangents is None else -curvature
 
 
 class ConvEnergy(EnergyNetwork):
