@@ -331,7 +331,7 @@ def explain(
     if status is not None:
         return WeightsError(f"{hub} answered {status}, {place} is missing", _again(name, "try again later"))
     for e in _chain(error):
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return WeightsError(f"no space left for {place}", "free some disk space, or set HF_HOME to another disk")
         if isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             return WeightsError(

@@ -114,7 +114,7 @@ def write_tensors(state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except Exception as e:  # safetensors wraps the system's errors
-        raise WeightsError(f"can't write {path.name} into {path.parent}: {e}", "check the disk's free space") from e
+        raise WeightsError(f"can't write {path.name}: {e}", "check the disk's free space") from e
     return {"sha256": sha256_of(path), "size": path.stat().st_size}
 
 
