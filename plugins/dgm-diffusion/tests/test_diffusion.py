@@ -198,3 +198,15 @@ def test_times_by_snr_are_the_inverse_of_their_distribution():
     assert float(t[0]) == pytest.approx(model.config.t_min, rel=1e-6) and float(t[2]) == pytest.approx(1.0)
     level = lambda v: math.log(math.expm1(model._integral(float(v))))  # noqa: E731
     assert level(t[1]) == pytest.approx((level(t[0]) + level(t[2])) / 2, abs=1e-6)
+
+
+def test_patches_of_pixels_keep_the_shape_of_images():
+    args = {"block_out_channels": [8, 8], "norm_num_groups": 4, "layers_per_block": 1, "add_attention": False}
+    args |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    config = {"event_shape": [1, 8, 8], "network": {"kind": "unet", "patch": 2, "args": args}}
+    model = DDPM(config).eval()
+    x = torch.zeros(2, 1, 8, 8)
+    assert model.predict(x, torch.tensor([0, 5])).shape == x.shape
+    assert torch.allclose(model.predict(x, torch.tensor(5)), model.predict(x, torch.tensor([5, 5])))
+    with pytest.raises(DgmError, match="patches of 3"):
+        DDPM({**config, "network": {"kind": "unet", "patch": 3}})

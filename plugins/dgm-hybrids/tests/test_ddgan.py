@@ -293,7 +293,7 @@ def test_ablations_are_configurations(parametrization, latent):
     x = model.sample(IndexedNoise(0, 3))
     assert x.shape == (3, 2) and torch.isfinite(x).all()
     names = [k for k, _ in model.generator.named_parameters()]
-    assert model.generator.net[0].in_features == 2 + latent + 1 and names
+    assert model.generator.net[0].in_features == 2 + latent + 4 and names
 
 
 @parametrize_with_checks(["ddgan"])
@@ -307,3 +307,21 @@ def test_a_perfect_generator_gives_back_the_data():
     target = torch.tensor([0.3, -0.8])
     model.generator.forward = lambda x, t, z: target.expand_as(x)
     assert torch.allclose(model.sample(IndexedNoise(0, 4)), target.expand(4, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_patches_keep_the_shape_of_images(patch):
+    spec = {
+        "kind": "unet",
+        "patch": patch,
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "attention": [],
+        "embedding": 8,
+    }
+    critic = {"kind": "conv", "patch": patch, "width": 4, "embedding": 8}
+    model = DDGAN({"event_shape": [1, 32, 32], "latent": 3, "generator": spec, "discriminator": critic})
+    x, t = torch.zeros(2, 1, 32, 32), torch.tensor([0, 3])
+    assert model.generator(x, t, torch.zeros(2, 3)).shape == x.shape
+    assert model.discriminator(x, t, x).shape == (2,)

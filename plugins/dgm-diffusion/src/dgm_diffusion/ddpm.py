@@ -71,7 +71,7 @@ class DDPM(Model):
     # --- the network's three ways of saying the same -------------------------------------------
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """Returns the network's raw output for `x` at integer times `t`, `(n,)`."""
+        """Returns the network's raw output for `x` at integer times `t`, `(n,)`, or one time `()`."""
 
         scale = 1000.0 / self.config.schedule.steps if isinstance(self.config.network, MLP) else 1.0
         out = self.network(x, t.to(x.dtype) * scale) if isinstance(self.config.network, MLP) else self.network(x, t)

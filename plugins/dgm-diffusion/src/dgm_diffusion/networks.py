@@ -23,9 +23,13 @@ class MLP(Config, tag="mlp", tag_field="kind"):
 
 
 class UNet(Config, tag="unet", tag_field="kind"):
-    """diffusers' `UNet2DModel`, for images; `args` are its own, as in the `config.json` of its repositories."""
+    """diffusers' `UNet2DModel`, for images; `args` are its own, as in the `config.json` of its repositories.
+
+    With `patch` p it sees squares of p x p pixels as channels (Simple Diffusion, Hoogeboom et al., 2023, section 3.2).
+    """
 
     args: dict[str, Any] = {}
+    patch: int = 1
 
 
 def build_network(spec: MLP | UNet, event_shape: tuple[int, ...]) -> nn.Module:
@@ -33,7 +37,12 @@ def build_network(spec: MLP | UNet, event_shape: tuple[int, ...]) -> nn.Module:
 
     if isinstance(spec, MLP):
         return TimeMLP(math.prod(event_shape), spec)
-    return build_unet(spec.args, event_shape)
+    if spec.patch == 1:
+        return build_unet(spec.args, event_shape)
+    c, h, w = event_shape if len(event_shape) == 3 else (0, 1, 1)
+    if h % spec.patch or w % spec.patch:
+        raise RegistryError(f"patches of {spec.patch} pixels don't divide data of shape {event_shape}", "set patch: 1")
+    return Patched(build_unet(spec.args, (c * spec.patch**2, h // spec.patch, w // spec.patch)), spec.patch)
 
 
 def build_unet(args: dict[str, Any], event_shape: tuple[int, ...]) -> nn.Module:
@@ -61,6 +70,18 @@ def sinusoid(t: Tensor, size: int, longest: float = 10_000.0) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
+class Patched(nn.Module):
+    """A U-Net on squares of pixels."""
+
+    def __init__(self, unet: nn.Module, patch: int):
+        super().__init__()
+        self.unet, self.patch = unet, patch
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        out = self.unet(nn.functional.pixel_unshuffle(x, self.patch), t).sample
+        return nn.functional.pixel_shuffle(out, self.patch)
+
+
 class TimeMLP(nn.Module):
     """Residual blocks that add an embedding of the time to every hidden layer."""
 
@@ -76,9 +97,9 @@ class TimeMLP(nn.Module):
         self.last = nn.Linear(width, dim)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Maps `(n, *event)` and `(n,)` to `(n, *event)`."""
+        """Maps `(n, *event)` and times `(n,)`, or one time for all, `()`, to `(n, *event)`."""
 
-        e = self.embed(sinusoid(t, 2 * self.frequencies))
+        e = self.embed(sinusoid(t.reshape(-1), 2 * self.frequencies))
         h = self.first(x.flatten(1))
         for block in self.blocks:
             h = h + block["b"](nn.functional.silu(block["a"](nn.functional.silu(h + e))))

@@ -29,7 +29,7 @@ def ancestral(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: A
         now = model.alpha_bar[t]
         before = model.alpha_bar[times[i + 1]] if i + 1 < len(times) else torch.ones_like(now)
         beta = 1 - now / before
-        x0 = model.denoise(x, torch.full((len(x),), t, device=x.device), clip=True)
+        x0 = model.denoise(x, torch.tensor(t, device=x.device), clip=True)
         mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x) / (1 - now)
         if i + 1 == len(times):
             x = mean
@@ -45,7 +45,7 @@ def ddim(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -
     for i, t in enumerate(times):
         now = model.alpha_bar[t]
         before = model.alpha_bar[times[i + 1]] if i + 1 < len(times) else torch.ones_like(now)
-        x0 = model.denoise(x, torch.full((len(x),), t, device=x.device), clip=True)
+        x0 = model.denoise(x, torch.tensor(t, device=x.device), clip=True)
         eps = (x - now.sqrt() * x0) / (1 - now).sqrt()
         sigma = options.eta * ((1 - before) / (1 - now) * (1 - now / before)).sqrt()
         x = before.sqrt() * x0 + (1 - before - sigma**2).clamp_min(0).sqrt() * eps
@@ -67,7 +67,7 @@ def dpm_solver(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: 
     )
     scheduler.set_timesteps(timesteps=times)
     for t in scheduler.timesteps:
-        out = model.predict(x, t.to(x.device).expand(len(x)))
+        out = model.predict(x, t.to(x.device))
         x = scheduler.step(out, t, x).prev_sample.to(x.dtype)
         yield x
 

@@ -84,21 +84,20 @@ class ScoreSDE(Model):
         return 0.5 * t**2 * (self.config.beta_max - self.config.beta_min) + t * self.config.beta_min
 
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
-        r"""The predicted noise, :math:`-\sigma(t)` times the score, for times `(n,)`."""
+        r"""The predicted noise, :math:`-\sigma(t)` times the score, for times `(n,)`, or one time `()`."""
 
         out = self.network(x, t * 1000.0)
         return out if isinstance(out, Tensor) else out.sample
 
     def gradient_field(self, x: Tensor, t: Tensor) -> Tensor:
-        r"""The predicted :math:`\nabla_x \log p_t(x)`, of noised data at times `t`, `(n,)`."""
+        r"""The predicted :math:`\nabla_x \log p_t(x)`, of noised data at times `t`, `(n,)` or `()`."""
 
         return -self.eps(x, t) / self.marginal(t, x)[1]
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """The probability flow's velocity (Song et al., 2021, equation 13) at one time, a scalar tensor."""
 
-        times = t.expand(len(x))
-        return -0.5 * self.beta(t) * (x + self.gradient_field(x, times))
+        return -0.5 * self.beta(t) * (x + self.gradient_field(x, t))
 
     def grid(self, steps: int, like: Tensor) -> Tensor:
         """Returns `steps + 1` times from `t_min` to 1, dense where the noise is small: equal steps in log-SNR."""
@@ -140,12 +139,12 @@ class ScoreSDE(Model):
         yield x
         for i, (t, s) in enumerate(itertools.pairwise(times)):
             dt, beta = t - s, self.beta(t)
-            score = self.gradient_field(x, t.expand(len(x)))
+            score = self.gradient_field(x, t)
             x = x + (0.5 * beta * x + beta * score) * dt
             if i + 2 < len(times):
                 x = x + (beta * dt).sqrt() * noise.normal(*self.event_shape)
             if o.sampler == "predictor-corrector":
-                score = self.gradient_field(x, s.expand(len(x)))
+                score = self.gradient_field(x, s)
                 z = noise.normal(*self.event_shape)
                 alpha = 1 - beta * dt
                 # the expected ratio of the norms of z and the score, not that of the batch

@@ -24,6 +24,7 @@ class Conv(Config, tag="conv", tag_field="kind"):
     size: Literal["small", "large"] = "small"
     width: int = 64
     embedding: int = 256  # of the time
+    patch: int = 1  # as the generator's
 
 
 _WIDTHS = {"small": (2, 4, 8, 8), "large": (4, 8, 8, 8, 8, 8)}
@@ -53,10 +54,11 @@ class ConvDiscriminator(nn.Module):
 
     def __init__(self, spec: Conv, channels: int):
         super().__init__()
-        self.embedding = e = spec.embedding
+        self.embedding, self.patch = spec.embedding, spec.patch
+        e = spec.embedding
         self.time1, self.time2 = init_(nn.Linear(e, e)), init_(nn.Linear(e, e))
         widths = [2 * spec.width, *(m * spec.width for m in _WIDTHS[spec.size])]
-        self.first = init_(nn.Conv2d(2 * channels, widths[0], 1))
+        self.first = init_(nn.Conv2d(2 * channels * spec.patch**2, widths[0], 1))
         self.blocks = nn.ModuleList(
             DownBlock(a, b, e, down=spec.size == "large" or i > 0)
             for i, (a, b) in enumerate(itertools.pairwise(widths))
@@ -69,7 +71,7 @@ class ConvDiscriminator(nn.Module):
 
         time = F.leaky_relu(self.time1(sinusoid(t, self.embedding, x.dtype)), 0.2)
         time = F.leaky_relu(self.time2(time), 0.2)
-        h = self.first(torch.cat([x, after], 1))
+        h = self.first(F.pixel_unshuffle(torch.cat([x, after], 1), self.patch))
         for block in self.blocks:
             h = block(h, time)
         h = F.leaky_relu(self.last(minibatch_deviation(h)), 0.2)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore import Config, Model
@@ -26,6 +27,7 @@ class MLP(Config, tag="mlp", tag_field="kind"):
 
     width: int = 512
     depth: int = 3
+    frequencies: tuple[float, ...] = ()  # of sines and cosines beside the points, for details far below their range
 
 
 class Absent(Config, tag="none", tag_field="kind"):
@@ -115,23 +117,30 @@ class DDGAN(Model):
 class PointGenerator(nn.Module):
     def __init__(self, spec: MLP, dim: int, latent: int, steps: int):
         super().__init__()
-        self.steps = steps
-        self.net = _mlp([dim + latent + 1, *[spec.width] * spec.depth, dim])
+        self.steps, self.frequencies = steps, spec.frequencies
+        self.net = _mlp([dim * (1 + 2 * len(spec.frequencies)) + latent + steps, *[spec.width] * spec.depth, dim])
 
     def forward(self, x: Tensor, t: Tensor, z: Tensor | None) -> Tensor:
-        time = (t.to(x.dtype) / self.steps)[:, None]
-        return self.net(torch.cat([x.flatten(1), time] + ([] if z is None else [z]), 1)).reshape(x.shape)
+        inputs = [_waves(x.flatten(1), self.frequencies), F.one_hot(t, self.steps).to(x.dtype)]
+        return self.net(torch.cat(inputs + ([] if z is None else [z]), 1)).reshape(x.shape)
 
 
 class PointDiscriminator(nn.Module):
     def __init__(self, spec: MLP, dim: int, steps: int):
         super().__init__()
-        self.steps = steps
-        self.net = _mlp([2 * dim + 1, *[spec.width] * spec.depth, 1])
+        self.steps, self.frequencies = steps, spec.frequencies
+        self.net = _mlp([2 * dim * (1 + 2 * len(spec.frequencies)) + steps, *[spec.width] * spec.depth, 1])
 
     def forward(self, x: Tensor, t: Tensor, after: Tensor) -> Tensor:
-        time = (t.to(x.dtype) / self.steps)[:, None]
-        return self.net(torch.cat([x.flatten(1), after.flatten(1), time], 1)).squeeze(1)
+        pair = torch.cat([x.flatten(1), after.flatten(1)], 1)
+        inputs = [_waves(pair, self.frequencies), F.one_hot(t, self.steps).to(x.dtype)]
+        return self.net(torch.cat(inputs, 1)).squeeze(1)
+
+
+def _waves(x: Tensor, frequencies: tuple[float, ...]) -> Tensor:
+    """Appends sines and cosines of `x`, `(n, d)`, at each frequency (Fourier features, Tancik et al., 2020)."""
+
+    return torch.cat([x, *(wave for f in frequencies for wave in ((f * x).sin(), (f * x).cos()))], 1)
 
 
 def _mlp(sizes: list[int]) -> nn.Sequential:
