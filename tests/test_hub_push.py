@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from hub_server import Fault
@@ -44,6 +46,33 @@ def test_push_then_load_from_the_hub(toy, hub):
     assert model.shift.tolist() == [1.5, 1.5]
     assert model.entry.license == "cc0-1.0"
     assert dgmcore.load("hf://user/toy", revision=done.commit).shift.tolist() == [1.5, 1.5]
+
+
+def test_another_user_samples_what_was_published(toy, hub, toys, monkeypatch):
+    """With a registry, a cache and a folder of their own, and no token."""
+    here = dgmcore.sample("toy", 5, seed=3)
+    dgmcore.push("toy", "user/toy")
+    work = toys / "elsewhere"
+    work.mkdir()
+    for name, value in {"HF_HOME": work / "hf", "DGM_REGISTRY": work}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("HF_TOKEN")
+    command = [sys.executable, "-m", "dgmcore", "sample", "hf://user/toy", "-n", "5", "--seed", "3", "--out", "x.npy"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0 and done.stdout == "x.npy\n", done.stderr
+    assert torch.equal(torch.from_numpy(np.load(work / "x.npy")), here)
+
+
+def test_licences_of_the_model_and_its_parts_are_published(toys, hub):
+    make(toys, "left", license="Non-commercial research only")
+    make(toys, "right", license="mit")
+    pair = build("toy-pair", {}, {"first": "left", "second": "right"})
+    pair.save(toys / "registry" / "pair", name="pair", license="apache-2.0", data=DATA)
+    dgmcore.push("pair", "user/pair")
+    text = hub.files("user/pair")["LICENSE"].decode()
+    for name, words in {"pair": "apache-2.0", "left": "Non-commercial research only", "right": "mit"}.items():
+        assert name in text and words in text, text
+    assert b"license: apache-2.0" in hub.files("user/pair")["README.md"]
 
 
 def test_a_picture_is_drawn_where_there_is_none(toys, hub):
@@ -155,11 +184,17 @@ def test_another_model_does_not_overwrite(toys, toy, hub):
         Fault("status", path="/api/models/.*/commit", method="POST", code=500),
         Fault("status", path="/api/models/.*/commit", method="POST", code=412),
         Fault("status", path="/lfs/", method="PUT", code=403),
+        Fault("cut", path="/lfs/", method="PUT"),
+        Fault("cut", path="objects/batch", method="POST"),
+        Fault("cut", path="/preupload", method="POST"),
+        Fault("cut", method="*"),
         Fault("status", path="/api/models", method="GET", code=503),
     ],
     ids=lambda f: f"{f.kind}-{f.path.strip('/').split('/')[-1]}-{f.code}",
 )
-def test_a_lost_connection_publishes_nothing(toy, hub, fault):
+def test_a_lost_connection_publishes_nothing(toy, hub, fault, monkeypatch):
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.02)))  # the client's own patience
     hub.faults.append(fault)
     with pytest.raises(DgmError) as caught:
         dgmcore.push("toy", "user/toy")
