@@ -65,7 +65,7 @@ class Shell:
         """Runs a script that stops at the first failure, and returns what it printed."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=500,
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
@@ -162,19 +162,8 @@ LONG = r"^make |celeba|1000000|new-plugin|my-family"
 
 
 def test_the_readme(shell):
-    (shell.folder / "moons.npy").write_bytes(_points())  # what the long command would have written
     out = follow(shell, list(blocks("README.md")), skip=LONG)
-    assert "glow-fashion-seed0.png" in out and (shell.folder / "scores.csv").exists()
-
-
-def _points() -> bytes:
-    import io
-
-    import numpy as np
-
-    file = io.BytesIO()
-    np.save(file, np.zeros((10, 2), np.float32))
-    return file.getvalue()
+    assert "glow-fashion-seed0.png" in out and out.endswith(" exact\n"), "nats, and what they are"
 
 
 def test_what_is_compared():
