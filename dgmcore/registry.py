@@ -23,6 +23,7 @@ __all__ = [
     "info",
     "list_models",
     "read_entry",
+    "weights_path",
     "write_entry",
 ]
 
@@ -320,7 +321,7 @@ def info(name: str | os.PathLike[str]) -> dict[str, Any]:
 def available(row: dict[str, Any], index: Index, _seen: frozenset[str] = frozenset()) -> bool:
     """Tells whether the weights of a model and of its parts are on this machine, without reading them."""
 
-    if row["file"] is not None and not _weights_path(row):
+    if row["file"] is not None and not weights_path(row):
         return False
     for part in row["parts"]:
         rows = [r for r in index.named(part.rpartition("/")[2]) if part in (r["name"], r["full_name"])]
@@ -336,11 +337,11 @@ def _bytes(row: dict[str, Any]) -> int | None:
         return 0
     if row["bytes"] is not None:
         return row["bytes"]
-    path = _weights_path(row)
+    path = weights_path(row)
     return os.stat(path).st_size if path else None
 
 
-def _weights_path(row: dict[str, Any]) -> str | None:
+def weights_path(row: dict[str, Any]) -> str | None:
     """Returns the weights file beside an entry, or that in the Hugging Face cache."""
 
     beside = os.path.join(row["folder"], row["file"])

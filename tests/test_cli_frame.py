@@ -131,7 +131,7 @@ def test_doctor(installation, capsys, monkeypatch):
     assert code == 1
     for text in (
         "fever",
-        "has 40 bytes, the entry says 100",
+        "it has 40 bytes, not 100",
         "unknown key colour",
         "/nowhere",
         "no plugin sicc",
