@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Converted", "convert", "convert_part", "options_of", "read_checkpoint", "tensors_of"]
 
+#: What code that was written for other tensors than these raises.
+_MISFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass
 class Converted:
@@ -167,7 +170,7 @@ def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]
     for name, record in sorted(known.items()):
         try:
             tried.append(_try(name, record, paths, options))
-        except (DgmError, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+        except (DgmError, *_MISFIT):
             continue  # made for other files
     if len(tried) > 1:
         for name, *_ in tried:
@@ -200,8 +203,7 @@ def _try(
         raise PluginError(f"the converter {format} can't be imported: {e}", "see `dgm plugins`") from e
     try:
         converted = function(list(paths), dict(options))
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:
-        # made for tensors of other names and shapes than these
+    except _MISFIT as e:
         reason = f"the tensor {e.args[0]} is missing" if isinstance(e, KeyError) else f"{type(e).__name__}: {e}"
         raise WeightsError(
             f"the checkpoint does not fit the format {format}: {reason}", "try another --format; --debug shows more"

@@ -8,10 +8,12 @@ import json
 import published_nvae as theirs
 import pytest
 import torch
+import torch.nn.functional as F
 
 import dgmcore
 from dgmcore.errors import DgmError
 from dgmcore.noise import IndexedNoise
+from dgmcore.plugins import converters
 from dgmcore.registry import read_entry
 
 HEADS = {"gaussian": 6, "logistics": 100, "bernoulli": 1}
@@ -137,4 +139,65 @@ def test_damaged_nvae_checkpoints_are_named(change, words, tmp_path):
     change(state)
     with pytest.raises(DgmError, match=words):
         dgmcore.convert(save(tmp_path / "x.pt", state), "theirs", "nvae", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- Ruthotto & Haber's ------------------------------------------------------------------------------
+
+
+def rh_vae_file(path):
+    g = torch.Generator().manual_seed(0)
+    shapes = {
+        "e.conv1.weight": (32, 1, 4, 4), "e.conv1.bias": (32,), "e.conv2.weight": (64, 32, 4, 4), "e.conv2.bias": (64,),
+        "e.fc_mu.weight": (2, 3136), "e.fc_mu.bias": (2,), "e.fc_logvar.weight": (2, 3136), "e.fc_logvar.bias": (2,),
+        "g.fc.weight": (3136, 2), "g.fc.bias": (3136,), "g.conv2.weight": (64, 32, 4, 4), "g.conv2.bias": (32,),
+        "g.conv1.weight": (32, 1, 4, 4), "g.conv1.bias": (1,),
+    }  # fmt: skip
+    for name, n in (("g.bn2", 64), ("g.bn1", 32)):
+        shapes |= {f"{name}.{k}": (n,) for k in ("weight", "bias", "running_mean", "running_var")}
+        shapes |= {f"{name}.num_batches_tracked": ()}
+    state = {k: 0.1 * torch.rand(s, generator=g) + 0.5 * k.endswith("var") for k, s in shapes.items()}
+    state |= {k: torch.tensor(3) for k in shapes if k.endswith("tracked")}
+    return save(path, state), state
+
+
+def norm(s, name, h):
+    mean, var, w, b = (s[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
+    return F.batch_norm(h, mean, var, w, b)
+
+
+def test_the_vae_of_ruthotto_and_haber(tmp_path):
+    file, s = rh_vae_file(tmp_path / "trainVAE.pt")
+    model = dgmcore.load(dgmcore.convert(file, "theirs", None, tmp_path))  # the format is found out
+    z, x = IndexedNoise(0, 3).normal(2), IndexedNoise(1, 3).uniform(1, 28, 28)
+    h = F.linear(z, s["g.fc.weight"], s["g.fc.bias"]).reshape(-1, 64, 7, 7)
+    h = F.conv_transpose2d(norm(s, "g.bn2", h).relu(), s["g.conv2.weight"], s["g.conv2.bias"], 2, 1)
+    h = F.conv_transpose2d(norm(s, "g.bn1", h).relu(), s["g.conv1.weight"], s["g.conv1.bias"], 2, 1).sigmoid()
+    e = F.conv2d(x, s["e.conv1.weight"], s["e.conv1.bias"], 2, 1).relu()
+    e = F.conv2d(e, s["e.conv2.weight"], s["e.conv2.bias"], 2, 1).relu().flatten(1)
+    with torch.no_grad():
+        assert (model.decode(z) - h).abs().max() <= 1e-5
+        assert torch.allclose(
+            model.encode(x), F.linear(e, s["e.fc_mu.weight"], s["e.fc_mu.bias"]), rtol=1e-5, atol=1e-5
+        )
+    assert model.entry.license == "MIT" and "Ruthotto" in model.entry.training.source["notes"][0]
+
+
+# --- every format ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", sorted(converters()))
+def test_files_of_other_things_are_refused_in_two_lines(format, tmp_path):
+    others = [
+        {"x": torch.ones(1)},
+        {"fc.weight": torch.ones(3), "stem.weight": torch.ones(2), "enc_sampler.0.weight": torch.ones(2)},
+        {"conv1.weight": torch.ones(2, 2), "linear.weight": torch.ones(1), "A": torch.ones(1)},
+        {"layers.0.s.0.weight": torch.ones(1), "all_modules.0.weight": torch.ones(1), "e.fc_mu.weight": torch.ones(1)},
+    ]
+    for i, state in enumerate(others):
+        torch.save(state, tmp_path / f"{i}.pt")
+        for files in ([tmp_path / f"{i}.pt"], [tmp_path / f"{i}.pt", tmp_path / "0.pt"], [tmp_path]):
+            with pytest.raises(DgmError) as caught:
+                dgmcore.convert(files, "other", format, tmp_path / "out", license="mit")
+            assert "\n" not in caught.value.what + caught.value.hint
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from dgm_gans.convert import rh_gan
 from dgm_gans.models import RHGAN
 
-from dgmcore.errors import UsageError
+import dgmcore
+from dgmcore.errors import UsageError, WeightsError
 
 
 def generator(state, z):
@@ -66,6 +67,19 @@ def test_made_files(files):
     states, paths = files
     check(states, paths)
     check(states, paths[::-1])
+
+
+def test_wrapped_files_become_an_entry(files, tmp_path):
+    states, paths = files
+    for state, path in zip(states, paths, strict=True):
+        torch.save({"model": {f"module.{k}": v for k, v in state.items()}, "optimizer": {}, "epoch": 2}, path)
+    check(states, paths)
+    model = dgmcore.load(dgmcore.convert(paths, "theirs", "rh-gan", tmp_path))
+    assert model.entry.license == "MIT" and len(model.entry.training.source["files"]) == 2
+    del states[0]["conv1.bias"]
+    torch.save({**states[0], "more": torch.ones(1)}, paths[0])
+    with pytest.raises(WeightsError, match=r"generator\.\S+ is missing.*generator\.more is unknown"):
+        dgmcore.convert(paths, "other", "rh-gan", tmp_path)
 
 
 def test_two_generators_are_refused(files):
