@@ -25,10 +25,15 @@ def main() -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--n", type=int, default=20_000, help="points of the test split")
     parser.add_argument("--cells", type=int, default=500, help="of the grid, in each direction")
+    parser.add_argument("--record", action="store_true", help="write the nll and the integral into the entries")
     args = parser.parse_args()
     x = open_data("moons:test").take(np.arange(args.n))
     for name in args.names:
-        print(json.dumps({"name": name, **figures(dgmcore.load(name), x, args.cells)}), flush=True)
+        model = dgmcore.load(name)
+        found = figures(model, x, args.cells)
+        print(json.dumps({"name": name, **found}), flush=True)
+        if args.record:
+            keep(model, found, f"python benchmarks/moons.py {name} --n {args.n} --cells {args.cells}")
 
 
 @torch.no_grad()
@@ -48,6 +53,26 @@ def figures(model: dgmcore.Model, x: torch.Tensor, cells: int) -> dict[str, floa
         "inverse_mean": float(f"{error.mean().item():.2e}"),
         "parameters": model.num_parameters(),
     }
+
+
+def keep(model: dgmcore.Model, found: dict[str, float], command: str) -> None:
+    """Writes the records into the entry."""
+
+    from dgmcore.config import to_dict
+    from dgmcore.entry import Metric
+    from dgmcore.evaluation.records import record
+    from dgmcore.registry import find
+
+    same = {
+        "sampling": to_dict(model.scoring({})),
+        "weights": "ema" if model.entry.weights.ema else "raw",
+        "command": command,
+    }
+    nll = Metric(
+        name="nll", value=found["nll"], std=found["std"], n_real=found["n"], unit="nats", against="moons:test", **same
+    )
+    grid = "grid of cells over [-2.5, 3.5] x [-2, 2.5]"
+    record(find(model.entry.name), [nll, Metric(name="integral", value=found["integral"], against=grid, **same)])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from dgm_diffusion.ddpm import DDPM
@@ -210,3 +211,24 @@ def test_patches_of_pixels_keep_the_shape_of_images():
     assert torch.allclose(model.predict(x, torch.tensor(5)), model.predict(x, torch.tensor([5, 5])))
     with pytest.raises(DgmError, match="patches of 3"):
         DDPM({**config, "network": {"kind": "unet", "patch": 3}})
+
+
+def test_a_picture_is_edited_from_the_command_line(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from dgmcore.cli import main
+    from dgmcore.entry import Data
+    from dgmcore.saving import save
+
+    args = {"block_out_channels": [4, 4], "norm_num_groups": 2, "layers_per_block": 1, "add_attention": False}
+    args |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    config = {"event_shape": [1, 8, 8], "network": {"kind": "unet", "args": args}, "schedule": {"steps": 10}}
+    data = Data(dataset="fashion", event_shape=(1, 8, 8), range=(-1.0, 1.0), levels=256)
+    folder = save(DDPM(config), tmp_path / "tiny", name="tiny", license="MIT", data=data)
+    Image.new("L", (8, 8), 200).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    asked = ["--init", "picture.png", "--set", "strength=0.1", "-n", "3", "--out", "edited.npy"]
+    assert main(["sample", str(folder), *asked]) in (0, None)
+    edited = torch.from_numpy(np.load("edited.npy"))
+    assert edited.shape == (3, 1, 8, 8)
+    assert float((edited - (2 * 200 / 255 - 1)).abs().mean()) < 0.5  # a tenth of the way stays near the picture

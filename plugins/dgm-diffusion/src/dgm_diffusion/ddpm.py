@@ -47,6 +47,7 @@ class DDPM(Model):
         sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"
         steps: int | None = None  # None: all T
         eta: float = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
+        init: Any = None  # a picture `event_shape` to start from: `--init FILE` on the command line
         strength: float = 0.5  # with `init`: the share of the diffusion that the picture is sent through
 
     class Scoring(Options):
@@ -110,15 +111,12 @@ class DDPM(Model):
 
     # --- drawing -------------------------------------------------------------------------------
 
-    def sample(self, noise: Noise, *, init: Tensor | None = None, **options: Any) -> Tensor:
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
         """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022; thesis 6.4.6)."""
 
-        return deque(self._states(noise, init, options), maxlen=1).pop()
+        return deque(self.trajectory(noise, **options), maxlen=1).pop()
 
-    def trajectory(self, noise: Noise, *, init: Tensor | None = None, **options: Any) -> Iterator[Tensor]:
-        yield from self._states(noise, init, options)
-
-    def _states(self, noise: Noise, init: Tensor | None, options: dict[str, Any]) -> Iterator[Tensor]:
+    def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         o = self.sampling(options)
         total = self.config.schedule.steps
         steps = total if o.steps is None else o.steps
@@ -128,11 +126,11 @@ class DDPM(Model):
         if steps == 1:
             times = torch.tensor([total - 1])
         x = noise.normal(*self.event_shape, name="start")
-        if init is not None:
+        if o.init is not None:
             if not 0 < o.strength <= 1:
                 raise OptionError(f"strength must be in (0, 1], not {o.strength}", "try --set strength=0.5")
             times = times[len(times) - max(1, round(o.strength * len(times))) :]
-            x = self.diffuse(init.to(x).expand_as(x), x, times[:1].to(x.device).expand(len(x)))
+            x = self.diffuse(o.init.to(x).expand_as(x), x, times[:1].to(x.device).expand(len(x)))
         yield x
         yield from SAMPLERS[o.sampler](self, x, times.tolist(), noise, o)
 
