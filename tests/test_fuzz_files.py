@@ -199,6 +199,16 @@ def test_fuzz_images(tmp_path):
     assert judge.accepted > 50
 
 
+@pytest.mark.parametrize("name", [".", "..", "", "/", "a//b", "\\", ".png", "nul\0.txt"])
+def test_odd_names_in_zips_are_no_pictures(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("good.png", pictures()["L.png"])
+        info = zipfile.ZipInfo("placeholder")
+        info.filename = name
+        archive.writestr(info, pictures()["RGB.png"])
+    assert len(look(tmp_path / "x.zip")) == 1
+
+
 def test_fuzz_zips(tmp_path):
     goods = []
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):

@@ -58,7 +58,7 @@ def read_pictures(path: Path) -> tuple[np.ndarray, list[str]]:
                 archive = stack.enter_context(zipfile.ZipFile(path))
             except Exception as e:  # zipfile says many things about damaged files
                 raise DataError(f"{path} can't be read: {e}", "check that it is a complete zip file") from None
-            infos = {i.filename: i for i in archive.infolist() if not i.is_dir()}
+            infos = {i.filename: i for i in archive.infolist() if i.filename and not i.is_dir()}
             stamps = {k: f"{i.CRC}:{i.file_size}" for k, i in infos.items()}
             sizes = {k: i.compress_size for k, i in infos.items()}
             read = lambda name: _read_member(path, archive, infos[name])  # noqa: E731
@@ -167,7 +167,7 @@ def _stamp(path: Path) -> str:
 
 def _is_picture(name: str) -> bool:
     parts = Path(name).parts
-    return parts[-1].lower().endswith(SUFFIXES) and not any(p.startswith((".", "__MACOSX")) for p in parts)
+    return name.lower().endswith(SUFFIXES) and not any(p.startswith((".", "__MACOSX")) for p in parts)
 
 
 def _describe(shape: tuple[int, ...]) -> str:
