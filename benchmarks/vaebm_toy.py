@@ -1,6 +1,7 @@
 r"""The likelihood of a VAEBM on 25 Gaussians, by numerical integration (thesis 4.4.1).
 
     python benchmarks/vaebm_toy.py vaebm-25gaussians
+    python benchmarks/vaebm_toy.py vaebm-25gaussians --record     and into model.yaml, its base's too
 
 The VAE's density :math:`p(x) = \int N(z; 0, I) \, N(x; \mu(z), \sigma(z)^2) \, dz` is integrated over a grid of z, the
 normaliser :math:`Z = \int p(x) e^{s(x)} dx` over a grid of x. IWAE with 10,000 samples on some of the points shows
@@ -12,12 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+import sys
 
 import torch
 from torch import Tensor
 
 import dgmcore
+from dgmcore import registry
 from dgmcore.data import open_data
+from dgmcore.entry import Metric
+from dgmcore.evaluation.records import record
 from dgmcore.noise import IndexedNoise
 
 
@@ -83,6 +89,31 @@ def report(name: str, n: int, cells: int, half: float, z_cells: int, iwae: int, 
     return result
 
 
+def write(name: str, found: dict[str, float]) -> None:
+    """Records the likelihoods of the entry and, if that is an entry too, of its base."""
+
+    words = ["python", "benchmarks/vaebm_toy.py", *(w for w in sys.argv[1:] if w != "--record")]
+    base = dgmcore.load(name).shared_parts.get("base")
+    rows = [
+        (name, "vaebm", f"nats, log Z = {found['log_z']:.4f} and the VAE's density by numerical integration"),
+        (base, "vae", "nats, by numerical integration over the latents"),
+    ]
+    for entry, key, unit in rows:
+        if entry is not None:
+            metric = Metric(
+                name="nll",
+                value=round(-found[key], 5),
+                n_real=found["n"],
+                unit=unit,
+                against="25gaussians:test",
+                weights="raw",
+                floor=round(-found["truth"], 5),
+                std=round(found["standard_error"], 5) if key == "vaebm" else None,
+                command=shlex.join(words),
+            )
+            print(f"wrote {record(registry.find(entry), [metric])}", file=sys.stderr)
+
+
 def _truth(x: Tensor, centres: Tensor, deviation: float) -> Tensor:
     squares = torch.cdist(x.double(), centres.double()).square() / (2 * deviation**2)
     return torch.logsumexp(-squares, 1) - math.log(len(centres) * 2 * math.pi * deviation**2)
@@ -97,8 +128,12 @@ def main() -> None:
     parser.add_argument("--z-cells", type=int, default=400, help="points of z a side")
     parser.add_argument("--iwae", type=int, default=200, help="points for the IWAE bound of the VAE")
     parser.add_argument("--k", type=int, default=10_000, help="importance samples")
+    parser.add_argument("--record", action="store_true", help="write the likelihoods into the entries")
     a = parser.parse_args()
-    print(json.dumps(report(a.name, a.n, a.cells, a.half, a.z_cells, a.iwae, a.k), indent=2))
+    found = report(a.name, a.n, a.cells, a.half, a.z_cells, a.iwae, a.k)
+    print(json.dumps(found, indent=2))
+    if a.record:
+        write(a.name, found)
 
 
 if __name__ == "__main__":
