@@ -133,10 +133,6 @@ class VAEFlowPhase(LatentPhase):
 
     model: VAEFlow
 
-    def __init__(self, model: VAEFlow, options: Config):
-        super().__init__(model, options)
-        self.optimizers = tuple(self.optimizers)
-
     def step(self, step: Step) -> None:
         o, x = self.options, step.batch()
         base, flow = self.coder, self.model.parts["flow"]
