@@ -134,6 +134,17 @@ def test_codes_shrink_without_the_stop():
     assert scales[False][1] < scales[True][1] - 3, "the smaller the codes, the lower the flow's loss: no bound"
 
 
+def test_noise_on_the_codes_widens_what_the_flow_learns():
+    spread = {}
+    for noise in (0.0, 1.0):
+        model = glf()
+        run(GLFPhase, model, 40, code_noise=noise)
+        with torch.no_grad():
+            spread[noise] = model.eval().encode(bars(IndexedNoise(5, 200))).std()
+    # codes of data look narrow to a flow of codes with as much noise again
+    assert abs(spread[1.0] / spread[0.0] - 0.5**0.5) < 0.2
+
+
 def test_a_part_that_is_an_entry_stays():
     model = glf()
     before = deepcopy(model.parts["autoencoder"].state_dict())

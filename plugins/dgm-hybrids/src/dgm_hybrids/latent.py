@@ -86,12 +86,17 @@ class GLFPhase(LatentPhase):
     Without, it is the regularised GLF of eq. 3.5: the flow pulls at the codes, which shrink, since the smaller they
     are the larger the flow's Jacobian; it is unstable (Fig. 3.7, `benchmarks/glf_stability.py`).
 
+    With `code_noise` the flow fits the codes at the scale that the decoder can tell apart, instead of spending itself
+    on the directions in which they are thin.
+
     The reconstruction is a sum over a datum's numbers. An auto-encoder that is an entry of its own stays as it is,
     and only the flow is trained.
     """
 
     class Options(LatentPhase.Options):
         stop_gradient: bool = True
+        #: Deviation of noise on the codes that the flow is fitted to, in deviations of the codes. Not in the thesis.
+        code_noise: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
 
     model: GLF
 
@@ -100,6 +105,14 @@ class GLFPhase(LatentPhase):
 
         y = self.coder.decode(z)
         return y, (x - y).square().flatten(1).sum(1)
+
+    def blurred(self, z: Tensor, step: Step) -> Tensor:
+        """Returns codes with noise of `code_noise` of their own deviation over the batch, `(n, q)`."""
+
+        if not self.options.code_noise:
+            return z
+        noise = step.noise(len(z)).normal(*z.shape[1:])
+        return z + self.options.code_noise * z.detach().std(0) * noise
 
     def step(self, step: Step) -> None:
         o, flow = self.options, self.model.parts["flow"]
@@ -111,11 +124,11 @@ class GLFPhase(LatentPhase):
             y, error = self.reconstruct(z, x)
             loss = o.beta * error.mean() + self.perceptual(step, x, y)
             if not o.stop_gradient:
-                loss = loss - flow.log_prob(z).mean()
+                loss = loss - flow.log_prob(self.blurred(z, step)).mean()
             step.log(recon=error.detach().mean())
             step.minimize(loss, self.model.coder)
         if "flow" in self.optimizers:
-            nll = -flow.log_prob(z.detach()).mean()
+            nll = -flow.log_prob(self.blurred(z.detach(), step)).mean()
             step.log(nll=nll.detach())
             step.minimize(nll, "flow")
 
