@@ -97,6 +97,8 @@ class GLFPhase(LatentPhase):
         stop_gradient: bool = True
         #: Deviation of noise on the codes that the flow is fitted to, in deviations of the codes. Not in the thesis.
         code_noise: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+        #: Steps of the flow for each of the auto-encoder, on the same codes with fresh noise.
+        flow_steps: Annotated[int, msgspec.Meta(ge=1)] = 1
 
     model: GLF
 
@@ -127,7 +129,7 @@ class GLFPhase(LatentPhase):
                 loss = loss - flow.log_prob(self.blurred(z, step)).mean()
             step.log(recon=error.detach().mean())
             step.minimize(loss, self.model.coder)
-        if "flow" in self.optimizers:
+        for _ in range(o.flow_steps if "flow" in self.optimizers else 0):
             nll = -flow.log_prob(self.blurred(z.detach(), step)).mean()
             step.log(nll=nll.detach())
             step.minimize(nll, "flow")
