@@ -30,7 +30,7 @@ def roughness(values: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--betas", type=float, nargs="*", default=[0.003, 0.03, 0.3], help="without the stop")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs/families/glf-stability.png")
     a = parser.parse_args()

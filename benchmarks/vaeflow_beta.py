@@ -21,7 +21,7 @@ PANELS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--betas", type=float, nargs="*", default=[1.0, 10.0, 100.0, 400.0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs/families/vaeflow-beta.png")
     a = parser.parse_args()
