@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ ROOT = Path(__file__).parent
 
 # the tests bring their own Hub on loopback; read when huggingface_hub is imported
 os.environ.pop("HF_HUB_OFFLINE", None)
+# a run in the background of a shell ignores Ctrl-C, and so would the processes that the tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

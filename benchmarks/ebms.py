@@ -6,16 +6,7 @@ import math
 from contextlib import ExitStack, contextmanager
 
 from timing import compared
-
-SMALL = {
-    "event_shape": [3, 32, 32],
-    "channels": 8,
-    "latents": 4,
-    "groups": 2,
-    "scales": 2,
-    "encoder_cells": 1,
-    "decoder_cells": 1,
-}
+from vaes import SMALL
 
 
 def run() -> list[dict]:

@@ -40,12 +40,7 @@ BLOB = {
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
     """A user with the plugin of toys, whose runs are in a folder of their own."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(home))
-        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        patch.setenv("DGM_PLUGINS", "core,training_models")
-        training_models.install(home)
+    with training_models.user(tmp_path_factory.mktemp("home")) as home:
         yield home
 
 

@@ -48,13 +48,7 @@ def go(recipe, runs):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(home))
-        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        patch.setenv("DGM_PLUGINS", "core,training_models")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        training_models.install(home)
+    with training_models.user(tmp_path_factory.mktemp("home"), OMP_NUM_THREADS="1") as home:
         yield home
 
 

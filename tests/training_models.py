@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -207,3 +209,21 @@ def install(home: Path) -> None:
     plugins = home / "dgmcore" / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(__file__, plugins / "training_models.py")
+
+
+@contextmanager
+def user(home: Path, **environment: str) -> Iterator[Path]:
+    """Makes this process, and what it starts, those of a user with this plugin, whose folder is `home`."""
+
+    import pytest
+
+    variables = {
+        "XDG_DATA_HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "DGM_PLUGINS": "core,training_models",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**variables, **environment}.items():
+            patch.setenv(name, value)
+        install(home)
+        yield home
