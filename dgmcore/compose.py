@@ -9,7 +9,8 @@ Its samples are :math:`x = g(\epsilon)` where :math:`\epsilon` has the density (
 
 .. math:: h(\epsilon) \propto \exp(-U(\epsilon)), \qquad U(\epsilon) = \frac{1}{2} |\epsilon|^2 - w \, s(g(\epsilon)),
 
-so Langevin dynamics runs on :math:`\epsilon`, where all coordinates have one scale (eq. 4.10).
+so Langevin dynamics runs on :math:`\epsilon`, where all coordinates have one scale (eq. 4.10), or Metropolis steps,
+which need no gradient of the critic.
 
 References:
     [1] Deep generative models: exponential tilting (Xiao, doctoral thesis, 2022), sections 4.3.1 to 4.3.3
@@ -21,156 +22,33 @@ References:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .chains import Nested, flatten, half_square, langevin, langevin_step, metropolis, tree_map, unflatten
 from .config import Config, Options
 from .errors import OptionError, UsageError
 from .interfaces import Critic, Pushforward
 from .model import Model
 from .noise import Noise
 
-__all__ = ["Tilted", "flatten", "frozen", "langevin", "langevin_step", "tilt", "tree_map", "unflatten"]
-
-Nested = Mapping[str, Any]  # of tensors: {name: tensor or Nested}
-Potential = Callable[[Nested], Tensor]
-
-
-# --- nested dictionaries of tensors --------------------------------------------------------------
-
-
-def tree_map(f: Callable[..., Any], tree: Nested, *others: Nested) -> dict[str, Any]:
-    """Applies `f` to the corresponding leaves of nested dictionaries."""
-
-    return {
-        name: tree_map(f, leaf, *(o[name] for o in others))
-        if isinstance(leaf, Mapping)
-        else f(leaf, *(o[name] for o in others))
-        for name, leaf in tree.items()
-    }
-
-
-def flatten(tree: Nested, prefix: str = "") -> dict[str, Any]:
-    """Returns the leaves of a nested dictionary by path, in order.
-
-    Example:
-        >>> flatten({"z": {"0": 1, "1": 2}, "x": 3})
-        {'z/0': 1, 'z/1': 2, 'x': 3}
-    """
-
-    leaves: dict[str, Any] = {}
-    for name, leaf in tree.items():
-        path = f"{prefix}{name}"
-        leaves.update(flatten(leaf, f"{path}/") if isinstance(leaf, Mapping) else {path: leaf})
-    return leaves
-
-
-def unflatten(leaves: Nested) -> dict[str, Any]:
-    """The inverse of :func:`flatten`."""
-
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = leaf
-    return tree
-
-
-# --- Langevin dynamics ---------------------------------------------------------------------------
-
-
-def langevin_step(
-    potential: Potential,
-    eps: Nested,
-    w: Nested,
-    step_size: float,
-    temperature: float = 1.0,
-    gradient_clip: float | None = None,
-) -> dict[str, Any]:
-    r"""One step of Langevin dynamics with given noise (thesis, eq. 4.10 and 4.19),
-
-    .. math:: \epsilon' = \epsilon - \frac{\eta}{2} \nabla U(\epsilon) + \sqrt{\eta T} \, \omega.
-
-    The gradient is that of the *sum* of U over the batch, so no sample depends on another.
-
-    Arguments:
-        potential: Maps nested noise, leaves `(n, *shape)`, to U, shape `(n,)`.
-        eps: The state.
-        w: Standard normal noise of the same structure.
-        step_size: :math:`\eta`.
-        temperature: T; 0 is gradient descent.
-        gradient_clip: The largest magnitude of a gradient's entry (Du and Mordatch, 2019: 0.01).
-    """
-
-    state = tree_map(lambda e: e.detach().requires_grad_(True), eps)
-    leaves = list(flatten(state).values())
-    with torch.enable_grad():
-        grads = torch.autograd.grad(potential(state).sum(), leaves, allow_unused=True)
-    if gradient_clip is not None:
-        grads = [g if g is None else g.clamp(-gradient_clip, gradient_clip) for g in grads]
-    scale = math.sqrt(step_size * temperature)
-    moved = iter(
-        [
-            e.detach().add(o, alpha=scale)
-            if g is None
-            else e.detach().add(g, alpha=-step_size / 2).add_(o, alpha=scale)
-            for e, g, o in zip(leaves, grads, flatten(w).values(), strict=True)
-        ]
-    )
-    return tree_map(lambda _: next(moved), eps)
-
-
-def langevin(
-    potential: Potential,
-    eps: Nested,
-    noise: Noise,
-    *,
-    steps: int,
-    step_size: float,
-    temperature: float | Sequence[float] = 1.0,
-    gradient_clip: float | None = None,
-    project: Callable[[Tensor], Tensor] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Runs Langevin dynamics and yields the state after each step; see :func:`langevin_step`.
-
-    Arguments:
-        potential: Maps nested noise, leaves `(n, *shape)`, to U, shape `(n,)`.
-        eps: The start, leaves `(n, *shape)`.
-        noise: The source of all randomness, `noise.n == n`.
-        steps: The number of steps.
-        step_size: The step size.
-        temperature: The temperature, or one for each step.
-        gradient_clip: The largest magnitude of a gradient's entry.
-        project: Applied to each leaf after each step (to stay in the data's range).
-
-    Example:
-        >>> from dgmcore.noise import IndexedNoise
-        >>> noise = IndexedNoise(seed=0, n=1000)
-        >>> start = noise.named({"z": (2,)})
-        >>> to_three = lambda eps: (eps["z"] - 3).square().sum(-1) / 2
-        >>> *_, last = langevin(to_three, start, noise, steps=100, step_size=0.2)
-        >>> bool((last["z"].mean(0) - 3).abs().max() < 0.2)
-        True
-    """
-
-    temperatures = [float(temperature)] * steps if isinstance(temperature, (int, float)) else list(temperature)
-    if len(temperatures) != steps:
-        raise OptionError(
-            f"{len(temperatures)} temperatures for {steps} steps", "give one number, or one for each step"
-        )
-    for t in temperatures:
-        w = tree_map(lambda e: noise.normal(*e.shape[1:]), eps)
-        eps = langevin_step(potential, eps, w, step_size, t, gradient_clip)
-        if project is not None:
-            eps = tree_map(project, eps)
-        yield eps
+__all__ = [
+    "Nested",
+    "Tilted",
+    "flatten",
+    "frozen",
+    "langevin",
+    "langevin_step",
+    "metropolis",
+    "tilt",
+    "tree_map",
+    "unflatten",
+]
 
 
 @contextmanager
@@ -217,12 +95,16 @@ class Tilted(Model):
         mean: tuple[str, ...] = ()
 
     class Sampling(Options):
+        #: How the chain moves: along the critic's gradient, or by proposals that are kept or refused.
+        sampler: Literal["langevin", "metropolis"] = "langevin"
         steps: int = 20
+        #: Of Langevin dynamics, or the share of fresh noise in a Metropolis proposal (1 is a new sample).
         step_size: float = 0.01
-        #: Temperature of the chain's noise, at its first and (linearly) at its last step.
+        #: Temperature of Langevin's noise, at its first and (linearly) at its last step. Metropolis divides
+        #: differences of scores by it.
         temperature: float = 1.0
         final_temperature: float | None = None
-        #: The largest magnitude of an entry of the gradient.
+        #: The largest magnitude of an entry of Langevin's gradient.
         gradient_clip: float | None = None
         #: Factor on the score, beside the config's weight.
         weight: float = 1.0
@@ -293,11 +175,15 @@ class Tilted(Model):
                 x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
         return self.parts["critic"].score(x)
 
+    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        """Returns U(eps) without the Gaussian's part, shape `(n,)`, with the score's weight times `weight`."""
+
+        return -(weight * self.config.weight) * self.critic_score(self.push(eps))
+
     def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
         """Returns U(eps), shape `(n,)`, with the score's weight times `weight`."""
 
-        norm = sum(e.flatten(1).square().sum(1) for e in flatten(eps).values()) / 2
-        return norm - (weight * self.config.weight) * self.critic_score(self.push(eps))
+        return half_square(eps) + self.excess(eps, weight)
 
     # --- sampling --------------------------------------------------------------------------------
 
@@ -308,18 +194,12 @@ class Tilted(Model):
         span = max(options.steps - 1, 1)
         temperatures = [options.temperature + (last - options.temperature) * k / span for k in range(options.steps)]
 
-        def potential(state: Nested) -> Tensor:
-            return self.potential(state, options.weight)
-
-        states = langevin(
-            potential,
-            eps,
-            noise,
-            steps=options.steps,
-            step_size=options.step_size,
-            temperature=temperatures,
-            gradient_clip=options.gradient_clip,
-        )
+        given = {"steps": options.steps, "step_size": options.step_size, "temperature": temperatures}
+        if options.sampler == "metropolis":
+            states = metropolis(partial(self.excess, weight=options.weight), eps, noise, **given)
+        else:
+            potential = partial(self.potential, weight=options.weight)
+            states = langevin(potential, eps, noise, gradient_clip=options.gradient_clip, **given)
         while True:
             with frozen(self):  # only around the step: what runs between steps may train
                 state = next(states, None)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dgmcore import IndexedNoise, Model
-from dgmcore.compose import Tilted, flatten, frozen, langevin_step, tilt, tree_map, unflatten
+from dgmcore.compose import Tilted, flatten, frozen, langevin_step, metropolis, tilt, tree_map, unflatten
 from dgmcore.config import Config, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.interfaces import capabilities
@@ -95,6 +95,45 @@ def test_samples_of_a_tilted_gaussian_are_gaussian():
     assert abs(x.std() - math.sqrt(1 / 2.25)) < 0.03
 
 
+@pytest.mark.parametrize("step_size", [0.3, 0.6])
+def test_metropolis_samples_of_a_tilted_gaussian_have_no_error_of_steps(step_size):
+    model = Tilted(base=Base({"linear": True}), critic=Well()).eval()
+    x = model.sample(IndexedNoise(0, 4000), sampler="metropolis", steps=300, step_size=step_size)
+    assert abs(x.mean() - (0.25 - 2) / 2.25) < 0.02
+    assert abs(x.std() - math.sqrt(1 / 2.25)) < 0.02
+
+
+def test_metropolis_accepts_by_the_formula(tilted):
+    eps = IndexedNoise(1, 64, dtype=torch.float64).named(SHAPES)
+    after = next(metropolis(tilted.excess, eps, IndexedNoise(2, 64, dtype=torch.float64), steps=1, step_size=0.6))
+    noise = IndexedNoise(2, 64, dtype=torch.float64)  # the same draws by hand
+    proposal = tree_map(lambda e: 0.8 * e + 0.6 * noise.normal(*e.shape[1:]), eps)
+    scores = [0.7 * Well().score(tilted.parts["base"].push(state)) for state in (eps, proposal)]
+    accepted = noise.uniform() < (scores[1] - scores[0]).exp()
+    assert 0 < accepted.sum() < 64
+    for old, new, now in zip(*(flatten(tree).values() for tree in (eps, proposal, after)), strict=True):
+        for i in range(64):
+            assert torch.equal(now[i], (new if accepted[i] else old)[i])
+
+
+def test_metropolis_needs_no_gradient_and_at_temperature_zero_never_loses_score():
+    class Steps(Model):
+        def score(self, x):
+            return x.sum(1).floor()  # its gradient is zero everywhere
+
+    model = Tilted(base=Base({"linear": True}), critic=Steps()).eval()
+    options = {"sampler": "metropolis", "steps": 12, "step_size": 0.5, "temperature": 0.0}
+    scores = torch.stack([model.critic_score(x) for x in model.trajectory(IndexedNoise(0, 200), **options)])
+    assert (scores.diff(dim=0) >= 0).all()
+    assert (scores[-1] > scores[0]).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("step_size", [0.0, -0.1, 1.5])
+def test_metropolis_names_a_step_size_outside_its_range(tilted, step_size):
+    with pytest.raises(OptionError, match=f"step of size {step_size:g}"):
+        tilted.sample(IndexedNoise(0, 2), sampler="metropolis", step_size=step_size)
+
+
 def test_the_trajectory_goes_from_the_base_to_the_sample(tilted):
     states = list(tilted.trajectory(IndexedNoise(3, 6), steps=4))
     assert len(states) == 5
@@ -103,9 +142,10 @@ def test_the_trajectory_goes_from_the_base_to_the_sample(tilted):
     assert not any(x.requires_grad for x in states)
 
 
-def test_samples_do_not_depend_on_the_batch(tilted):
-    whole = tilted.sample(IndexedNoise(3, 6), steps=5)
-    part = tilted.sample(IndexedNoise(3, 2, start=4), steps=5)
+@pytest.mark.parametrize("options", [{}, {"sampler": "metropolis", "step_size": 0.5}])
+def test_samples_do_not_depend_on_the_batch(tilted, options):
+    whole = tilted.sample(IndexedNoise(3, 6), steps=5, **options)
+    part = tilted.sample(IndexedNoise(3, 2, start=4), steps=5, **options)
     assert (whole[4:] - part).abs().max() < 1e-6
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
+from dgmcore.chains import half_square
 from dgmcore.compose import Nested, Tilted, flatten, frozen, unflatten
 from dgmcore.config import Options
 from dgmcore.errors import OptionError, UsageError
@@ -67,6 +68,11 @@ class VAEBM(Tilted):
         base = self.parts["base"]
         extra = {"k": chosen.k} if chosen.k != 1 else {}
         return base.log_prob(x, noise=noise, **extra) + self.config.weight * self.critic_score(x)
+
+    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        if self.config.potential == "exact":
+            return super().excess(eps, weight)
+        return self.potential(eps, weight) - half_square(eps)
 
     def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
         if self.config.potential == "exact":
