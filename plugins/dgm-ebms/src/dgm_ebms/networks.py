@@ -200,6 +200,9 @@ class ResNetEnergy(EnergyNetwork):
         layout: str = "celeba64"
         #: Stride of the first convolution; 1 as published, 2 or 4 for cheap networks on a CPU.
         stem_stride: Literal[1, 2, 4] = 1
+        #: Side of the squares of pixels that are averaged first. A decoder's mean lacks fine detail wherever it is
+        #: drawn; an energy that can't see it judges shapes instead.
+        shrink: int = 1
         pooling: Literal["sum", "mean"] = "sum"
         #: Factor on the energy: how steep it may get without large weights.
         scale: float = 1.0
@@ -223,6 +226,8 @@ class ResNetEnergy(EnergyNetwork):
         have, want = self.config.data_range, self.config.input_range
         if have != want:
             x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
+        if self.config.shrink > 1:
+            x = F.avg_pool2d(x, self.config.shrink)
         x = lip_swish(self.conv1(x))
         for block in self.blocks:
             x = block(x)
