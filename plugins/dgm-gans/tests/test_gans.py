@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dgmcore import load
 from dgmcore.errors import DgmError, OptionError
 from dgmcore.noise import IndexedNoise, StreamNoise
 from dgmcore.testing import parametrize_with_checks
@@ -156,3 +157,11 @@ def test_averaged_weights_get_the_statistics_of_their_own_samples():
     noise = StreamNoise(1, 2000).named(model.noise_shapes)
     trained = model.train().push(noise)
     assert float((model.eval().push(noise) - trained).abs().mean()) < 0.02
+
+
+def test_a_generator_starts_from_the_shipped_vae():
+    vae, gan = load("vae-mnist-2d"), RHGAN().eval()
+    copy_generator(gan.generator, "vae-mnist-2d")
+    z = IndexedNoise(0, 5).normal(2)
+    with torch.no_grad():
+        assert (gan.push({"z": z}) - vae.decode(z)).abs().max() < 1e-5

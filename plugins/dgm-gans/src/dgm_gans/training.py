@@ -86,18 +86,19 @@ def renormalize(model: GAN, batches: int = 100, size: int = 64) -> None:
 
 
 def copy_generator(generator: nn.Module, entry: str) -> None:
-    """Copies weights and batch-norm statistics from the module of an entry that has the same tensors.
+    """Copies weights and batch-norm statistics from the module of an entry that has the same tensors in the same order.
+
+    Names may differ: a decoder is often a plain sequence of the generator's layers.
 
     Raises:
         TrainingError: If no module of the entry's model has the generator's tensors.
     """
 
-    wanted = {name: tensor.shape for name, tensor in generator.state_dict().items()}
-    source = load(entry)
-    for module in source.modules():
+    wanted = generator.state_dict()
+    for module in load(entry).modules():
         state = module.state_dict()
-        if {name: tensor.shape for name, tensor in state.items()} == wanted:
-            generator.load_state_dict(state)
+        if [t.shape for t in state.values()] == [t.shape for t in wanted.values()]:
+            generator.load_state_dict(dict(zip(wanted, state.values(), strict=True)))
             return
     raise TrainingError(
         f"{entry} holds no generator with these {len(wanted)} tensors",
