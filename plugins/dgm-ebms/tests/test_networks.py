@@ -95,6 +95,7 @@ def test_initialisation_from_data_makes_outputs_regular():
         lambda: ConvEnergy({"event_shape": [3, 64, 64], "channels": 4, "multipliers": [2, 4, 8, 16]}),
         lambda: ResNetEnergy({**SMALL, "stem_stride": 2, "pooling": "mean"}),
         lambda: ResNetEnergy({**SMALL, "stem_stride": 4, "weight_norm": False}),
+        lambda: ResNetEnergy({**SMALL, "shrink": 2}),
     ],
 )
 def test_scores_are_numbers_with_gradients_to_data_and_weights(net):
@@ -106,6 +107,17 @@ def test_scores_are_numbers_with_gradients_to_data_and_weights(net):
     assert x.grad.abs().sum() > 0
     for name, p in net.named_parameters():
         assert p.grad is not None, name
+
+
+def test_an_energy_of_smaller_pictures_does_not_see_what_averages_out():
+    net = ResNetEnergy({**SMALL, "shrink": 2})
+    x = torch.randn(3, *net.event_shape)
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(net.event_shape[1] // 2, net.event_shape[2] // 2)
+    assert torch.allclose(net.score(x + board), net.score(x), atol=1e-4)
+    assert not torch.allclose(net.score(x + 1), net.score(x), atol=1e-2)
+    for shrink in (0, 3):
+        with pytest.raises(RegistryError, match=f"shrink: {shrink} does not divide"):
+            ResNetEnergy({**SMALL, "shrink": shrink})
 
 
 @pytest.mark.parametrize("layout", ["", "1x", "0d", "d1", "celeba"])

@@ -213,7 +213,12 @@ class ResNetEnergy(EnergyNetwork):
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
         conv = WNConv2d if self.config.weight_norm else nn.Conv2d
-        c, s = self.config.channels, self.config.stem_stride
+        c, s, shrink = self.config.channels, self.config.stem_stride, self.config.shrink
+        if shrink < 1 or any(side % shrink for side in self.event_shape[1:]):
+            raise RegistryError(
+                f"config of resnet-energy: shrink: {shrink} does not divide {list(self.event_shape[1:])}",
+                "choose a divisor of both sides; 1 judges pictures as they are",
+            )
         self.conv1 = conv(self.event_shape[0], c, 3, 1, 1) if s == 1 else conv(self.event_shape[0], c, 2 * s, s, s // 2)
         blocks, c_in = [], c
         for multiple, down in read_layout(self.config.layout):
