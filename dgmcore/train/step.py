@@ -119,6 +119,8 @@ class EngineStep:
             else:
                 self.scaler.step(chosen)
                 self.scaler.update()
+        # fused optimisers don't count their changes, and layers that keep what they computed go by the count
+        torch.autograd.graph.increment_version(parameters)
         if self.recipe.precision != "fp32":
             torch.clear_autocast_cache()  # it holds copies of the weights from before the step
 

@@ -60,7 +60,7 @@ def test_the_network_is_its_formula():
 
 
 def test_normalised_weights_are_kept_until_a_parameter_changes():
-    layer = WNConv2d(3, 4, 3)
+    layer = WNConv2d(3, 4, 3).eval()
     with torch.no_grad():
         first = layer.normalized_weight()
         assert layer.normalized_weight() is first
@@ -68,6 +68,21 @@ def test_normalised_weights_are_kept_until_a_parameter_changes():
         assert torch.allclose(layer.normalized_weight(), first * torch.e)
     assert layer.normalized_weight().requires_grad
     assert torch.allclose(layer.normalized_weight(), first * torch.e)
+
+
+def test_a_fused_optimizer_changes_the_normalised_weights_too():
+    layer = WNConv2d(3, 4, 3).eval()
+    with torch.no_grad():
+        before = layer.normalized_weight()
+    layer.train()
+    adam = torch.optim.Adam(layer.parameters(), 0.1, fused=True)
+    for p in layer.parameters():
+        p.grad = torch.ones_like(p)
+    adam.step()  # counts no new version of what it changes
+    with torch.no_grad():
+        trained = layer.normalized_weight()
+        assert not torch.allclose(trained, before, atol=1e-3)
+        assert torch.equal(layer.eval().normalized_weight(), trained)
 
 
 def test_initialisation_from_data_makes_outputs_regular():

@@ -112,6 +112,20 @@ def test_weight_norm_is_cached_until_the_weights_change():
     assert conv.weight.grad is not None and conv.log_weight_norm.grad is not None
 
 
+def test_weight_norm_is_not_stale_after_a_fused_optimizer():
+    conv, x = Conv2d(3, 4, 3, padding=1).eval(), torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        before = conv(x)
+    conv.train()
+    adam = torch.optim.Adam(conv.parameters(), 0.1, fused=True)  # counts no new version of what it changes
+    conv(x).sum().backward()
+    adam.step()
+    with torch.no_grad():
+        trained = conv(x)
+        assert not torch.allclose(trained, before, atol=1e-3)
+        torch.testing.assert_close(conv.eval()(x), trained)
+
+
 def test_skips():
     x = torch.randn(1, 4, 6, 6)
     up = Upsample(4, 2, Style())

@@ -14,8 +14,8 @@ __all__ = ["WNConv2d", "data_dependent_init"]
 class WNConv2d(nn.Conv2d):
     r"""A convolution with the weight :math:`e^{l_c} w_c / (|w_c| + 10^{-5})` for each output channel c.
 
-    Where the weights need no gradient (sampling, frozen networks) the normalised weight is computed once and
-    kept until a parameter changes.
+    In eval mode, where the weights need no gradient (sampling, frozen networks), the normalised weight is computed
+    once and kept until a parameter changes or the mode does: torch's fused optimisers change parameters unnoticed.
 
     References:
         Weight Normalization (Salimans and Kingma, 2016), https://arxiv.org/abs/1602.07868
@@ -37,13 +37,18 @@ class WNConv2d(nn.Conv2d):
     def normalized_weight(self) -> Tensor:
         """Returns the weight that the convolution uses, shape `(C_out, C_in, k, k)`."""
 
-        if torch.is_grad_enabled() and (self.weight.requires_grad or self.log_weight_norm.requires_grad):
+        wanted = torch.is_grad_enabled() and (self.weight.requires_grad or self.log_weight_norm.requires_grad)
+        if self.training or wanted:
             return self.log_weight_norm.exp() * self._direction()
         state = tuple((p.data_ptr(), p._version, p.dtype) for p in (self.weight, self.log_weight_norm))
         if self._kept is None or self._kept[0] != state:
             with torch.no_grad():
                 self._kept = (state, self.log_weight_norm.exp() * self._direction())
         return self._kept[1]
+
+    def train(self, mode: bool = True) -> WNConv2d:
+        self._kept = None
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
         if self._initializing:

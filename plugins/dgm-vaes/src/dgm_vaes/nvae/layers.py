@@ -45,6 +45,10 @@ class Conv2d(nn.Conv2d):
                 self._cached = key, self._normalize()
         return self._cached[1]
 
+    def train(self, mode: bool = True) -> Conv2d:
+        self._cached = None  # torch's fused optimisers change parameters without counting it in their versions
+        return super().train(mode)
+
     def _normalize(self) -> Tensor:
         weight = self.weight if self.mask is None else self.weight * self.mask
         norm = weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1)

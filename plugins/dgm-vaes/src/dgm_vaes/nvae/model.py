@@ -281,6 +281,10 @@ class NVAE(Model):
             h, _ = self._generate(eps["z"], o.temperature)
             return self._image(self._logits(h), eps.get("x"), o.mean)
 
+    def train(self, mode: bool = True) -> NVAE:
+        self._statistics = None
+        return super().train(mode)
+
     @contextmanager
     def _readjusted(self, passes: int, temperature: float) -> Iterator[None]:
         """The decoder with the statistics of its own samples, which are a function of the weights alone."""
