@@ -58,8 +58,8 @@ class RealNVP(Flow):
         for name, outputs, inputs in (("first", H, d), ("second", H, H), ("third", d, H)):
             # nn.Linear's own initialisation
             bound = 1 / math.sqrt(inputs)
-            weight = torch.empty(K, 2, outputs, inputs).uniform_(-bound, bound)
-            bias = torch.empty(K, 2, 1, outputs).uniform_(-bound, bound)
+            weight = nn.init.uniform_(torch.empty(K, 2, outputs, inputs), -bound, bound)
+            bias = nn.init.uniform_(torch.empty(K, 2, 1, outputs), -bound, bound)
             self.register_parameter(f"{name}_weight", nn.Parameter(weight))
             self.register_parameter(f"{name}_bias", nn.Parameter(bias))
 
