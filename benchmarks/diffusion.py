@@ -71,7 +71,7 @@ def sampling(sampler: str, pipeline: str, scheduler: str, steps: int) -> dict:
         f"{sampler.upper()}, small U-Net, {steps} steps, batch 16",
         lambda: model.sample(IndexedNoise(0, 16), sampler=sampler, steps=steps),
         lambda: theirs(batch_size=16, num_inference_steps=steps, output_type="np"),
-        3,
+        9,
         f"diffusers' {pipeline}",
     )
 
