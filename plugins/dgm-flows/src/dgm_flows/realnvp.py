@@ -112,6 +112,7 @@ class _Coupling:
     def __init__(self, parity: int, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor):
         self.kept, self.free = slice(parity, None, 2), slice(1 - parity, None, 2)
         self.parity = parity
+        self.layers = (w1[:, :, self.kept], b1), (w2, b2), (w3[:, self.free], b3[:, :, self.free])
         self.w1, self.b1 = w1[:, :, self.kept].mT, b1
         self.w2, self.b2 = w2.mT, b2
         self.w3, self.b3 = w3[:, self.free].mT, b3[:, :, self.free]
@@ -119,10 +120,19 @@ class _Coupling:
     def nets(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Returns `s` and `t` of the free coordinates."""
 
+        if (
+            not torch.is_grad_enabled()
+        ):  # one after the other is faster for many points, both at once for their gradients
+            return self.net(kept, 0), self.net(kept, 1)
         h = torch.baddbmm(self.b1, kept.expand(2, *kept.shape), self.w1)
         h = torch.baddbmm(self.b2, F.leaky_relu_(h, 0.01), self.w2)
         h = torch.baddbmm(self.b3, F.leaky_relu_(h, 0.01), self.w3)
         return h.tanh().unbind(0)
+
+    def net(self, kept: Tensor, j: int) -> Tensor:
+        first, second, third = ((w[j], b[j, 0]) for w, b in self.layers)
+        h = F.linear(F.leaky_relu_(F.linear(kept, *first), 0.01), *second)
+        return F.linear(F.leaky_relu_(h, 0.01), *third).tanh_()
 
     def __call__(self, y: Tensor) -> Tensor:
         s, t = self.nets(y[:, self.kept])
