@@ -144,6 +144,8 @@ def langevin(
         True
     """
 
+    if not step_size >= 0:
+        raise OptionError(f"a Langevin step of size {step_size:g}", "choose step_size of at least 0")
     for t in _each(temperature, steps):
         w = tree_map(lambda e: noise.normal(*e.shape[1:]), eps)
         eps = langevin_step(potential, eps, w, step_size, t, gradient_clip)
@@ -218,10 +220,14 @@ def metropolis(
 
 
 def _each(temperature: float | Sequence[float], steps: int) -> list[float]:
-    """Returns a temperature for each step."""
+    """Returns a temperature for each step, having checked both."""
 
-    if isinstance(temperature, (int, float)):
-        return [float(temperature)] * steps
-    if len(temperature) != steps:
-        raise OptionError(f"{len(temperature)} temperatures for {steps} steps", "give one number, or one for each step")
-    return list(temperature)
+    if steps < 0:
+        raise OptionError(f"a chain of {steps} steps", "choose steps of at least 0")
+    each = [float(temperature)] * steps if isinstance(temperature, (int, float)) else list(temperature)
+    if len(each) != steps:
+        raise OptionError(f"{len(each)} temperatures for {steps} steps", "give one number, or one for each step")
+    for t in each:
+        if not t >= 0:
+            raise OptionError(f"a chain at temperature {t:g}", "choose a temperature of at least 0")
+    return each

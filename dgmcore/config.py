@@ -81,7 +81,9 @@ def parse(
             raise error(what, did_you_mean(key, known)) from None
         message = _PATH.sub("", message)
         what = f"{source}: {path or 'top level'}: {message[:1].lower()}{message[1:]}"
-        raise error(what, f"correct {path or 'it'} in {source}") from None
+        choices = _choices_at(kind, found["path"]) if found and message.startswith("Invalid enum") else []
+        hint = f"choose one of {', '.join(choices)}" if choices else f"correct {path or 'it'} in {source}"
+        raise error(what, hint) from None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -90,12 +92,27 @@ def to_dict(config: Config) -> dict[str, Any]:
     return msgspec.to_builtins(config)
 
 
-def _fields_at(kind: Any, path: str) -> list[str]:
-    """Returns the field names of the struct at a dotted `path` inside `kind`."""
+def _type_at(kind: Any, path: str) -> Any:
+    """Returns the type at a dotted `path` inside `kind`."""
 
     for part in re.findall(r"[A-Za-z_]\w*|\[[^\]]*\]", path):
         kind = _member(kind, part)
-    for option in _alternatives(kind):
+    return kind
+
+
+def _choices_at(kind: Any, path: str) -> list[str]:
+    """Returns the values of the `Literal` at a dotted `path` inside `kind`."""
+
+    import typing
+
+    literals = [t for t in _alternatives(_type_at(kind, path)) if typing.get_origin(t) is typing.Literal]
+    return [str(value) for literal in literals for value in typing.get_args(literal)]
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    """Returns the field names of the struct at a dotted `path` inside `kind`."""
+
+    for option in _alternatives(_type_at(kind, path)):
         if isinstance(option, type) and issubclass(option, msgspec.Struct):
             return list(option.__struct_encode_fields__)
     return []

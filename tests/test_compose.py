@@ -128,6 +128,20 @@ def test_metropolis_needs_no_gradient_and_at_temperature_zero_never_loses_score(
     assert (scores[-1] > scores[0]).float().mean() > 0.9
 
 
+@pytest.mark.parametrize(
+    "option, named",
+    [
+        ({"steps": -3}, "-3 steps"),
+        ({"temperature": -1.0, "step_size": 0.1}, "temperature -1"),
+        ({"step_size": -0.1}, "size -0.1"),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["langevin", "metropolis"])
+def test_chains_name_options_outside_their_range(tilted, sampler, option, named):
+    with pytest.raises(OptionError, match=named):
+        tilted.sample(IndexedNoise(0, 2), sampler=sampler, **option)
+
+
 @pytest.mark.parametrize("step_size", [0.0, -0.1, 1.5])
 def test_metropolis_names_a_step_size_outside_its_range(tilted, step_size):
     with pytest.raises(OptionError, match=f"step of size {step_size:g}"):
@@ -198,3 +212,9 @@ def test_flatten_and_tree_map_keep_the_order():
     assert list(flatten(tree)) == ["b/1", "b/0", "a"]
     assert unflatten(flatten(tree)) == tree
     assert tree_map(lambda u, v: u + v, tree, tree) == {"b": {"1": 2, "0": 4}, "a": 6}
+
+
+def test_an_unknown_sampler_offers_those_there_are(tilted):
+    with pytest.raises(OptionError, match="invalid enum value 'mala'") as caught:
+        tilted.sample(IndexedNoise(0, 2), sampler="mala")
+    assert caught.value.hint == "choose one of langevin, metropolis"
