@@ -2,8 +2,8 @@ r"""NVAE, a deep hierarchical variational auto-encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,7 +19,7 @@ from dgmcore.noise import IndexedNoise, Noise
 from ..distributions import Bernoulli, DiscretizedLogistics, Gaussian, importance_log_prob, soft_clamp
 from .flows import FlowPair
 from .layers import Cell, DecoderCombiner, EncoderCombiner, Style, elu_conv
-from .readjust import collect_statistics, with_statistics
+from .readjust import Readjustment
 from .terms import Terms, full
 
 __all__ = ["NVAE", "Terms"]
@@ -177,7 +177,7 @@ class NVAE(Model):
                 "give one for each scale, the finest first",
             )
         self.temperatures = [scale_temperatures[s] for s in self.group_scales]
-        self._statistics: tuple[Any, Any] | None = None
+        self._readjustment = Readjustment()
 
     def _per_scale(self, value: int | tuple[int, ...], name: str) -> tuple[int, ...]:
         values = (value,) * self.config.scales if isinstance(value, int) else value
@@ -282,27 +282,20 @@ class NVAE(Model):
             return self._image(self._logits(h), eps.get("x"), o.mean)
 
     def train(self, mode: bool = True) -> NVAE:
-        self._statistics = None
+        self._readjustment.forget()
         return super().train(mode)
 
-    @contextmanager
-    def _readjusted(self, passes: int, temperature: float) -> Iterator[None]:
+    def _readjusted(self, passes: int, temperature: float) -> AbstractContextManager[None]:
         """The decoder with the statistics of its own samples, which are a function of the weights alone."""
         if not passes or self.config.norm != "batch":
-            yield
-            return
-        modules = [self.decoder, self.post_process, self.head]
-        version = sum(p._version for p in self.parameters())
-        key = (passes, temperature, version, self.prior.data_ptr())
-        if self._statistics is None or self._statistics[0] != key:
+            return nullcontext()
 
-            def draw(i: int) -> None:
-                eps = IndexedNoise(0, 16, 16 * i, device=self.device, dtype=self.dtype, scope="readjust_bn")
-                self._logits(self._generate(eps.named(self.noise_shapes["z"]), temperature)[0])
+        def draw(i: int) -> None:
+            eps = IndexedNoise(0, 16, 16 * i, device=self.device, dtype=self.dtype, scope="readjust_bn")
+            self._logits(self._generate(eps.named(self.noise_shapes["z"]), temperature)[0])
 
-            self._statistics = key, collect_statistics(modules, draw, passes)
-        with with_statistics(modules, self._statistics[1]):
-            yield
+        key = (passes, temperature, sum(p._version for p in self.parameters()), self.prior.data_ptr())
+        return self._readjustment([self.decoder, self.post_process, self.head], draw, passes, key)
 
     # --- from images to latents ------------------------------------------------------------------
 

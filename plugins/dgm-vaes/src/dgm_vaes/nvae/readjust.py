@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["collect_statistics", "with_statistics"]
+__all__ = ["Readjustment", "collect_statistics", "with_statistics"]
 
 Statistics = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -56,3 +56,24 @@ def with_statistics(modules: list[nn.Module], statistics: Statistics) -> Iterato
         yield
     finally:
         _swap(layers, before)
+
+
+class Readjustment:
+    """Keeps the statistics of sampling for as long as they are asked for by the same key."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._kept: tuple[Hashable, Statistics] | None = None
+
+    @contextmanager
+    def __call__(
+        self, modules: list[nn.Module], draw: Callable[[int], None], passes: int, key: Hashable
+    ) -> Iterator[None]:
+        """The batch norms of `modules` with their statistics over `passes` calls of `draw(i)`, for a while."""
+
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, collect_statistics(modules, draw, passes)
+        with with_statistics(modules, self._kept[1]):
+            yield
