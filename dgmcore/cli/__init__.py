@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ def main(args: Sequence[str] | None = None) -> int:
     # read when torch loads OpenMP: threads that wait for each other sleep instead of spinning, or else two threads on
     # two cores of which one is busy take twenty times as long as one
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if args is None:  # a process of our own: looking for cycles among what imports leave behind is a tenth of a start
+        gc.set_threshold(50_000, 20, 50)
     argv = [*(sys.argv[1:] if args is None else args)]  # `list` is a module of this package
     debug = False
     head = argv[: argv.index("--")] if "--" in argv else argv
@@ -28,6 +31,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
         code = app.run(argv)
         sys.stdout.flush()
+        if args is None:
+            gc.freeze()  # nor has the end of the process any to look for
         if code == 130:  # typer has caught Ctrl-C
             print("interrupted", file=sys.stderr)
         return code
