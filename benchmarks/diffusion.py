@@ -50,7 +50,7 @@ def unet() -> dict:
     plain.load_state_dict(model.network.state_dict())
     x, t = torch.randn(4, 3, 32, 32), torch.full((4,), 500)
     note = "diffusers' UNet2DModel, the same weights"
-    return compared("DDPM CIFAR-10, U-Net, batch 4", lambda: model.predict(x, t), lambda: plain(x, t).sample, 3, note)
+    return compared("DDPM CIFAR-10, U-Net, batch 4", lambda: model.predict(x, t), lambda: plain(x, t).sample, 9, note)
 
 
 def sampling(sampler: str, pipeline: str, scheduler: str, steps: int) -> dict:

@@ -18,7 +18,7 @@ from dgm_gans.losses import (
 )
 from dgm_gans.models import DCGAN, MLPGAN, RHGAN, truncate
 from dgm_gans.networks import MinibatchDeviation
-from dgm_gans.training import AdversarialPhase, copy_generator, renormalize
+from dgm_gans.training import AdversarialPhase, CriticPhase, copy_generator, renormalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -157,6 +157,77 @@ def test_averaged_weights_get_the_statistics_of_their_own_samples():
     noise = StreamNoise(1, 2000).named(model.noise_shapes)
     trained = model.train().push(noise)
     assert float((model.eval().push(noise) - trained).abs().mean()) < 0.02
+
+
+class Steps:
+    """What a phase needs of a step, with Adam behind it and batches from a function of the step's number."""
+
+    total, progress, device = None, 0.0, torch.device("cpu")
+
+    def __init__(self, phase, batch, rate=0.02):
+        groups = phase.parameters()
+        self.optimizers = {name: torch.optim.Adam(p, rate) for name, p in groups.items()}
+        self.next, self.index, self.seen = batch, 0, []
+
+    def batch(self):
+        self.index += 1
+        return self.next(self.index)
+
+    def noise(self, n=None):
+        return StreamNoise(self.index, 500 if n is None else n)
+
+    def minimize(self, loss, optimizer="model"):
+        self.seen.append((optimizer, float(loss)))
+        self.optimizers[optimizer].zero_grad()
+        loss.backward()
+        self.optimizers[optimizer].step()
+
+    def log(self, **values):
+        pass
+
+
+def test_a_fitted_discriminator_is_the_logarithm_of_the_ratio_of_densities():
+    model = MLPGAN({"hidden": []})  # one linear layer each
+    with torch.no_grad():
+        model.generator[0].weight.copy_(torch.eye(2))
+        model.generator[0].bias.zero_()
+    before = [p.clone() for p in model.generator.parameters()]
+    phase = CriticPhase(model, CriticPhase.Options())
+    steps = Steps(phase, lambda i: StreamNoise(1000 + i, 500).normal(2) + torch.tensor([1.0, 0.0]))
+    for _ in range(600):
+        phase.step(steps)
+    x = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    # log N(x; (1, 0), I) / N(x; 0, I) = x_1 - 1/2
+    assert torch.allclose(model.score(x), torch.tensor([-0.5, 1.5, -0.5]), atol=0.15)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.generator.parameters(), strict=True))
+
+
+def test_clip_bounds_the_discriminator_of_any_loss():
+    model = MLPGAN({"hidden": [8]})
+    options = AdversarialPhase.Options(loss="hinge", clip=0.05)
+    phase = AdversarialPhase(model, options)
+    steps = Steps(phase, lambda i: torch.ones(4, 2), rate=0.001)
+    for _ in range(3):
+        phase.step(steps)
+    assert max(float(p.detach().abs().max()) for p in model.discriminator.parameters()) <= 0.05 + 0.0011
+    assert AdversarialPhase(model, AdversarialPhase.Options(loss="wasserstein")).loss.clip == 0.01
+
+
+def test_instance_noise_goes_to_zero_and_is_on_data_and_samples_alike():
+    model = MLPGAN({"hidden": [8]})
+    phase = AdversarialPhase(model, AdversarialPhase.Options(instance_noise=2.0, noise_until=0.5))
+    seen = []
+    model.discriminator.register_forward_pre_hook(lambda module, x: seen.append(x[0].detach()))
+    steps = Steps(phase, lambda i: torch.zeros(4000, 2), rate=0.0)
+    with torch.no_grad():
+        for p in model.generator.parameters():
+            p.zero_()  # samples are zero as well
+    for progress, expected in ((0.0, 2.0), (0.25, 1.0), (0.5, 0.0), (0.9, 0.0)):
+        seen.clear()
+        steps.progress = progress
+        phase.step(steps)
+        assert len(seen) == 3, "data, samples for the discriminator, samples for the generator"
+        assert all(float(x.std()) == pytest.approx(expected, abs=0.05) for x in seen)
 
 
 def test_a_generator_starts_from_the_shipped_vae():

@@ -34,14 +34,22 @@ __all__ = [
 class Adversarial:
     """What a discriminator and a generator minimise; logits have shape `(n,)`, losses are scalars."""
 
+    #: Bound of the discriminator's weights, if they have one.
+    clip: float | None = None
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         raise NotImplementedError
 
     def generator(self, fake: Tensor) -> Tensor:
         raise NotImplementedError
 
+    @torch.no_grad()
     def constrain(self, discriminator: nn.Module) -> None:
-        """Is called before each update of the discriminator."""
+        """Clips the discriminator's weights to `[-clip, clip]`; is called before each of its updates."""
+
+        if self.clip is not None:
+            for p in discriminator.parameters():
+                p.clamp_(-self.clip, self.clip)
 
     def penalty(self, score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, noise: Noise) -> Tensor | None:
         """Returns a regulariser of the discriminator, or None."""
@@ -113,20 +121,12 @@ class Wasserstein(Adversarial):
     def generator(self, fake: Tensor) -> Tensor:
         return -fake.mean()
 
-    @torch.no_grad()
-    def constrain(self, discriminator: nn.Module) -> None:
-        for p in discriminator.parameters():
-            p.clamp_(-self.clip, self.clip)
-
 
 class WassersteinGP(Wasserstein):
     """Improved Training of Wasserstein GANs (Gulrajani et al., 2017), equation 3: a penalty instead of clipping."""
 
     def __init__(self, weight: float = 10.0):
         self.weight = weight
-
-    def constrain(self, discriminator: nn.Module) -> None:
-        pass
 
     def penalty(self, score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
         return self.weight * gradient_penalty(score, real, fake, noise)
@@ -147,6 +147,6 @@ LOSSES: dict[str, Callable[..., Adversarial]] = {
     "non-saturating": lambda o: NonSaturating(o.smoothing),
     "least-squares": lambda o: LeastSquares(),
     "hinge": lambda o: Hinge(),
-    "wasserstein": lambda o: Wasserstein(o.clip),
+    "wasserstein": lambda o: Wasserstein(),
     "wasserstein-gp": lambda o: WassersteinGP(o.penalty),
 }

@@ -25,7 +25,7 @@ class GAN(Model):
         #: Noise is drawn from a normal distribution cut at this radius in each coordinate: fidelity for variety.
         truncation: float | None = None
 
-    phases = {"adversarial": "dgm_gans.training:AdversarialPhase"}
+    phases = {"adversarial": "dgm_gans.training:AdversarialPhase", "critic": "dgm_gans.training:CriticPhase"}
 
     generator: nn.Module
     discriminator: nn.Module

@@ -1,29 +1,32 @@
-"""The adversarial game as a training phase."""
+"""The adversarial game as a training phase, and the discriminator's last words after it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dgmcore import Config, load
 from dgmcore.errors import TrainingError
 from dgmcore.noise import StreamNoise
-from dgmcore.train import Game, Step
+from dgmcore.train import Game, Phase, Step
 
-from .losses import LOSSES
+from .losses import LOSSES, NonSaturating
 
 if TYPE_CHECKING:
     from .models import GAN
 
-__all__ = ["AdversarialPhase"]
+__all__ = ["AdversarialPhase", "CriticPhase"]
 
 
 class AdversarialPhase(Game):
     """Alternates updates of the discriminator and of the generator; EMA follows the generator.
 
     One step is `critic_steps` updates of the discriminator, each on a fresh batch, and one of the generator.
+    Noise on data and samples alike ("instance noise", Amortised MAP Inference for Image Super-resolution, Sonderby et
+    al., 2017, section 3.2) and bounded weights both keep a discriminator from telling everything apart.
     """
 
     model: GAN
@@ -34,13 +37,17 @@ class AdversarialPhase(Game):
         )
         critic_steps: int = 1
         smoothing: float = 0.0  # one-sided label smoothing
-        clip: float = 0.01  # of the Wasserstein critic's weights
+        clip: float | None = None  # bound of the discriminator's weights; of a Wasserstein critic's 0.01 unless given
+        instance_noise: float = 0.0  # standard deviation of the noise on all that the discriminator sees, at the start
+        noise_until: float = 1.0  # share of the phase in which that noise goes to zero, linearly
         penalty: float = 10.0  # weight of the gradient penalty
         generator_from: str | None = None  # an entry (a VAE, say) that holds the same generator, batch norm included
 
     def __init__(self, model: GAN, options: Options):
         super().__init__(model, options)
         self.loss = LOSSES[options.loss](options)
+        if options.clip is not None:
+            self.loss.clip = options.clip
 
     def setup(self, step: Step) -> None:
         if self.options.generator_from is not None:
@@ -49,21 +56,61 @@ class AdversarialPhase(Game):
     def step(self, step: Step) -> None:
         model, loss = self.model, self.loss
         for _ in range(self.options.critic_steps):
-            x = step.batch()
+            x = self._blur(step.batch(), step)
             loss.constrain(model.discriminator)
             with torch.no_grad():
-                fake = model.push(step.noise(len(x)).named(model.noise_shapes))
+                fake = self._blur(model.push(step.noise(len(x)).named(model.noise_shapes)), step)
             d = loss.discriminator(model.score(x), model.score(fake))
             penalty = loss.penalty(model.score, x, fake, step.noise(len(x)))
             step.minimize(d if penalty is None else d + penalty, "discriminator")
         fake = model.push(step.noise(len(x)).named(model.noise_shapes))
-        g = loss.generator(model.score(fake))
+        g = loss.generator(model.score(self._blur(fake, step)))
         step.minimize(g, "generator")
         step.log(discriminator=d.detach(), generator=g.detach())
+
+    def _blur(self, x: Tensor, step: Step) -> Tensor:
+        o = self.options
+        if o.instance_noise <= 0 or step.progress >= o.noise_until:
+            return x
+        return x + o.instance_noise * (1 - step.progress / o.noise_until) * step.noise(len(x)).normal(*x.shape[1:])
 
     def finish(self) -> None:
         """Measures the statistics of the generator's batch norms anew: averaged weights have others."""
         renormalize(self.model)
+
+
+class CriticPhase(Phase):
+    r"""Fits the discriminator to the finished generator, both in eval mode, as they are used.
+
+    In the game batch norm tells the discriminator what share of its batch is real, and its opponent is not the averaged
+    generator that ships. Tilting needs a logit that is :math:`\log p_{data}(x) / p_g(x)` (Your GAN is Secretly an
+    Energy-based Model, Che et al., 2020, section 3.1), which is what the logistic loss has as its minimum.
+    """
+
+    model: GAN
+
+    class Options(Config):
+        clip: float | None = None  # bound of the weights
+        instance_noise: float = 0.0  # standard deviation of the noise on data and samples
+
+    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {"model": list(self.model.discriminator.parameters())}
+
+    def averaged(self) -> nn.Module:
+        return self.model.discriminator
+
+    def step(self, step: Step) -> None:
+        model, o, loss = self.model.eval(), self.options, NonSaturating()
+        loss.clip = o.clip
+        loss.constrain(model.discriminator)
+        x, noise = step.batch(), step.noise()
+        with torch.no_grad():
+            fake = model.push(noise.named(model.noise_shapes))
+        if o.instance_noise > 0:
+            x, fake = (y + o.instance_noise * noise.normal(*x.shape[1:]) for y in (x, fake))
+        d = loss.discriminator(model.score(x), model.score(fake))
+        step.minimize(d)
+        step.log(discriminator=d.detach())
 
 
 @torch.no_grad()
