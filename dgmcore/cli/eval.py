@@ -23,6 +23,9 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the samples, and of the choice of real data.")] = 0,
     batch_size: Annotated[int | None, typer.Option(help="Samples drawn at once.")] = None,
     device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+    tilt: Annotated[
+        str | None, typer.Option(metavar="CRITIC[:WEIGHT]", help="Tilt the model by a critic, such as an energy.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the model's options.")] = None,
     compare: Annotated[str | None, typer.Option(help="Another entry: print the ratios to its records.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="With --compare: a difference to accept.")] = None,
@@ -38,8 +41,12 @@ def command(
     from .. import registry
     from ..evaluation import evaluate
     from ..evaluation.records import record as write
+    from ..loading import load
     from ..processes import device_here, here
+    from .sample import tilted
 
+    if tilt is not None and record:
+        raise UsageError("a tilted model is no entry to record in", "leave out --record, or --tilt")
     located = registry.find(name)
     other = registry.find(compare) if compare else None
     words = ["dgm", "eval", located.entry.name]
@@ -47,9 +54,11 @@ def command(
         words += [w for v in values or () if v is not None for w in (f"--{flag}", str(v))]
     words += ["--ood", ood] if ood else []
     words += ["--seed", str(seed)] if seed else []
+    words += ["--tilt", tilt] if tilt else []
     words += [w for v in set_ or () for w in ("--set", v)]
+    place = device_here(device, here())
     records = evaluate(
-        name,
+        name if tilt is None else tilted(load(name, device=place), name, tilt),
         metric,
         n,
         against=against,
@@ -57,7 +66,7 @@ def command(
         ood=ood,
         seed=seed,
         batch_size=batch_size,
-        device=device_here(device, here()),
+        device=place,
         command=shlex.join(words),
         progress=partial(output.progress, unit="") if here().is_main else None,
         **output.parse_set(set_ or ()),

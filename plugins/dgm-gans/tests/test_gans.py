@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import dgm_gans.training
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dgmcore import load
+from dgmcore.cli import main
 from dgmcore.errors import DgmError, OptionError
 from dgmcore.noise import IndexedNoise, StreamNoise
 from dgmcore.testing import parametrize_with_checks
@@ -236,3 +238,17 @@ def test_a_generator_starts_from_the_shipped_vae():
     z = IndexedNoise(0, 5).normal(2)
     with torch.no_grad():
         assert (gan.push({"z": z}) - vae.decode(z)).abs().max() < 1e-5
+
+
+def test_eval_measures_tilted_models_and_records_none(capsys):
+    settings = ["eval", "nsgan-25gaussians", "--metric", "within-3-sigma", "--n", "2000", "--json"]
+    tilt = ["--tilt", "nsgan-25gaussians", "--set", "sampler=metropolis", "--set", "step_size=1", "--set", "steps=10"]
+    assert main(settings) == 0
+    plain = json.loads(capsys.readouterr().out)[0]
+    assert main([*settings, *tilt]) == 0
+    tilted = json.loads(capsys.readouterr().out)[0]
+    assert tilted["value"] > plain["value"] + 0.08, "its own discriminator takes bridges away"
+    assert "--tilt nsgan-25gaussians" in tilted["command"]
+    assert main([*settings, "--tilt", "nsgan-25gaussians", "--record"]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert "no entry to record in" in error and "leave out --record" in hint
