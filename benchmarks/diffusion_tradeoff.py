@@ -26,7 +26,7 @@ POINTS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=2000, help="samples, and test images")
+    parser.add_argument("--n", type=int, default=1000, help="samples, and test images")
     parser.add_argument("--out", type=Path, default=Path("docs/families/diffusion-tradeoff.png"))
     args = parser.parse_args()
     models = {name: dgmcore.load(name) for name in sorted({name for _, name, _, _ in POINTS})}
