@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 from ..commands import COMMANDS
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "USUAL_GC", "main"]
+
+#: How often Python looks for cycles by itself; what runs for hours goes back to it.
+USUAL_GC = gc.get_threshold()
 
 
 def main(args: Sequence[str] | None = None) -> int:

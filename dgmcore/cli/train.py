@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from . import USUAL_GC
 from .output import parse_set, say
 
 
@@ -27,6 +29,7 @@ def command(
 
     from ..train.engine import train
 
+    gc.set_threshold(*USUAL_GC)  # a cycle that a step leaves behind may hold a graph of tensors
     folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
     if os.environ.get("RANK", "0") != "0":
         return  # the main process has said it

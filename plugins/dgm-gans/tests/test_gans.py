@@ -215,6 +215,13 @@ def test_clip_bounds_the_discriminator_of_any_loss():
     assert AdversarialPhase(model, AdversarialPhase.Options(loss="wasserstein")).loss.clip == 0.01
 
 
+@pytest.mark.parametrize("phase", [AdversarialPhase, CriticPhase])
+@pytest.mark.parametrize("options", [{"clip": -0.1}, {"clip": 0.0}, {"instance_noise": -1.0}])
+def test_bounds_and_noise_that_are_none_are_refused(phase, options):
+    with pytest.raises(OptionError, match=r"clipped|noise"):
+        phase(MLPGAN({"hidden": [4]}), phase.Options(**options))
+
+
 def test_instance_noise_goes_to_zero_and_is_on_data_and_samples_alike():
     model = MLPGAN({"hidden": [8]})
     phase = AdversarialPhase(model, AdversarialPhase.Options(instance_noise=2.0, noise_until=0.5))

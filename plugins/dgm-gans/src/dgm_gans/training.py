@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Config, load
-from dgmcore.errors import TrainingError
-from dgmcore.noise import StreamNoise
+from dgmcore.errors import OptionError, TrainingError
+from dgmcore.noise import Noise, StreamNoise
 from dgmcore.train import Game, Phase, Step
 
 from .losses import LOSSES, NonSaturating
@@ -48,6 +48,7 @@ class AdversarialPhase(Game):
         self.loss = LOSSES[options.loss](options)
         if options.clip is not None:
             self.loss.clip = options.clip
+        check(options)
 
     def setup(self, step: Step) -> None:
         if self.options.generator_from is not None:
@@ -70,9 +71,8 @@ class AdversarialPhase(Game):
 
     def _blur(self, x: Tensor, step: Step) -> Tensor:
         o = self.options
-        if o.instance_noise <= 0 or step.progress >= o.noise_until:
-            return x
-        return x + o.instance_noise * (1 - step.progress / o.noise_until) * step.noise(len(x)).normal(*x.shape[1:])
+        share = 0.0 if step.progress >= o.noise_until else 1 - step.progress / o.noise_until
+        return blur(x, o.instance_noise * share, step.noise(len(x)))
 
     def finish(self) -> None:
         """Measures the statistics of the generator's batch norms anew: averaged weights have others."""
@@ -93,6 +93,12 @@ class CriticPhase(Phase):
         clip: float | None = None  # bound of the weights
         instance_noise: float = 0.0  # standard deviation of the noise on data and samples
 
+    def __init__(self, model: GAN, options: Options):
+        super().__init__(model, options)
+        self.loss = NonSaturating()
+        self.loss.clip = options.clip
+        check(options)
+
     def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
         return {"model": list(self.model.discriminator.parameters())}
 
@@ -100,17 +106,31 @@ class CriticPhase(Phase):
         return self.model.discriminator
 
     def step(self, step: Step) -> None:
-        model, o, loss = self.model.eval(), self.options, NonSaturating()
-        loss.clip = o.clip
+        model, loss, deviation = self.model.eval(), self.loss, self.options.instance_noise
         loss.constrain(model.discriminator)
         x, noise = step.batch(), step.noise()
         with torch.no_grad():
             fake = model.push(noise.named(model.noise_shapes))
-        if o.instance_noise > 0:
-            x, fake = (y + o.instance_noise * noise.normal(*x.shape[1:]) for y in (x, fake))
+        x, fake = blur(x, deviation, noise), blur(fake, deviation, noise)
         d = loss.discriminator(model.score(x), model.score(fake))
         step.minimize(d)
         step.log(discriminator=d.detach())
+
+
+def blur(x: Tensor, deviation: float, noise: Noise) -> Tensor:
+    """Returns `x` with Gaussian noise of that standard deviation."""
+    return x + deviation * noise.normal(*x.shape[1:]) if deviation > 0 else x
+
+
+def check(options: AdversarialPhase.Options | CriticPhase.Options) -> None:
+    """Raises if the bound or the noise of a discriminator is none."""
+
+    if options.clip is not None and not options.clip > 0:
+        raise OptionError(f"weights can't be clipped to {options.clip:g}", "choose clip above 0, or leave it out")
+    if not options.instance_noise >= 0:
+        raise OptionError(
+            f"noise of standard deviation {options.instance_noise:g}", "choose instance_noise of at least 0"
+        )
 
 
 @torch.no_grad()
