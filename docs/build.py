@@ -80,17 +80,14 @@ def models() -> str:
     return "\n".join(rows)
 
 
-_SHOWN = ("fid", "nll", "bits_per_dim", "log_likelihood", "elbo", "accuracy", "energy_distance")
+_SHOWN = ("fid", "nll", "bits-per-dim", "accuracy", "energy-distance", "modes", "within-3-sigma")
 
 
 def _measured(metrics: list[dict[str, Any]]) -> str:
-    """Returns the first few of a model's figures that the table has room for."""
+    """Returns the first two kinds of a model's figures that the table has room for, the first record of each."""
 
-    chosen = sorted(
-        (m for m in metrics if m["name"].replace("-", "_") in _SHOWN),
-        key=lambda m: _SHOWN.index(m["name"].replace("-", "_")),
-    )
-    return "; ".join(f"{m['name']} {m['value']:.4g}" for m in chosen[:2])
+    chosen = {m["name"]: m["value"] for m in reversed(metrics)}
+    return "; ".join(f"{name} {chosen[name]:.4g}" for name in [n for n in _SHOWN if n in chosen][:2])
 
 
 def between(text: str, marker: str, new: str) -> str:
