@@ -15,11 +15,11 @@ import sys
 
 import numpy as np
 import torch
+from dgm_eval.metrics.distances import frechet
 from PIL import Image, ImageFilter
 
 from dgmcore import load
 from dgmcore.data import as_tensor, open_data
-from dgmcore.evaluation.distances import frechet
 
 LEVELS = {
     "blur": (0.5, 1.0, 2.0, 3.0),  # standard deviation, pixels

@@ -18,11 +18,11 @@ import statistics
 from statistics import fmean
 
 import torch
+from dgm_eval.metrics.distances import energy_distance
 
 import dgmcore
-from dgmcore.compose import tilt
+from dgmcore.compose.tilted import tilt
 from dgmcore.data import as_tensor, open_for
-from dgmcore.evaluation.distances import energy_distance
 
 
 def main() -> None:

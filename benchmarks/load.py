@@ -23,8 +23,9 @@ def run() -> list[dict]:
 def measure() -> Iterator[dict]:
     import torch
 
-    from dgmcore import loading, weights
-    from dgmcore.plugins import architecture
+    from dgmcore.loading import load as loading
+    from dgmcore.loading import weights
+    from dgmcore.plugins.provided import architecture
 
     kind = architecture("realnvp")
     with tempfile.TemporaryDirectory() as name:

@@ -61,7 +61,7 @@ def keep(model: dgmcore.Model, found: dict[str, float], command: str) -> None:
     from dgmcore.config import to_dict
     from dgmcore.entry import Metric
     from dgmcore.evaluation.records import record
-    from dgmcore.registry import find
+    from dgmcore.registry.find import find
 
     same = {
         "sampling": to_dict(model.scoring({})),

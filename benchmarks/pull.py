@@ -38,7 +38,7 @@ def measure() -> Iterator[dict]:
     import torch
     from hub_server import HubServer
 
-    from dgmcore.saving import write_tensors
+    from dgmcore.loading.save import write_tensors
 
     for name, numbers in SIZES.items():
         with tempfile.TemporaryDirectory() as folder, HubServer() as hub:

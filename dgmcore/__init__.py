@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from . import aliases as _aliases
+from .version import __version__
 
+#: The module of each public name.
 _HOMES = {
     "Config": "config",
     "Critic": "interfaces",
@@ -24,23 +26,24 @@ _HOMES = {
     "Options": "config",
     "Pushforward": "interfaces",
     "Trajectory": "interfaces",
-    "convert": "conversion",
-    "evaluate": "evaluation",
+    "convert": "conversion.converters",
+    "evaluate": "calls",
     "info": "registry",
     "list_models": "registry",
-    "load": "loading",
-    "pull": "hub",
-    "push": "hub",
-    "sample": "sampling",
-    "score": "scoring",
+    "load": "loading.load",
+    "pull": "loading.pull",
+    "push": "calls",
+    "sample": "sampling.draw",
+    "score": "sampling.scores",
+    "train": "calls",
 }
 
-__all__ = ["__version__", "train", *_HOMES]
+__all__ = ["__version__", *_HOMES]
+
+_aliases.install()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "train":  # the subpackage, which is callable
-        return import_module(".train", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
@@ -51,14 +54,13 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from . import train as train
+    from .calls import evaluate as evaluate
+    from .calls import push as push
+    from .calls import train as train
     from .config import Config as Config
     from .config import Options as Options
-    from .conversion import convert as convert
+    from .conversion.converters import convert as convert
     from .errors import DgmError as DgmError
-    from .evaluation import evaluate as evaluate
-    from .hub import pull as pull
-    from .hub import push as push
     from .interfaces import Critic as Critic
     from .interfaces import Density as Density
     from .interfaces import Encoder as Encoder
@@ -66,11 +68,12 @@ if TYPE_CHECKING:
     from .interfaces import Likelihood as Likelihood
     from .interfaces import Pushforward as Pushforward
     from .interfaces import Trajectory as Trajectory
-    from .loading import load as load
+    from .loading.load import load as load
+    from .loading.pull import pull as pull
     from .model import Model as Model
     from .noise import IndexedNoise as IndexedNoise
     from .noise import Noise as Noise
     from .registry import info as info
     from .registry import list_models as list_models
-    from .sampling import sample as sample
-    from .scoring import score as score
+    from .sampling.draw import sample as sample
+    from .sampling.scores import score as score

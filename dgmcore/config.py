@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .errors import DgmError, RegistryError, did_you_mean
+from .errors import DgmError, RegistryError
+from .suggestions import did_you_mean
 
 __all__ = ["Config", "Options", "parse", "to_dict"]
 

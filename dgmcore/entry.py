@@ -5,13 +5,30 @@ Only msgspec is imported here: listing models needs no torch.
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .config import Config
+from .config import Config, parse
+from .errors import RegistryError
+from .files.atomic import replacing
 
-__all__ = ["SCHEMA", "Data", "Entry", "HubFile", "Metric", "Paper", "Training", "Weights"]
+__all__ = [
+    "ENTRY_FILE",
+    "SCHEMA",
+    "Data",
+    "Entry",
+    "HubFile",
+    "Metric",
+    "Paper",
+    "Training",
+    "Weights",
+    "read_entry",
+    "write_entry",
+]
 
 SCHEMA = 1
 
@@ -120,3 +137,85 @@ class Entry(Config):
     training: Training | None = None
     papers: tuple[Paper, ...] = ()
     tags: tuple[str, ...] = ()
+
+
+ENTRY_FILE = "model.yaml"
+
+
+def read_entry(path: str | os.PathLike[str]) -> Entry:
+    """Reads a `model.yaml`, strictly.
+
+    Raises:
+        RegistryError: With the file, the key path, what was expected and the nearest known key.
+    """
+
+    from .files import yaml
+
+    path = Path(path)
+    if path.is_dir():
+        path = path / ENTRY_FILE
+    data = yaml.read(path)
+    if not isinstance(data, dict):
+        raise RegistryError(f"{path}: expected a mapping, got {type(data).__name__}", "an entry is `key: value` lines")
+    schema = data.get("schema")
+    if isinstance(schema, int) and not isinstance(schema, bool) and schema != SCHEMA:
+        hint = "upgrade dgmcore: pip install -U dgmcore" if schema > SCHEMA else f"write schema: {SCHEMA}"
+        raise RegistryError(f"{path}: schema: {schema} is not known here, this dgmcore reads {SCHEMA}", hint)
+    entry = parse(Entry, data, source=str(path))
+    _check(entry, path)
+    return entry
+
+
+def _check(entry: Entry, path: Path) -> None:
+    """Checks what the types can't say."""
+
+    shape = entry.data.event_shape
+    if not shape or any(d < 1 for d in shape):
+        raise RegistryError(f"{path}: data.event_shape: {list(shape)} has no positive sizes", "for example [3, 64, 64]")
+    if entry.data.range is not None and not entry.data.range[0] < entry.data.range[1]:
+        raise RegistryError(f"{path}: data.range: the lower end comes first", "for example [-1, 1]")
+    if not entry.license.strip():
+        raise RegistryError(f"{path}: license: is empty", "name the licence of these weights, such as apache-2.0")
+    for part, spec in entry.parts.items():
+        if spec == entry.name:
+            raise RegistryError(f"{path}: parts.{part}: the entry is a part of itself", "name another entry")
+    hub = entry.weights.hub if entry.weights else None
+    if hub is not None and any(p.startswith(".") for p in (*hub.repo.split("/"), *(hub.revision or "").split("/"))):
+        raise RegistryError(f"{path}: weights.hub: {hub.repo}@{hub.revision} is no repository", "write USER/REPO")
+    if hub is not None and hub.revision is not None and not re.fullmatch(r"[A-Za-z0-9._/-]{1,200}", hub.revision):
+        raise RegistryError(f"{path}: weights.hub.revision: {hub.revision!r:.60} is none", "a commit, tag or branch")
+
+
+def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
+    """Writes a `model.yaml` atomically: keys in the order of :class:`Entry`, defaults left out, configs complete.
+
+    Arguments:
+        path: The file, or a folder (made if need be) that gets one.
+    """
+
+    from .files import yaml
+
+    path = Path(path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = path / ENTRY_FILE
+    with replacing(path) as file:
+        file.write(yaml.dump(_plain(entry)).encode())
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """Returns plain data of a struct without the fields that equal their defaults."""
+
+    if isinstance(value, msgspec.Struct):
+        plain = {}
+        for f in msgspec.structs.fields(value):
+            v = getattr(value, f.name)
+            default = f.default_factory() if f.default_factory is not msgspec.NODEFAULT else f.default
+            if f.required or v != default:
+                plain[f.encode_name] = _plain(v)
+        return plain
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -69,3 +69,8 @@ def dgm_converters() -> list[dict[str, Any]]:
 @hookspec
 def dgm_commands() -> list[dict[str, Any]]:
     """Commands: ``name``, ``help``, ``import`` (``module:app``, a typer app)."""
+
+
+@hookspec
+def dgm_calls() -> list[dict[str, Any]]:
+    """Functions behind calls of the core (`dgmcore.train`, `evaluate`, `push`): ``name``, ``import``, ``summary``."""

@@ -52,7 +52,7 @@ class Model(nn.Module):
     Scoring: ClassVar[type[Config]] = Config
     #: Parts by name, each with the capabilities that it must have.
     Parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.train.Phase`.
+    #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.training.Phase`.
     phases: ClassVar[Mapping[str, str]] = {}
     #: A config small enough to be tried in a second, and parts for it (`{"architecture": ..., "config": ...}`):
     #: what the conformance suite and the docs build. The range of its data, if bounded.
@@ -216,8 +216,8 @@ class Model(nn.Module):
         )
 
     def save(self, folder: Any, **entry: Any) -> Any:
-        """Writes `model.safetensors` and `model.yaml` into `folder`; see :func:`dgmcore.saving.save`."""
+        """Writes `model.safetensors` and `model.yaml` into `folder`; see :func:`dgmcore.loading.save.save`."""
 
-        from .saving import save
+        from .loading.save import save
 
         return save(self, folder, **entry)

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+OWN = ("train", "eval", "publish")  # our plugins that bring commands
 
 
 def cli() -> str:
     """Returns `docs/cli.md`."""
 
+    from dgmcore import plugins
     from dgmcore.cli.app import HELP, command_of
-    from dgmcore.commands import COMMANDS
+    from dgmcore.plugins.core_commands import COMMANDS
+
+    helps = {name: text for name, (_, text) in COMMANDS.items()}
+    helps |= {name: r["help"] for name, r in sorted(plugins.commands().items()) if r["plugin"] in OWN}
 
     lines = ["# The command line", "", HELP, "", "This page is generated from the commands by `make docs`.", ""]
     lines += [
@@ -28,10 +33,10 @@ def cli() -> str:
         "",
         "| command | |",
         "| --- | --- |",
-        *(f"| [`dgm {name}`](#dgm-{name}) | {text} |" for name, (_, text) in COMMANDS.items()),
+        *(f"| [`dgm {name}`](#dgm-{name}) | {text} |" for name, text in helps.items()),
         "",
     ]
-    for name in COMMANDS:
+    for name in helps:
         lines += _command(name, command_of(name))
     return "\n".join(lines).rstrip() + "\n"
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import dgmcore
-from dgmcore.pictures import picture, to_uint8
+from dgmcore.sampling.pictures import picture, to_uint8
 
 #: One model of each family; what is missing is left out.
 MODELS = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Config, Likelihood, Model, Options
-from dgmcore.train import Phase
+from dgmcore.training import Phase
 
 
 class Fit(Phase):

@@ -78,7 +78,7 @@ def toy_entries(toy_models_home, tmp_path, monkeypatch):
     """The entries of tests/toy_models.py, in an empty current folder, for `dgmcore.cli.main` and subprocesses."""
     monkeypatch.setenv("XDG_DATA_HOME", str(toy_models_home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(toy_models_home / "cache"))
-    monkeypatch.setenv("DGM_PLUGINS", "core,toys")
+    monkeypatch.setenv("DGM_PLUGINS", "core,train,eval,publish,toys")
     monkeypatch.delenv("DGM_REGISTRY", raising=False)
     monkeypatch.chdir(tmp_path)
     _forget_user_plugins()
@@ -108,5 +108,5 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("dgmcore.hubclient.DELAYS", (0.01, 0.01))
+        monkeypatch.setattr("dgmcore.hub.client.DELAYS", (0.01, 0.01))
         yield server

@@ -114,7 +114,7 @@ class Installation:
 def listed(*args: Any, **filters: Any) -> list[dict[str, Any]]:
     """Returns the records of the models that are not the core's own."""
     from dgmcore import list_models
-    from dgmcore.index import current
+    from dgmcore.plugins.index import current
 
     bundled = {row["name"] for row in current().rows if row["origin"] == "core"}
     return [model for model in list_models(*args, **filters) if model["name"] not in bundled]

@@ -13,9 +13,11 @@ import pytest
 from installation import invoke, invoke_json, listed
 
 from dgmcore import __version__
-from dgmcore.cli import COMMANDS, failures
+from dgmcore.cli import failures
+from dgmcore.cli.set_options import parse_set
+from dgmcore.console import count, progress, size
 from dgmcore.errors import DgmError, OptionError
-from dgmcore.output import count, parse_set, progress, size
+from dgmcore.plugins.core_commands import COMMANDS
 
 
 def test_version_and_help(installation, capsys):
@@ -218,7 +220,7 @@ def test_numbers_for_people():
 
 
 def test_json_has_no_nan_and_nothing_shows_progress_where_nobody_looks(capsys):
-    from dgmcore.output import emit_json
+    from dgmcore.console import emit_json
 
     emit_json({"a": float("nan"), "b": [float("inf"), 1.5]})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [None, 1.5]}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dgmcore import IndexedNoise, Model
-from dgmcore.compose import Tilted, flatten, frozen, langevin_step, metropolis, tilt, tree_map, unflatten
+from dgmcore.compose.tilted import Tilted, flatten, frozen, langevin_step, metropolis, tilt, tree_map, unflatten
 from dgmcore.config import Config, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.interfaces import capabilities

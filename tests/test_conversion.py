@@ -12,10 +12,10 @@ import torch
 
 import dgmcore
 from dgmcore import conversion
-from dgmcore.checkpoints import read_checkpoint, tensors_of
-from dgmcore.conversion import Converted
+from dgmcore.conversion.converters import Converted
+from dgmcore.conversion.foreign import read_checkpoint, tensors_of
+from dgmcore.entry import read_entry
 from dgmcore.errors import DgmError, UsageError, WeightsError
-from dgmcore.registry import read_entry
 
 STATE = {"offset": torch.tensor([1.0, 2.0]), "matrix": torch.ones(2, 3)}
 

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from dgm_train.loop.stream import Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,10 +20,9 @@ import dgmcore
 from dgmcore.data import Dataset, as_tensor, dequantize, open_data, open_for
 from dgmcore.data.idx import read_idx
 from dgmcore.data.images import Images
+from dgmcore.data.spec import DataSpec
 from dgmcore.errors import DataError
 from dgmcore.noise import IndexedNoise, StreamNoise
-from dgmcore.train.recipe import DataSpec
-from dgmcore.train.stream import Stream
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,7 +40,7 @@ def user(tmp_path_factory):
 def home(tmp_path, monkeypatch):
     """An empty current folder, with a folder for named data and one for decoded images."""
     monkeypatch.setenv("DGM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("dgmcore.data.pictures.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dgmcore.data.picture_files.cache_folder", lambda: tmp_path / "cache")
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -210,7 +210,7 @@ def test_celeba_is_split_by_people_and_decoded_once(home, monkeypatch):
             archive.writestr(f"{i:06d}.png", png(face))
         rows = [f"{i:06d}.png,{int(i in (1, 4))}" for i in range(6)]
         archive.writestr("meta.csv", "\n".join(["file,holdout", *rows]))
-    monkeypatch.setattr("dgmcore.data.pictures._CACHE_FROM", 0)
+    monkeypatch.setattr("dgmcore.data.picture_files._CACHE_FROM", 0)
     train, test = open_data("celeba64"), open_data("celeba64:test", range=(0, 255))
     assert (len(train), len(test), len(open_data("celeba64:all"))) == (4, 2, 6)
     np.testing.assert_array_equal(every(test).numpy().transpose(0, 2, 3, 1), faces[[1, 4]])
@@ -422,10 +422,10 @@ def test_truncated_jpegs_are_never_accepted(tmp_path_factory, cut):
 
 
 def test_bombs_are_refused(home, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.pictures._PIXEL_LIMIT", 100)
+    monkeypatch.setattr("dgmcore.data.picture_files._PIXEL_LIMIT", 100)
     with pytest.raises(DataError, match="400 x 1 pixels"):
         open_data(folder(home, a=png(pixels(1, 400))))
-    monkeypatch.setattr("dgmcore.data.pictures._FILE_LIMIT", 1000)
+    monkeypatch.setattr("dgmcore.data.picture_files._FILE_LIMIT", 1000)
     with zipfile.ZipFile(home / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", b"\0" * 100_000)
     with pytest.raises(DataError, match="unpacks to more"):
@@ -436,7 +436,7 @@ def test_bombs_are_refused(home, monkeypatch):
 
 
 def test_a_failed_decoding_leaves_nothing_in_the_cache(home, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.pictures._CACHE_FROM", 0)
+    monkeypatch.setattr("dgmcore.data.picture_files._CACHE_FROM", 0)
     path = folder(home, a=png(pixels(9, 9)), b=b"text")
     with pytest.raises(DataError):
         open_data(path)

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 import dgmcore
+from dgmcore.entry import read_entry, write_entry
 from dgmcore.errors import DgmError
+from dgmcore.files.verify import sha256_of
 from dgmcore.noise import IndexedNoise
-from dgmcore.registry import find, read_entry, write_entry
-from dgmcore.weights import sha256_of
+from dgmcore.registry.find import find
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -54,7 +55,7 @@ def place(home, tmp_path, monkeypatch):
     registry.mkdir()
     for name, value in {"XDG_CACHE_HOME": home, "XDG_DATA_HOME": tmp_path, "DGM_REGISTRY": registry}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("DGM_PLUGINS", "core,diffusion")
+    monkeypatch.setenv("DGM_PLUGINS", "core,diffusion,publish")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -11,7 +11,7 @@ from collections import namedtuple
 
 from installation import invoke, invoke_json
 
-from dgmcore import doctor
+from dgmcore.cli import installation as doctor
 
 Usage = namedtuple("Usage", "total used free")
 

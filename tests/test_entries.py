@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import dgmcore
-from dgmcore.registry import list_models
-from dgmcore.sampling import model_range, sample
+from dgmcore.registry.find import list_models
+from dgmcore.sampling.draw import model_range, sample
 
 NAMES = [m["name"] for m in list_models(can="generator") if m["available"]]
 

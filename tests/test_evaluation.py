@@ -12,12 +12,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from dgm_eval.models.classifier import Classifier
 
 from dgmcore import Model, Options, evaluate
 from dgmcore.entry import Data, Entry, Metric
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.evaluation import compare, differences
-from dgmcore.evaluation.classifier import Classifier
 from dgmcore.evaluation.records import merged
 from dgmcore.interfaces import Likelihood
 
@@ -253,7 +253,7 @@ def dgm(*args: str) -> tuple[int, str]:
 
 
 def test_the_command_records_and_compares(images, tmp_path, capsys):
-    from dgmcore.registry import read_entry
+    from dgmcore.entry import read_entry
 
     folder = tmp_path / "registry" / "tiny-features"
     pixels = np.load(images)[:, :8, :8]

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from dgm_eval.metrics import distances
+from dgm_eval.metrics.modes import covered, histogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from dgmcore.evaluation import distances
-from dgmcore.evaluation.modes import covered, histogram
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from dgm_eval.models import corruptions
+from dgm_eval.models.classifier import Classifier, Classify, shifted
+from dgm_eval.models.corruptions import KINDS, corrupt, jitter
+from dgm_eval.models.selfsupervised import Corruptions, ImageFeatures, contrastive
 
-from dgmcore.evaluation import corruptions
-from dgmcore.evaluation.classifier import Classifier, Classify, shifted
-from dgmcore.evaluation.corruptions import KINDS, corrupt, jitter
-from dgmcore.evaluation.selfsupervised import Corruptions, ImageFeatures, contrastive
 from dgmcore.noise import IndexedNoise, StreamNoise
 
 

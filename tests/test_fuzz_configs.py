@@ -8,10 +8,11 @@ import pytest
 import torch
 from fuzzing import judging
 
-from dgmcore import loading, plugins
-from dgmcore.bounds import bounded
+from dgmcore import plugins
 from dgmcore.errors import DgmError
-from dgmcore.safefile import TensorInfo
+from dgmcore.files.safetensors import TensorInfo
+from dgmcore.loading import load as loading
+from dgmcore.loading.limits import bounded
 
 
 def examples():

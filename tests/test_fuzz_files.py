@@ -19,12 +19,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from toy_models import Ridge
 
-from dgmcore import weights
-from dgmcore.checkpoints import read_checkpoint, tensors_of
+from dgmcore.conversion.foreign import read_checkpoint, tensors_of
 from dgmcore.data import as_tensor, open_data
 from dgmcore.data.idx import read_idx
 from dgmcore.errors import DataError
-from dgmcore.safefile import read_header
+from dgmcore.files.safetensors import read_header
+from dgmcore.loading import weights
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,8 +10,12 @@ import pytest
 from fuzzing import CORPORA, VALUES, judging
 from installation import PLUGIN, invoke, invoke_json, listed
 
-from dgmcore import discovery, index, indexing, plugins, weights
+from dgmcore import plugins
+from dgmcore.files import verify
 from dgmcore.hookspecs import hookimpl
+from dgmcore.plugins import compile as indexing
+from dgmcore.plugins import describe as discovery
+from dgmcore.plugins import index
 
 HOOKS = {
     "dgm_architectures": [
@@ -122,7 +126,7 @@ def test_fuzz_the_records_of_plugins_and_of_verified_files(installation):
     with open(path, "rb") as file:
         good = file.read()
     stored = json.loads(index.unsealed(good))
-    record = weights._record()
+    record = verify._record()
     verified = json.dumps({"/x/model.safetensors": [1, 2, 3, 4, "ab" * 32]}).encode()
     with judging("records", installation.folder) as (mutate, judge):
         for i in range(len(mutate)):
@@ -134,7 +138,7 @@ def test_fuzz_the_records_of_plugins_and_of_verified_files(installation):
                 assert found is None or found == stored["record"]
             else:
                 record.write_bytes(raw)
-                assert isinstance(judge(weights._remembered, raw), dict)
+                assert isinstance(judge(verify._remembered, raw), dict)
 
 
 HOSTILE = {

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 import yaml as pyyaml
+from dgm_train.reading import read_recipe
+from dgm_train.recipe import Recipe
 from fuzzing import VALUES, judging
 from hub_server import HubServer
 
-from dgmcore import hub, registry, yaml
+from dgmcore import registry
 from dgmcore.cli import main
+from dgmcore.cli.set_options import parse_set
 from dgmcore.config import parse, to_dict
 from dgmcore.data import open_data
 from dgmcore.entry import Entry
-from dgmcore.errors import DgmError, nearest
-from dgmcore.output import parse_set
-from dgmcore.train.reading import read_recipe
-from dgmcore.train.recipe import Recipe
+from dgmcore.errors import DgmError
+from dgmcore.files import yaml
+from dgmcore.loading import pull as hub
+from dgmcore.plugins import index
+from dgmcore.suggestions import nearest
 
 ENTRY = {
     "schema": 1,
@@ -79,7 +83,7 @@ def text_of(mutate, good: str, data: dict, i: int) -> bytes:
 def test_fuzz_entries(installation, tmp_path, capsys):
     """What is accepted keeps its files and names inside, is read back as it is written, and shown without harm."""
     installation.plugin("toys", architecture="glow")
-    registry.current()
+    index.current()
     folder = tmp_path / "entry"
     folder.mkdir()
     path, good = folder / "model.yaml", pyyaml.safe_dump(ENTRY, sort_keys=False)
@@ -179,7 +183,7 @@ def test_fuzz_names_of_models_and_repositories(installation, tmp_path, monkeypat
     from huggingface_hub import constants
 
     installation.entry("glow-fashion")
-    registry.current()
+    index.current()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     words = [str(v) for v in VALUES if isinstance(v, str)]
@@ -225,7 +229,7 @@ def test_a_hub_that_serves_hostile_entries(tmp_path, hub, monkeypatch):
         hub.add(f"user/hostile{i}", {"model.yaml": pyyaml.safe_dump(entry).encode()})
         with pytest.raises(DgmError):
             located = registry.find(f"hf://user/hostile{i}")
-            from dgmcore.closure import with_parts
+            from dgmcore.registry.parts import with_parts
 
             with_parts(located)
             raise AssertionError(f"{change} was taken")

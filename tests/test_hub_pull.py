@@ -16,14 +16,14 @@ import torch
 from hub_server import Fault
 
 import dgmcore
-from dgmcore import hub as client
-from dgmcore import pins
-from dgmcore.entry import HubFile
+from dgmcore.entry import HubFile, read_entry, write_entry
 from dgmcore.errors import DgmError
-from dgmcore.following import Follower
-from dgmcore.loading import build
-from dgmcore.registry import find, read_entry, write_entry
-from dgmcore.saving import write_tensors
+from dgmcore.files import verify
+from dgmcore.hub import first_fetch as pins
+from dgmcore.hub.following import Follower
+from dgmcore.loading.load import build
+from dgmcore.loading.save import write_tensors
+from dgmcore.registry.find import find
 
 DATA = {"dataset": "moons", "event_shape": [2]}
 
@@ -81,7 +81,7 @@ def test_passing_faults_complete(published, toys, fault, monkeypatch):
     monkeypatch.setattr(time, "sleep", shortened(time.sleep))
     published.faults.append(fault)
     (done,) = dgmcore.pull("toy")
-    assert client.files.mismatch(done.path, find("toy").entry.weights) is None
+    assert verify.mismatch(done.path, find("toy").entry.weights) is None
     assert len(blobs(toys)) == 1
 
 
@@ -129,7 +129,7 @@ def craft(server, home, change) -> None:
     entry = find("toy").entry
     bad = home / "bad.safetensors"
     change(bad)
-    stated = {"size": bad.stat().st_size, "sha256": client.files.sha256_of(bad)}
+    stated = {"size": bad.stat().st_size, "sha256": verify.sha256_of(bad)}
     commit = server.add("user/toy", {"model.safetensors": bad.read_bytes()})
     weights = msgspec.structs.replace(entry.weights, **stated, hub=HubFile(repo="user/toy", revision=commit))
     write_entry(msgspec.structs.replace(entry, weights=weights), home / "registry" / "toy")
@@ -251,7 +251,7 @@ def trusting(published, toys):
     weights = msgspec.structs.replace(entry.weights, sha256=None, size=None, hub=hub)
     write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
     monkey = pytest.MonkeyPatch()  # records go to a folder of this test
-    monkey.setattr("dgmcore.pins.user_data", lambda: toys / "data")
+    monkey.setattr("dgmcore.hub.first_fetch.user_data", lambda: toys / "data")
     yield published
     monkey.undo()
 
@@ -265,7 +265,7 @@ def test_the_first_fetch_is_recorded_and_holds(trusting, toys, capsys):
     assert "recorded the sha256" in capsys.readouterr().err
     commit = trusting.repos["user/toy"].refs["main"]
     found = pins.find("user/toy", "model.safetensors", "main")
-    assert found == pins.Pin(sha256=client.files.sha256_of(done.path), commit=commit, size=done.size)
+    assert found == pins.Pin(sha256=verify.sha256_of(done.path), commit=commit, size=done.size)
     trusting.add("user/toy", {"model.safetensors": b"other weights"})  # the branch moves on
     trusting.requests.clear()
     assert dgmcore.pull("toy") == [done] and trusting.requests == []

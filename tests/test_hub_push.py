@@ -15,9 +15,9 @@ from hub_server import Fault
 from huggingface_hub import ModelCard
 
 import dgmcore
+from dgmcore.entry import read_entry
 from dgmcore.errors import DgmError
-from dgmcore.loading import build
-from dgmcore.registry import read_entry
+from dgmcore.loading.load import build
 
 DATA = {"dataset": "moons", "event_shape": [2]}
 PUBLISHED = {"LICENSE", "README.md", "model.safetensors", "model.yaml", "samples.png"}

@@ -10,7 +10,8 @@ import time
 import pytest
 from installation import PLUGIN, listed
 
-from dgmcore import index, plugins, registry
+from dgmcore import plugins, registry
+from dgmcore.plugins import index
 
 COUNTED = "open({file!r}, 'a').write('x')\n"
 
@@ -156,7 +157,7 @@ def test_environments_do_not_share_an_index(installation, monkeypatch):
 
 
 def test_the_cache_does_not_grow_for_ever(installation, monkeypatch):
-    from dgmcore import indexing
+    from dgmcore.plugins import compile as indexing
 
     folder = installation.cache / "index"
     for i in range(indexing.KEPT_FILES + 10):
@@ -171,7 +172,7 @@ def test_the_cache_does_not_grow_for_ever(installation, monkeypatch):
 
 def test_a_timeout_is_not_remembered(installation, monkeypatch):
     """A busy machine is no fault of the plugin: the next command tries again, this one does not."""
-    from dgmcore import indexing
+    from dgmcore.plugins import compile as indexing
 
     held = installation.folder / "held"
     held.write_text("")
@@ -235,6 +236,8 @@ print("loaded:", sorted(heavy & set(sys.modules)))
 """
     first = installation.run("-c", code, python=True)
     assert "loaded: []" in first.stdout.replace("'yaml'", ""), first.stdout + first.stderr
-    second = installation.run("-c", code.replace("heavy = {", "heavy = {'pluggy', 'dgmcore.indexing', "), python=True)
+    second = installation.run(
+        "-c", code.replace("heavy = {", "heavy = {'pluggy', 'dgmcore.plugins.compile', "), python=True
+    )
     assert "loaded: []" in second.stdout, second.stdout + second.stderr
     assert '"capabilities": [\n      "generator"\n    ]' in second.stdout

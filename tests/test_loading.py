@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import dgmcore
+from dgmcore.entry import read_entry
 from dgmcore.errors import DgmError, OptionError, RegistryError, UsageError, WeightsError
-from dgmcore.loading import build
-from dgmcore.registry import read_entry
+from dgmcore.loading.load import build
 
 DATA = {"dataset": "moons", "event_shape": [2]}
 
@@ -63,7 +63,7 @@ def test_the_global_random_state_is_untouched(toys):
 
 
 def test_initialisation_is_skipped_in_the_loading_thread_only(toys):
-    from dgmcore.loading import _uninitialised
+    from dgmcore.loading.load import _uninitialised
 
     seen = {}
 

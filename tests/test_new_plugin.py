@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dgmcore.cli.new_plugin import new_plugin
+from dgmcore.cli.commands.new_plugin import new_plugin
 from dgmcore.errors import DgmError, UsageError
 
 pytest.importorskip("copier")

@@ -12,8 +12,11 @@ from PIL import Image
 from test_sampling import entry_of
 from toy_models import Judge, Pixels, Ridge, Walk
 
-from dgmcore import Config, IndexedNoise, latent, pictures, sampling, scatter, terminal
+from dgmcore import Config, IndexedNoise
 from dgmcore.errors import DataError, UsageError
+from dgmcore.sampling import draw as sampling
+from dgmcore.sampling import latent, pictures, scatter
+from dgmcore.sampling import preview as terminal
 
 
 @pytest.mark.parametrize("limits", [(-1.0, 1.0), (0.0, 1.0), (-3.0, 5.0)])

@@ -9,6 +9,7 @@ from installation import PLUGIN, invoke, invoke_json
 
 from dgmcore import plugins, registry
 from dgmcore.errors import PluginError
+from dgmcore.plugins import index
 
 HOOK = "from dgmcore.hookspecs import hookimpl\n"
 
@@ -122,7 +123,7 @@ def test_two_distributions_with_one_plugin_name(installation):
 
 def test_a_plugin_that_repeats_a_bundled_name(installation, monkeypatch):
     shelf = installation.folder / "shelf"
-    bundled = registry.current().rows[0]["name"] if registry.current().rows else None
+    bundled = index.current().rows[0]["name"] if index.current().rows else None
     if bundled is None:
         pytest.skip("the bundled registry is empty")
     installation.entry(bundled, shelf)

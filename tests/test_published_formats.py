@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 import dgmcore
+from dgmcore.entry import read_entry
 from dgmcore.errors import DgmError
 from dgmcore.noise import IndexedNoise
-from dgmcore.plugins import converters
-from dgmcore.registry import read_entry
+from dgmcore.plugins.provided import converters
 
 HEADS = {"gaussian": 6, "logistics": 100, "bernoulli": 1}
 

@@ -10,9 +10,10 @@ import pytest
 from installation import listed
 
 from dgmcore import registry
-from dgmcore.catalog import count_parameters
 from dgmcore.entry import Data, Entry, HubFile, Metric, PartSpec, Weights
 from dgmcore.errors import DgmError, RegistryError, UsageError
+from dgmcore.plugins import index
+from dgmcore.plugins.entries import count_parameters
 
 FULL = Entry(
     schema=1,
@@ -94,7 +95,7 @@ def test_an_invalid_entry_breaks_nothing_else(installation):
     (installation.registry / "folder" / "model.yaml").mkdir(parents=True)
     (installation.registry / "a-file").write_text("x")
     assert [m["name"] for m in listed("*")] == ["good"]
-    invalid = {os.path.basename(os.path.dirname(i["path"])): i for i in registry.current().invalid}
+    invalid = {os.path.basename(os.path.dirname(i["path"])): i for i in index.current().invalid}
     assert set(invalid) == {"bad", "renamed", "broken", "folder"}
     assert "unknown key colour" in invalid["bad"]["what"]
     assert "is not the name of its folder" in invalid["renamed"]["what"]

@@ -23,9 +23,12 @@ from installation import listed
 from test_hub_pull import blobs, publish
 
 import dgmcore
-from dgmcore import files, index, registry, sampling
+from dgmcore import registry
 from dgmcore.errors import DgmError, WeightsError
-from dgmcore.loading import build
+from dgmcore.files import atomic as files
+from dgmcore.loading.load import build
+from dgmcore.plugins import index
+from dgmcore.sampling import draw as sampling
 
 ROOT = Path(__file__).parent.parent
 DATA = {"dataset": "moons", "event_shape": [2]}
@@ -150,7 +153,7 @@ def test_a_full_disk_under_a_pull(disk, toys, hub, monkeypatch):
 
 def test_a_full_disk_under_a_training(disk, monkeypatch):
     monkeypatch.chdir(disk.folder)
-    monkeypatch.setenv("DGM_PLUGINS", "core")
+    monkeypatch.setenv("DGM_PLUGINS", "train,eval")
     draw = np.random.default_rng(0)
     np.savez("x.npz", x_train=draw.integers(0, 256, (32, 8, 8), np.uint8), y_train=draw.integers(0, 10, 32))
     phase = {"phase": "classify", "batch_size": 8, "steps": 4}
@@ -315,7 +318,7 @@ def test_two_runs_write_one_file(tmp_path):
 
 def test_a_half_written_checkpoint_is_none(tmp_path):
     """A run that was killed while it wrote a checkpoint goes on from the one before."""
-    from dgmcore.train import checkpoint
+    from dgm_train.loop import checkpoint
 
     checkpoint.write(tmp_path / "00-000000004.safetensors", {"x": torch.zeros(3)}, {"step": 4})
     (tmp_path / ".00-000000008.safetensors.123.tmp").write_bytes(b"half")

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dgmcore.errors import WeightsError
-from dgmcore.safefile import MAX_HEADER, read_header
+from dgmcore.files.safetensors import MAX_HEADER, read_header
 
 
 def pack(header, data=bytes(16), length=None) -> bytes:

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_models import Judge, Paint, Pixels, Ridge, Walk
 
-from dgmcore import sampling
 from dgmcore.entry import Data, Entry
 from dgmcore.errors import DgmError, OptionError, UsageError
-from dgmcore.processes import Place, share_batches
+from dgmcore.sampling import draw as sampling
+from dgmcore.sampling.parallel import Place, share_batches
 
 
 def entry_of(model, **data):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from test_sampling import entry_of
 from toy_models import Bound, Judge, Levels, Pixels, Ridge, Walk
 
-from dgmcore import sampling, scoring
 from dgmcore.errors import DataError, OptionError, UsageError
+from dgmcore.sampling import draw as sampling
+from dgmcore.sampling import scores as scoring
 
 
 def pixels(scale, **data):

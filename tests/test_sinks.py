@@ -19,9 +19,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from toy_models import Pixels, Ridge
 
-from dgmcore import files, sampling, sinks
 from dgmcore.data import as_tensor, open_data
 from dgmcore.errors import DgmError, UsageError
+from dgmcore.files import atomic as files
+from dgmcore.sampling import draw as sampling
+from dgmcore.sampling import sinks
 
 ARRAYS = [".npy", ".npz", ".safetensors", ".csv"]
 
@@ -176,7 +178,7 @@ def writer(target):
     others = set(target.parent.glob(".*.tmp"))
     pid = os.fork()
     if pid == 0:
-        from dgmcore.cli.sample import stopping_cleanly
+        from dgmcore.cli.commands.sample import stopping_cleanly
 
         try:
             with stopping_cleanly(), sinks.open_sink(target, 10**9, Pixels()) as write:
@@ -229,7 +231,7 @@ def test_sinks_import_no_more_than_they_need(tmp_path):
         "import sys, toy_models; from dgmcore import sampling;"
         f"sampling.sample_to({str(tmp_path / 'x.npz')!r}, toy_models.Ridge(), 5);"
         "print([m for m in ('PIL', 'rich', 'matplotlib', 'torchvision', 'torch._dynamo',"
-        "'huggingface_hub', 'accelerate', 'dgmcore.pictures', 'dgmcore.train') if m in sys.modules])"
+        "'huggingface_hub', 'accelerate', 'dgmcore.sampling.pictures', 'dgmcore.train') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import torch
 import training_models
+from dgm_train.loop.checkpoint import last_checkpoint
+from dgm_train.loop.optim import flatten_state, learning_rate, make_optimizer, restore_state
+from dgm_train.reading import override, read_recipe
+from dgm_train.recipe import Optimizer, Schedule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import dgmcore
 from dgmcore.errors import DataError, DgmError, OptionError, RegistryError, TrainingError
-from dgmcore.train.checkpoint import last_checkpoint
-from dgmcore.train.optim import flatten_state, learning_rate, make_optimizer, restore_state
-from dgmcore.train.reading import override, read_recipe
-from dgmcore.train.recipe import Optimizer, Schedule
 
 FIT = {"phase": "fit", "batch_size": 64, "steps": 8, "optimizer": {"lr": 0.05}}
 BLOB = {

@@ -56,7 +56,7 @@ def home(tmp_path_factory):
 def context(home):
     """Starts processes that have torch imported already: a kill then falls into training, not into imports."""
     context = multiprocessing.get_context("forkserver")
-    slow = ["torch._dynamo", "accelerate", "torch.utils.tensorboard", "dgmcore.train.engine", "dgmcore.pictures"]
+    slow = ["torch._dynamo", "accelerate", "torch.utils.tensorboard", "dgm_train.engine", "dgmcore.sampling.pictures"]
     context.set_forkserver_preload(slow)
     return context
 

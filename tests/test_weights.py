@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import dgmcore
-import dgmcore.registry
-from dgmcore import weights
+import dgmcore.registry.find
 from dgmcore.entry import Weights
 from dgmcore.errors import WeightsError
-from dgmcore.loading import build
-from dgmcore.saving import write_tensors
+from dgmcore.files import verify
+from dgmcore.loading import weights
+from dgmcore.loading.load import build
+from dgmcore.loading.save import write_tensors
 
 DATA = {"dataset": "moons", "event_shape": [2]}
 
@@ -95,8 +96,8 @@ def test_a_file_is_hashed_once_per_state(model, toys, monkeypatch):
     folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
     path = folder / "model.safetensors"
     hashed = []
-    real = weights.sha256_of
-    monkeypatch.setattr(weights, "sha256_of", lambda p: hashed.append(p) or real(p))
+    real = verify.sha256_of
+    monkeypatch.setattr(verify, "sha256_of", lambda p: hashed.append(p) or real(p))
     dgmcore.load("toy")
     dgmcore.load("toy")
     assert len(hashed) == 1
@@ -113,7 +114,7 @@ def test_a_file_is_hashed_once_per_state(model, toys, monkeypatch):
 def test_a_cache_that_cant_be_written_costs_a_hash_only(model, toys, monkeypatch):
     model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
     (toys / "no-folder").write_text("a file")
-    monkeypatch.setattr("dgmcore.folders.user_cache", lambda: toys / "no-folder" / "cache")
+    monkeypatch.setattr("dgmcore.files.folders.user_cache", lambda: toys / "no-folder" / "cache")
     assert dgmcore.load("toy") and dgmcore.load("toy")
 
 
@@ -122,7 +123,7 @@ def test_a_damaged_record_is_ignored(model, toys, monkeypatch, content):
     model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
     (toys / "cache").mkdir()
     (toys / "cache" / "verified.json").write_bytes(content)
-    monkeypatch.setattr("dgmcore.folders.user_cache", lambda: toys / "cache")
+    monkeypatch.setattr("dgmcore.files.folders.user_cache", lambda: toys / "cache")
     assert dgmcore.load("toy") and dgmcore.load("toy")
 
 
@@ -157,7 +158,7 @@ def test_weights_may_lie_in_a_folder_of_their_own(model, toys):
 def test_mismatch_names_the_difference(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
-    assert weights.mismatch(path, Weights(size=3, sha256=weights.sha256_of(path))) is None
-    assert "not 4" in weights.mismatch(path, Weights(size=4))
-    assert "sha256" in weights.mismatch(path, Weights(sha256="0" * 64))
+    assert verify.mismatch(path, Weights(size=3, sha256=verify.sha256_of(path))) is None
+    assert "not 4" in verify.mismatch(path, Weights(size=4))
+    assert "sha256" in verify.mismatch(path, Weights(sha256="0" * 64))
     assert weights.beside(SimpleNamespace(entry=SimpleNamespace(weights=None), folder=tmp_path)) is None

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmcore import yaml
 from dgmcore.errors import RegistryError, TrainingError
+from dgmcore.files import yaml
 
 plain = st.recursive(
     st.none()

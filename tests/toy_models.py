@@ -192,7 +192,7 @@ IMAGES = {"dataset": "mnist", "event_shape": [1, 8, 8], "range": [-1.0, 1.0], "l
 def install(home: Path) -> None:
     """Makes this file a plugin of the user whose data folder is `home`, with an entry for each model."""
 
-    from dgmcore.saving import save
+    from dgmcore.loading.save import save
 
     plugins = home / "dgmcore" / "plugins"
     plugins.mkdir(parents=True)

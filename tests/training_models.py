@@ -13,7 +13,7 @@ from torch import nn
 
 import dgmcore.hookspecs as dgm
 from dgmcore import Config, Likelihood, Model
-from dgmcore.train import Phase
+from dgmcore.training import Phase
 
 PLUGIN_API = 1
 
@@ -21,7 +21,7 @@ PLUGIN_API = 1
 class Blob(Model):
     """A Gaussian in the plane with a diagonal covariance."""
 
-    phases = {"fit": "dgmcore.train.objectives:MaximumLikelihood", "point": f"{__name__}:Point"}
+    phases = {"fit": "dgmcore.training.objectives:MaximumLikelihood", "point": f"{__name__}:Point"}
     likelihood = Likelihood.EXACT
 
     def __init__(self, config=None, **parts):
@@ -220,7 +220,7 @@ def user(home: Path, **environment: str) -> Iterator[Path]:
     variables = {
         "XDG_DATA_HOME": str(home),
         "XDG_CACHE_HOME": str(home / "cache"),
-        "DGM_PLUGINS": "core,training_models",
+        "DGM_PLUGINS": "core,train,eval,training_models",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**variables, **environment}.items():

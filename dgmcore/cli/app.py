@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from . import COMMANDS
+from ..plugins.core_commands import COMMANDS
 from .parameters import lighten
 
 __all__ = ["command_of", "run"]
@@ -33,7 +33,7 @@ def run(args: Sequence[str]) -> int:
 
 def _version(value: bool) -> None:
     if value:
-        from .. import __version__
+        from ..version import __version__
 
         print(f"dgm {__version__}")
         raise typer.Exit
@@ -73,7 +73,7 @@ class _Group(TyperGroup):
 def command_of(name: str) -> Any:
     """Imports a command and returns it."""
 
-    from ..imports import import_string
+    from ..plugins.imports import import_string
 
     if name in COMMANDS:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -7,7 +7,7 @@ __all__ = ["capabilities", "datasets", "families", "model_names"]
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
     """Names of models with their summaries."""
-    from ..index import current
+    from ..plugins.index import current
 
     rows = [(r["full_name"] if r["ambiguous"] else r["name"], r) for r in current().rows if not r["hidden"]]
     return [(name, row["summary"] or row["dataset"]) for name, row in rows if name.startswith(incomplete)]
@@ -15,14 +15,14 @@ def model_names(incomplete: str) -> list[tuple[str, str]]:
 
 def families(incomplete: str) -> list[str]:
     """Families of architectures."""
-    from ..plugins import architectures
+    from ..plugins.provided import architectures
 
     return _starting({record["family"] for record in architectures().values()}, incomplete)
 
 
 def datasets(incomplete: str) -> list[str]:
     """Data sets that plugins provide."""
-    from ..plugins import datasets
+    from ..plugins.provided import datasets
 
     return _starting(set(datasets()), incomplete)
 

@@ -6,7 +6,8 @@ import errno
 import re
 import sys
 
-from ..errors import DgmError, did_you_mean
+from ..errors import DgmError
+from ..suggestions import did_you_mean
 
 __all__ = ["explain", "lines", "report"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, DgmError
-from ..safefile import read_header
+from ..files.safetensors import read_header
 from .base import Dataset
 from .images import Images
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import DataError
-from ..folders import user_cache, user_data
+from ..files.folders import user_cache, user_data
 
 __all__ = ["cache_folder", "find_files", "places"]
 

@@ -15,7 +15,7 @@ from .arrays import Npz
 from .idx import read_idx
 from .images import Images, StackedImages
 from .locate import find_files
-from .pictures import read_pictures
+from .picture_files import read_pictures
 
 __all__ = ["celeba64", "cifar10", "fashion", "mnist", "stacked_mnist"]
 

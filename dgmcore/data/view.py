@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..noise import Noise, StreamNoise
-from ..train.recipe import DataSpec
 from .base import Dataset
 from .images import Images, to_range
+from .spec import DataSpec
 
 __all__ = ["View", "dequantize"]
 

@@ -1,15 +1,13 @@
-"""Judging models: metrics, and records that carry their protocol.
+"""What authors of metrics program against: metrics, and records that carry their protocol.
 
 A metric is a function `run -> Metric | list[Metric]` marked with :func:`metric`; plugins add theirs by
-the hook `dgm_metrics`.
+the hook `dgm_metrics`. What runs them is the plugin dgm-eval.
 """
 
 from __future__ import annotations
 
 from ..entry import Metric
-from .api import evaluate
-from .extractor import unit
+from .metric import Run, flat, metric, unit
 from .records import compare, differences
-from .run import Run, flat, metric
 
-__all__ = ["Metric", "Run", "compare", "differences", "evaluate", "flat", "metric", "unit"]
+__all__ = ["Metric", "Run", "compare", "differences", "flat", "metric", "unit"]

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from .metric import unit
 
 if TYPE_CHECKING:
     from ..entry import Data
 
-__all__ = ["Extractor", "unit"]
+__all__ = ["Extractor"]
 
 
 class Extractor:
@@ -27,7 +28,7 @@ class Extractor:
     """
 
     def __init__(self, name: str, data: Data, device: torch.device, *, rounded: bool = True):
-        from ..loading import load
+        from ..loading.load import load
 
         self.name, self.data, self.rounded = name, data, rounded
         self.model = load(name, device=device)
@@ -68,13 +69,3 @@ class Extractor:
         shape = self.model.event_shape
         resized = shape[-1] if shape[1:] != tuple(self.data.event_shape)[1:] else None
         return {"features": self.name, "features_sha256": self.model.entry.weights.sha256, "resize": resized}
-
-
-def unit(x: Tensor, data: Data, rounded: bool = True) -> Tensor:
-    """Carries images to [0, 1] and rounds them to the data's levels, as a saved picture is; other data stay."""
-
-    if data.range is None:
-        return x
-    low, high = data.range
-    x = ((x - low) / (high - low)).clamp(0, 1)
-    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels and rounded else x

@@ -10,7 +10,7 @@ from ..entry import Metric
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..registry import Located
+    from ..registry.find import Located
 
 __all__ = ["compare", "differences", "merged", "record"]
 
@@ -88,7 +88,7 @@ def record(located: Located, new: Iterable[Metric]) -> Path:
 
     import msgspec
 
-    from ..registry import ENTRY_FILE, read_entry, write_entry
+    from ..entry import ENTRY_FILE, read_entry, write_entry
 
     if located.folder is None or located.origin == "hub":
         raise UsageError(

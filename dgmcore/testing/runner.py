@@ -105,7 +105,8 @@ CHECKS_BY_NAME = {c.name: c for c in CHECKS}
 
 
 def _refuse_unknown(names: Iterable[str]) -> list[str]:
-    from ..errors import UsageError, did_you_mean
+    from ..errors import UsageError
+    from ..suggestions import did_you_mean
 
     names = list(names)
     for name in names:

@@ -90,7 +90,7 @@ def build_example(cls: type[Model]) -> Model:
 
     def part(spec: Any) -> Model:
         if isinstance(spec, Mapping):
-            from ..plugins import architecture
+            from ..plugins.provided import architecture
 
             kind = architecture(spec["architecture"])
             inner = {name: part(s) for name, s in {**kind.example_parts, **spec.get("parts", {})}.items()}
@@ -110,12 +110,12 @@ def subject(what: str | type[Model] | Model) -> Subject:
     elif isinstance(what, type):
         model, name = build_example(what), what.__name__
     else:
-        from ..plugins import architecture, architectures
+        from ..plugins.provided import architecture, architectures
 
         name = what
         if what in architectures():
             return Subject(name, build_example(architecture(what)).eval(), what, _range(architecture(what)))
-        from ..loading import load
+        from ..loading.load import load
 
         model = load(what)
     entry = model.entry

@@ -52,7 +52,7 @@ def hook_data_agree(it: Subject) -> None:
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture")
-    from ...plugins import architectures
+    from ...plugins.provided import architectures
 
     record = architectures()[it.architecture]
     module, _, name = record["import"].partition(":")
@@ -104,7 +104,7 @@ def has_a_capability(it: Subject) -> None:
 def _plugin_module(it: Subject) -> str:
     """Returns the module that holds the hooks of the architecture's plugin."""
 
-    from ...plugins import architectures, plugins
+    from ...plugins.provided import architectures, plugins
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture")

@@ -55,8 +55,8 @@ def save_and_load_are_equal(it: Subject) -> None:
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture, so no entry can name it")
-    from ...loading import load
-    from ...saving import save
+    from ...loading.load import load
+    from ...loading.save import save
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "saved-model"

@@ -9,7 +9,7 @@ from dgmcore.noise import StreamNoise
 
 
 class Step:
-    """The part of :class:`dgmcore.train.phase.Step` that phases of energies use."""
+    """The part of :class:`dgmcore.training.phase.Step` that phases of energies use."""
 
     total, progress, device = None, 0.0, torch.device("cpu")
 

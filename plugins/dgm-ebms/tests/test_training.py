@@ -12,7 +12,7 @@ from dgm_ebms.phases import DenoisingScoreMatching, MaximumLikelihood, NoiseCont
 
 from dgmcore import IndexedNoise
 from dgmcore.interfaces import capabilities
-from dgmcore.train.energy import ReplayBuffer, SpectralNorms, clip_by_adam
+from dgmcore.training.energy import ReplayBuffer, SpectralNorms, clip_by_adam
 
 LINE = torch.linspace(-4, 4, 81)
 GRID = torch.cartesian_prod(LINE, LINE)

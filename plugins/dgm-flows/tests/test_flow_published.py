@@ -12,7 +12,7 @@ from dgm_flows.realnvp import RealNVP
 from flow_references import PlainOTFlow, PlainRealNVP, random_otflow_state
 
 import dgmcore
-from dgmcore.conversion import convert
+from dgmcore.conversion.converters import convert
 from dgmcore.data import open_data
 from dgmcore.errors import DgmError
 

@@ -15,7 +15,7 @@ import dgmcore
 from dgmcore import IndexedNoise
 from dgmcore.entry import Data
 from dgmcore.errors import DgmError, TrainingError, UsageError
-from dgmcore.loading import build
+from dgmcore.loading.load import build
 from dgmcore.noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 

@@ -263,7 +263,7 @@ def test_published_checkpoints_become_entries(reference, tmp_path):
     import argparse
 
     import dgmcore
-    from dgmcore.conversion import convert
+    from dgmcore.conversion.converters import convert
 
     shapes = json.loads((reference / "keys" / "nvae_vaebm.json").read_text())["nvae_small_nf_dmol"]
     g = torch.Generator().manual_seed(0)

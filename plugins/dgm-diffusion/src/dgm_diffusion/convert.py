@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
+from dgmcore.conversion.converters import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError, WeightsError
 

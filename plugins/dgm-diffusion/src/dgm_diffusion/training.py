@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dgmcore import Config
 from dgmcore.noise import Noise
-from dgmcore.train import Phase, Step
+from dgmcore.training import Phase, Step
 
 if TYPE_CHECKING:
     from .ddpm import DDPM

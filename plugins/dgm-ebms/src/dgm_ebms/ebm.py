@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Likelihood, Model, Noise
-from dgmcore.compose import frozen, langevin
+from dgmcore.compose.tilted import frozen, langevin
 from dgmcore.config import Config, Options
 
 __all__ = ["EBM"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dgmcore.config import Config
 from dgmcore.noise import Noise
-from dgmcore.train.energy import ContrastivePhase
-from dgmcore.train.phase import Phase, Step
+from dgmcore.training.energy import ContrastivePhase
+from dgmcore.training.phase import Phase, Step
 
 from .odeflow import Positive, Solver, ascent
 

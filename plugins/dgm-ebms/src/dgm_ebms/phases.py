@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgmcore.train.energy import ContrastivePhase, ReplayBuffer
-from dgmcore.train.phase import Step
+from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
+from dgmcore.training.phase import Step
 
 __all__ = ["DenoisingScoreMatching", "MaximumLikelihood", "NoiseContrastive"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
+from dgmcore.conversion.converters import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.errors import UsageError, WeightsError
 
 __all__ = ["detect", "otflow", "rh_otflow", "rh_realnvp"]

@@ -14,7 +14,7 @@ from dgmcore.config import Config, Options
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import Noise
-from dgmcore.train import Phase, Step
+from dgmcore.training import Phase, Step
 
 from .flow import Flow, blockwise, log_normal
 

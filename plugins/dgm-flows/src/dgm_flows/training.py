@@ -8,8 +8,8 @@ import msgspec
 import torch
 
 from dgmcore.data.view import dequantize
-from dgmcore.train import Step
-from dgmcore.train.objectives import MaximumLikelihood
+from dgmcore.training import Step
+from dgmcore.training.objectives import MaximumLikelihood
 
 __all__ = ["FlowLikelihood"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
+from dgmcore.conversion.converters import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
 

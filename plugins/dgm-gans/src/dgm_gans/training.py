@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dgmcore import Config, load
 from dgmcore.errors import OptionError, TrainingError
 from dgmcore.noise import Noise, StreamNoise
-from dgmcore.train import Game, Phase, Step
+from dgmcore.training import Game, Phase, Step
 
 from .losses import LOSSES, NonSaturating
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from dgmcore.conversion import Converted, convert_part, options_of, read_checkpoint, tensors_of
+from dgmcore.conversion.converters import Converted, convert_part, options_of, read_checkpoint, tensors_of
 from dgmcore.errors import UsageError
 
 __all__ = ["vaebm"]

@@ -13,7 +13,7 @@ from dgmcore.config import Config
 from dgmcore.errors import TrainingError
 from dgmcore.evaluation.extractor import Extractor
 from dgmcore.noise import Noise
-from dgmcore.train.phase import Phase, Step
+from dgmcore.training.phase import Phase, Step
 
 from .glf import GLF, LatentFlow, VAEFlow
 

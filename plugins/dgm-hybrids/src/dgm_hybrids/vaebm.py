@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
-from dgmcore.chains import half_square
-from dgmcore.compose import Nested, Tilted, flatten, frozen, unflatten
+from dgmcore.compose.chains import half_square
+from dgmcore.compose.tilted import Nested, Tilted, flatten, frozen, unflatten
 from dgmcore.config import Options
 from dgmcore.errors import OptionError, UsageError
-from dgmcore.train.energy import ContrastivePhase, ReplayBuffer
-from dgmcore.train.phase import Step
+from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
+from dgmcore.training.phase import Step
 
 __all__ = ["VAEBM", "EnergyPhase"]
 

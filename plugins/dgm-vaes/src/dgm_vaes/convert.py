@@ -17,7 +17,7 @@ _NVAE_PAPER = {"title": "NVAE: A Deep Hierarchical Variational Autoencoder", "ur
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dgmcore.conversion import Converted
+    from dgmcore.conversion.converters import Converted
 
 __all__ = ["nvae", "nvae_config", "nvae_state", "rh_vae", "rh_vae_state"]
 
@@ -57,7 +57,7 @@ def rh_vae_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def rh_vae(files: list[Path], options: dict[str, Any]) -> Converted:
     """Converts `trainVAE.pt`; its posterior is the one that it was trained to sample, with std = exp(head)."""
 
-    from dgmcore.conversion import Converted, read_checkpoint, tensors_of
+    from dgmcore.conversion.converters import Converted, read_checkpoint, tensors_of
 
     if len(files) != 1:
         raise UsageError(f"rh-vae needs one file, not {len(files)}", "give trainVAE.pt")
@@ -217,7 +217,7 @@ def nvae(files: list[Path], options: dict[str, Any]) -> Converted:
 
     from argparse import Namespace
 
-    from dgmcore.conversion import Converted, read_checkpoint, tensors_of
+    from dgmcore.conversion.converters import Converted, read_checkpoint, tensors_of
 
     if len(files) != 1:
         raise UsageError(f"nvae needs one file, not {len(files)}", "give checkpoint.pt")

@@ -9,7 +9,7 @@ from torch import Tensor
 from dgmcore.config import Config
 from dgmcore.errors import TrainingError
 from dgmcore.noise import Noise
-from dgmcore.train.phase import Phase, Step
+from dgmcore.training.phase import Phase, Step
 
 from .distributions import Gaussian, standard_normal_log_prob, sum_event
 from .vae import VAE

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dgmcore.conversion import Converted, options_of, read_checkpoint, tensors_of
+from dgmcore.conversion.converters import Converted, options_of, read_checkpoint, tensors_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError
-from dgmcore.loading import build
+from dgmcore.loading.load import build
 
 from .discriminator import ConvDiscriminator
 from .model import DDGAN

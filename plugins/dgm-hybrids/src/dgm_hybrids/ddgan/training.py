@@ -11,7 +11,7 @@ from torch import Tensor
 from dgmcore import Config
 from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
-from dgmcore.train import Game, Step
+from dgmcore.training import Game, Step
 
 if TYPE_CHECKING:
     from .model import DDGAN

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dgmcore.config import Config
 from dgmcore.noise import Noise
-from dgmcore.train.phase import Phase, Step
+from dgmcore.training.phase import Phase, Step
 
 from .layers import Conv2d
 from .model import NVAE

@@ -1,0 +1,57 @@
+"""Module paths of version 0.1 that documentation named, under which modules can be imported for one more version."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ALIASES", "install"]
+
+#: The old path of a module, and its path today.
+ALIASES = {
+    "dgmcore.evaluation.distances": "dgm_eval.metrics.distances",
+    "dgmcore.folders": "dgmcore.files.folders",
+    "dgmcore.pictures": "dgmcore.sampling.pictures",
+    "dgmcore.saving": "dgmcore.loading.save",
+    "dgmcore.scoring": "dgmcore.sampling.scores",
+    "dgmcore.train": "dgmcore.training",
+    "dgmcore.train.energy": "dgmcore.training.energy",
+    "dgmcore.train.objectives": "dgmcore.training.objectives",
+    "dgmcore.train.phase": "dgmcore.training.phase",
+}
+
+
+class _Called(ModuleType):
+    """A module that is called as the function of its name: `dgmcore.train(...)` after `import dgmcore.train.phase`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return import_module("dgmcore.calls").train(*args, **kwargs)
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Asked last, for what is not where it was."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=name == "dgmcore.train") if name in ALIASES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Called(spec.name) if spec.name == "dgmcore.train" else ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        new = ALIASES[module.__name__]
+        warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
+        found = import_module(new)
+        module.__dict__.update({k: v for k, v in vars(found).items() if not k.startswith("__") or k == "__all__"})
+
+
+def install() -> None:
+    """Makes the old paths importable."""
+
+    if not any(type(finder).__name__ == "_Finder" and type(finder).__module__ == __name__ for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

@@ -1,0 +1,125 @@
+"""Calls of `dgmcore` whose work plugins do: `train`, `evaluate` and `push`.
+
+The signatures are the core's; the functions behind them are found by the hook `dgm_calls`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .plugins import call
+
+if TYPE_CHECKING:
+    import torch
+
+    from .entry import Metric
+    from .model import Model
+
+__all__ = ["evaluate", "push", "train"]
+
+
+def train(
+    recipe: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    set: Mapping[str, Any] | Sequence[str] | None = None,
+    runs: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Trains a model and writes it as a registry entry; the work of the plugin dgm-train.
+
+    The run lives in `runs/NAME`: checkpoints, `log.jsonl`, TensorBoard's files and pictures of samples.
+
+    Arguments:
+        recipe: A recipe's file, or a recipe.
+        out: The folder of entries into which `NAME/` is written; by default `registry` in the run's folder.
+        resume: Whether to go on with a run from its last checkpoint, if it has one.
+        set: Changes of the recipe: nested, or as `["phases.0.steps=100"]`.
+        runs: The folder of runs; by default `$DGM_RUNS`, else `runs` in the current folder.
+
+    Returns:
+        The folder of the entry.
+
+    Raises:
+        PluginError: If no plugin trains.
+        TrainingError: If the run can't be made, or does not end well.
+    """
+
+    return Path(call("train")(recipe, out=out, resume=resume, set=set, runs=runs))
+
+
+def evaluate(
+    model: Model | str | os.PathLike[str],
+    metrics: Sequence[str] | None = None,
+    n: int | None = None,
+    *,
+    against: str | None = None,
+    features: str | None = None,
+    ood: str | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    command: str | None = None,
+    progress: Callable[..., Any] | None = None,
+    **options: Any,
+) -> list[Metric]:
+    """Measures a model; the work of the plugin dgm-eval, whose function of this name says more.
+
+    Arguments:
+        model: A loaded model, or a name that :func:`dgmcore.load` accepts.
+        metrics: Names of metrics; None takes those that fit the model and its data.
+        n: The number of samples, and of real data at most.
+        against: The real data; None is the test split of the model's data set.
+        features: An entry with features; None takes the one registered for the data set.
+        ood: Data out of distribution, for `ood-auroc`.
+        seed: Of the samples, and of the choice of real data.
+        batch_size: The number of samples drawn at once.
+        device: Where the model runs.
+        command: What goes into the records as the command.
+        progress: Called as `progress(label, total)`; a context manager that yields `advance(k)`.
+        options: Options of the model's sampling or scoring.
+
+    Returns:
+        Records, each with its whole protocol.
+
+    Raises:
+        PluginError: If no plugin evaluates.
+    """
+
+    records: list[Metric] = call("evaluate")(
+        model,
+        metrics,
+        n,
+        against=against,
+        features=features,
+        ood=ood,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        command=command,
+        progress=progress,
+        **options,
+    )
+    return records
+
+
+def push(name: str, repo: str, *, dry_run: bool = False) -> Any:
+    """Publishes an entry on the Hub: weights, card, samples, licence and parts; the work of the plugin dgm-publish.
+
+    Arguments:
+        name: The model, as for :func:`dgmcore.load`.
+        repo: The repository, `USER/REPO`; made if it does not exist.
+        dry_run: Only find out what would be published; nothing is sent.
+
+    Returns:
+        The files and the card, as `repo, url, files, card, commit, changed`.
+
+    Raises:
+        PluginError: If no plugin publishes.
+        DgmError: If the entry is not complete, or the Hub refuses; then nothing is published.
+    """
+
+    return call("push")(name, repo, dry_run=dry_run)

@@ -1,0 +1,69 @@
+"""`dgm check-plugin`: the conformance suite on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ...errors import PluginError, UsageError
+from ...suggestions import did_you_mean
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="A plugin, one of its architectures, or an entry.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Check that a plugin's models keep the core's contracts."""
+
+    from ...console import emit_json, progress
+    from ...plugins.provided import plugins
+    from ...testing import check_model, summarize
+
+    results = []
+    subjects = subjects_of(name)
+    with progress("checking", total=len(subjects), unit="models") as advance:
+        for subject in subjects:
+            results += check_model(subject)
+            advance()
+    errors = [p for p in plugins() if p["name"] == name and p["status"] != "ok"]
+    if json:
+        records = [{f: getattr(r, f) for f in r.__dataclass_fields__} | {"ok": r.ok} for r in results]
+        emit_json({"name": name, "errors": errors, "results": records, "summary": summarize(results)})
+    else:
+        _print(results)
+    if errors or not all(r.ok for r in results):
+        raise typer.Exit(1)
+
+
+def subjects_of(name: str) -> list[str]:
+    """Returns the architectures of a plugin, or the name itself if it is an architecture or an entry."""
+
+    from ...plugins.provided import architectures, plugins
+    from ...registry.find import list_models
+
+    known = architectures()
+    of_plugin = sorted(a for a, record in known.items() if record["plugin"] == name)
+    if of_plugin:
+        return of_plugin
+    found = {p["name"]: p for p in plugins()}
+    if name in found:
+        what = "; ".join(str(e) for e in found[name]["errors"]) or "it has no architectures"
+        raise PluginError(f"plugin {name} has nothing to check: {what}", "dgm plugins shows what is wrong with it")
+    entries = {m["name"] for m in list_models()}
+    if name in known or name in entries:
+        return [name]
+    raise UsageError(f"{name} is no plugin, architecture or entry", did_you_mean(name, {*found, *known, *entries}))
+
+
+def _print(results: list[Any]) -> None:
+    from ...testing import summarize
+
+    mark = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected": "expected", "unexpected": "UNEXPECTED"}
+    for model in dict.fromkeys(r.model for r in results):
+        own = [r for r in results if r.model == model]
+        counts = summarize(own)
+        print(f"{model}: " + ", ".join(f"{v} {k}" for k, v in counts.items() if v))
+        for r in own:
+            if r.status != "passed":
+                print(f"  {mark[r.status]:<10} {r.check}: {r.message}")

@@ -1,0 +1,41 @@
+"""`dgm convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...console import say
+from ..set_options import parse_set
+
+
+def command(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="The files of one checkpoint, or their folder.")
+    ],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the new entry.")],
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="F", help="Format of the files.  [default: found out]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write the entry DIR/NAME.  [default: your registry]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="What the files don't say: config, dataset, license, url."),
+    ] = None,
+) -> None:
+    """Make an entry of somebody else's checkpoint.
+
+    Reads torch files without running code from them. Prints the folder of the new entry.
+    """
+
+    from ...conversion import convert as conversion
+
+    folder = conversion.convert(files, name, format, out, **parse_set(set_ or []))
+    from ...entry import read_entry
+
+    say(f"licence of these weights: {read_entry(folder).license}")
+    print(folder)

@@ -1,0 +1,42 @@
+"""`dgm doctor`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ... import console as output
+
+
+def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check this installation and say what is wrong with it: exit code 1 if something is."""
+
+    from ..installation import examine
+
+    found = []
+    for finding in examine():
+        found.append(finding)
+        if not json:
+            _print(*finding)
+    failed = sum(f.status == "fail" for f in found)
+    if json:
+        output.emit_json([f._asdict() for f in found])
+    elif failed:
+        print(f"\n{failed} thing{'s' * (failed > 1)} to mend.")
+    else:
+        print("\nAll is well.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print(status: str, subject: str, text: str, hint: str) -> None:
+    mark = f"{status:<4}"
+    if sys.stdout.isatty():
+        colour = {"ok": 32, "warn": 33, "fail": 31}[status]
+        mark = f"\033[{colour}m{mark}\033[0m"
+    print(f"{mark}  {subject}: {text}")
+    if hint and status != "ok":
+        print(f"      {hint}")
+    sys.stdout.flush()

@@ -1,0 +1,35 @@
+"""`dgm pull`."""
+
+from __future__ import annotations
+
+import typer
+
+from ... import console as output
+from ...errors import UsageError
+from ..complete import model_names
+
+
+def command(
+    names: list[str] = typer.Argument(
+        None,
+        metavar="NAME...",
+        help="Models; hf://USER/REPO fetches from any Hub repository.",
+        autocompletion=model_names,
+    ),
+    all: bool = typer.Option(False, "--all", help="Every model that has weights."),
+    revision: str = typer.Option(
+        None, "--revision", metavar="R", help="Commit, tag or branch, instead of the entry's."
+    ),
+) -> None:
+    """Fetch weights from the Hub and verify them.
+
+    Prints a line for each entry, with its licence; weights that are here already are only verified.
+    """
+
+    from ...loading import pull as hub
+
+    if bool(names) == all:
+        raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
+    for done in hub.pull(names or (), all=all, revision=revision):
+        size = output.size(done.size) if done.path else "no weights of its own"
+        print(f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else ""))

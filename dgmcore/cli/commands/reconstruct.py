@@ -1,0 +1,53 @@
+"""`dgm reconstruct`: data beside what a model makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ... import console as output
+from ...errors import UsageError
+from ..complete import model_names
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
+    data: Annotated[
+        str,
+        typer.Argument(help="A data set (fashion:test), or a .npy, .npz, .csv, an image, a folder or zip of images."),
+    ],
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="The first so many data.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="A .png picture. [NAME-reconstructions.png]")] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, ...")] = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Encode and decode data.
+
+    Images are shown in pairs, each original with its reconstruction to the right of it. Points of the plane are drawn
+    with lines to their reconstructions. The mean squared error is over all values, in the model's range.
+    """
+
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: reconstructions are written as PNG", "give it a name that ends in .png")
+    import torch
+
+    from ...data import as_tensor, open_for
+    from ...loading.load import load
+    from ...sampling import latent, pictures
+    from ...sampling.draw import model_name
+
+    model = load(name, device=device)
+    latent.check_encoder(model)
+    x = as_tensor(open_for(model, data), n)
+    back = torch.cat([latent.reconstruct(model, part) for part in x.split(64)])
+    error = float((back - x).double().square().mean())
+    target = out or Path(f"{model_name(model)}-reconstructions.png")
+    pictures.save_png(latent.beside(model, x, back), target)
+    if json:
+        record = {"model": model_name(model), "n": len(x), "mean_squared_error": error, "out": str(target)}
+        output.emit_json(record)
+    else:
+        output.say(f"mean squared error {error:.4g}")
+        print(target)

@@ -1,0 +1,298 @@
+"""Looks at an installation and says what is wrong with it and what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..console import size
+from ..errors import DgmError
+from ..files.folders import environment_registries, user_cache, user_data
+from ..plugins import describe as discovery
+from ..plugins import index
+from ..suggestions import did_you_mean
+from ..version import __version__
+
+__all__ = ["TOPICS", "Finding", "examine"]
+
+LITTLE = 1_000_000_000  # bytes of disk space
+
+
+class Finding(NamedTuple):
+    """What one check found: `status` is `ok`, `warn` (it works, but not as you may think) or `fail`."""
+
+    status: str
+    subject: str
+    text: str
+    hint: str = ""
+
+
+def examine(*topics: str) -> Iterator[Finding]:
+    """Yields the findings of all checks, or of some :data:`TOPICS`.
+
+    The index is compiled anew, so every plugin is tried.
+    """
+
+    for topic, check in TOPICS.items():
+        if not topics or topic in topics:
+            try:
+                yield from check()
+            except Exception as e:
+                hint = "run `dgm --debug doctor` and report the traceback"
+                yield Finding("fail", topic, f"{type(e).__name__}: {e}", hint)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ok", "python", f"{platform.python_version()} at {sys.prefix}, {platform.platform()}")
+    try:
+        core = metadata.distribution("dgmcore")
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            "fail", "dgmcore", "is not installed, only on the path", "pip install dgmcore, or -e its checkout"
+        )
+        return
+    here = os.path.dirname(__file__)
+    yield Finding("ok", "dgmcore", f"{core.version} at {here}")
+    if core.version != __version__:
+        what = f"{core.version} is installed, but {__version__} runs, from {here}"
+        yield Finding("fail", "dgmcore", what, "reinstall it, and look at PYTHONPATH")
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    except ImportError:
+        yield Finding("warn", "packages", "not checked", "pip install packaging")
+        return
+    seen = set()
+    for distribution in [core, *_plugin_distributions()]:
+        title = distribution.metadata["Name"]
+        try:
+            wanted = distribution.metadata["Requires-Python"]
+            if wanted and not SpecifierSet(wanted).contains(platform.python_version(), prereleases=True):
+                what = f"{platform.python_version()} does not fit {wanted}, which {title} wants"
+                yield Finding("fail", "python", what, "use another python")
+        except InvalidSpecifier:
+            pass
+        for text in distribution.requires or []:
+            try:
+                needed = Requirement(text)
+            except InvalidRequirement:
+                continue
+            if text not in seen and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+                seen.add(text)
+                found = _package(needed.name, str(needed.specifier), needed.specifier.contains)
+                if found.status != "ok" or distribution is core:
+                    yield found if distribution is core else found._replace(text=f"{found.text}, wanted by {title}")
+
+
+def _plugin_distributions() -> Iterator[metadata.Distribution]:
+    for source in discovery.discover():
+        if source["kind"] == "installed":
+            try:
+                yield metadata.distribution(source["distribution"])
+            except (metadata.PackageNotFoundError, ValueError):
+                continue
+
+
+def _package(name: str, specifier: str, fits: object) -> Finding:
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Finding("fail", name, "is not installed", f"pip install '{name}{specifier}'")
+    if not fits(version, prereleases=True):  # type: ignore[operator]
+        return Finding("fail", name, f"{version} does not fit {specifier}", f"pip install -U '{name}{specifier}'")
+    return Finding("ok", name, version)
+
+
+def _cache() -> Iterator[Finding]:
+    from ..hub.cache import hub_cache
+
+    places = [
+        ("cache", user_cache(), "the index is compiled for every command: set XDG_CACHE_HOME to a place you can write"),
+        ("hub cache", Path(hub_cache()), "set HF_HOME to a place that you can write"),
+        ("current folder", _here(), "go to a folder that you can write, or use --out"),
+        ("temporary folder", Path(_temporary()), "set TMPDIR to a folder that you can write; `dgm push` needs it"),
+    ]
+    for subject, folder, hint in places:
+        try:
+            if subject.endswith("cache"):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as e:
+            yield Finding("fail" if subject == "hub cache" else "warn", subject, f"{folder}: {e.strerror or e}", hint)
+            continue
+        free = shutil.disk_usage(folder).free
+        if free < LITTLE:
+            yield Finding("warn", subject, f"{folder}: only {size(free)} free", "free some disk space")
+        else:
+            yield Finding("ok", subject, f"{folder}, {size(free)} free")
+    yield Finding("ok", "your files", f"{user_data()} (plugins, registry, data)")
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return Path()
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return os.environ.get("TMPDIR", "/tmp")
+
+
+def _installation() -> Iterator[Finding]:
+    compiled = index.rebuild(anew=True)
+    yield from _plugins(compiled)
+    yield from _entries(compiled)
+
+
+def _plugins(compiled: index.Index) -> Iterator[Finding]:
+    for plugin in compiled.plugins:
+        subject = f"plugin {plugin['name']}"
+        if plugin["status"] == "ok":
+            yield Finding(
+                "ok", subject, f"{plugin['distribution'] or plugin['location']} {plugin['version'] or ''}".strip()
+            )
+        for error in plugin["errors"]:
+            status = "warn" if plugin["status"] == "blocked" else "fail"
+            yield Finding(status, subject, f"{plugin['status']}: {error['what']}", error["hint"])
+    known = {n for p in compiled.plugins for n in (p["name"], p["distribution"]) if n}
+    for name in sorted((discovery.limit() or set()) - known):
+        yield Finding("fail", "DGM_PLUGINS", f"there is no plugin {name}", did_you_mean(name, known))
+    if compiled.path is None:
+        yield Finding("warn", "index", "could not be stored", "make the cache writable")
+    else:
+        yield Finding(
+            "ok", "index", f"{len(compiled.plugins)} plugins, {len(compiled.rows)} entries in {compiled.path}"
+        )
+
+
+def _entries(compiled: index.Index) -> Iterator[Finding]:
+    for folder in environment_registries():
+        if not folder.is_dir():
+            yield Finding("fail", "DGM_REGISTRY", f"there is no folder {folder}", "correct the variable")
+    for bad in compiled.invalid:
+        yield Finding("fail", "entry", bad["what"], bad["hint"])
+    names = {name for row in compiled.rows for name in (row["name"], row["full_name"])}
+    for row in compiled.rows:
+        subject = f"entry {row['full_name']}"
+        if row["plugin"] is None:
+            hint = "install the plugin that provides it, or mend that plugin"
+            yield Finding("warn", subject, f"no plugin provides the architecture {row['architecture']}", hint)
+        for part in row["parts"]:
+            if part not in names:
+                yield Finding("warn", subject, f"its part {part} is no model here", did_you_mean(part, names))
+        if row["ambiguous"]:
+            yield Finding("warn", subject, "several plugins have this name", f"call it {row['full_name']}")
+        if row["overrides"]:
+            yield Finding("ok", subject, f"overrides {', '.join(row['overrides'])}")
+        if row["file"]:
+            yield from _weights(compiled, row, subject)
+
+
+def _weights(compiled: index.Index, row: dict[str, Any], subject: str) -> Iterator[Finding]:
+    """Compares a weights file, beside the entry or in the Hub's cache, with what the entry says of it."""
+
+    from ..config import parse
+    from ..entry import Weights
+    from ..files.safetensors import read_header
+    from ..files.verify import mismatch
+    from ..registry.find import weights_path
+
+    path = weights_path(row)
+    if path is None:
+        if row["hub"] is None:
+            missing = os.path.join(row["folder"], row["file"])
+            yield Finding(
+                "warn", subject, f"its weights {missing} are missing", "put the file there, or train it again"
+            )
+        return
+    hint = "get the file again: `git lfs pull`, or `dgm pull`, or reinstall"
+    try:
+        with open(path, "rb") as file:
+            if file.read(24) == b"version https://git-lfs.":
+                yield Finding("fail", subject, f"{path} is a pointer of git-lfs, not the file", "run `git lfs pull`")
+                return
+        reason = mismatch(Path(path), parse(Weights, compiled.entry(row)["weights"]))
+        if reason is None:
+            read_header(path)
+        else:
+            yield Finding("fail", subject, f"{path}: {reason}", hint)
+    except OSError as e:
+        yield Finding("fail", subject, f"{path}: {e.strerror or e}", "check its permissions")
+    except DgmError as e:
+        yield Finding("fail", subject, e.what, e.hint)
+
+
+def _settings() -> Iterator[Finding]:
+    names = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "DGM_DATA", "DGM_REGISTRY", "DGM_PLUGINS")
+    found = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+    found = [re.sub(r"//[^/@]*@", "//***@", setting) for setting in found]  # a password in a URL
+    yield Finding("ok", "settings", ", ".join(found) or "none in the environment")
+    endpoint = os.environ.get("HF_ENDPOINT")
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
+        hint = "set it to https://... or unset it"
+        yield Finding("fail", "HF_ENDPOINT", f"{endpoint} is no address of a Hub", hint)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        yield Finding("warn", "HF_HUB_OFFLINE", "the network is switched off", "unset it to pull or push")
+    for folder in filter(None, os.environ.get("DGM_DATA", "").split(os.pathsep)):
+        if not os.path.isdir(os.path.expanduser(folder)):
+            yield Finding("fail", "DGM_DATA", f"there is no folder {folder}", "correct the variable")
+    token = "HF_TOKEN" in os.environ or _token_file().is_file()
+    yield Finding("ok", "hub token", "there is one" if token else "none: enough to pull public models, not to push")
+
+
+def _token_file() -> Path:
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")).expanduser()
+
+
+def _device() -> Iterator[Finding]:
+    try:
+        import torch
+    except Exception as e:
+        yield Finding(
+            "fail", "torch", f"can't be imported: {type(e).__name__}: {e}", "pip install --force-reinstall torch"
+        )
+        return
+    try:
+        if torch.ones(2).numpy().sum() != 2:
+            yield Finding("fail", "torch", "1 + 1 is not 2 here", "pip install --force-reinstall torch numpy")
+    except RuntimeError as e:
+        first = str(e).splitlines()[0]
+        yield Finding("fail", "torch", f"does not work with numpy: {first}", "pip install --force-reinstall numpy")
+    if torch.version.cuda is None and os.path.exists("/proc/driver/nvidia/version"):
+        hint = "install a torch with CUDA, see https://pytorch.org/get-started"
+        yield Finding("warn", "device", "there is an NVIDIA driver, but this torch is for the CPU", hint)
+    devices = [f"cpu with {torch.get_num_threads()} threads"]
+    try:
+        for i in range(torch.cuda.device_count()):
+            torch.zeros(1, device=f"cuda:{i}").add_(1)
+            devices.append(f"cuda:{i} {torch.cuda.get_device_name(i)}, {size(torch.cuda.mem_get_info(i)[0])} free")
+        if torch.backends.mps.is_available():
+            devices.append("mps")
+    except Exception as e:
+        first = str(e).splitlines()[0] if str(e) else ""
+        yield Finding("fail", "device", f"{type(e).__name__}: {first}", "check the driver, or use --device cpu")
+    yield Finding("ok", "device", "; ".join(devices))
+
+
+#: The checks, in the order in which they are made.
+TOPICS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "versions": _versions,
+    "caches": _cache,
+    "index": _installation,
+    "settings": _settings,
+    "device": _device,
+}

@@ -1,0 +1,44 @@
+"""The option `--set key=value`: what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import OptionError
+
+__all__ = ["parse_set"]
+
+
+def parse_set(items: Sequence[str]) -> dict[str, Any]:
+    """Returns the nested mapping that `--set key=value` options make; values are YAML.
+
+    Example:
+        >>> parse_set(["steps=20", "optimizer.lr=1e-3"])
+        {'steps': 20, 'optimizer': {'lr': 0.001}}
+
+    Raises:
+        OptionError: If an item is not `key=value`, or two of them contradict each other.
+    """
+
+    from ..files.yaml import scalar
+
+    result: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        names = key.split(".")
+        if not equals or not all(names):
+            raise OptionError(f"--set {item}: expected key=value", "for example --set steps=20")
+        try:
+            value = scalar(text)
+        except Exception as e:
+            raise OptionError(f"--set {item}: {getattr(e, 'what', e)}", "quote the value, or correct it") from None
+        place = result
+        for i, name in enumerate(names[:-1]):
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise OptionError(f"--set {item}: {'.'.join(names[: i + 1])} is set to a value too", "give one of them")
+        if names[-1] in place and (isinstance(place[names[-1]], dict) or isinstance(value, dict)):
+            raise OptionError(f"--set {item}: {key} is set twice", "give one of them")
+        place[names[-1]] = value
+    return result

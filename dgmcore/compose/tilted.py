@@ -1,0 +1,266 @@
+r"""Compositions of any two models: tilting a generator by a critic.
+
+Where :math:`g` pushes standard normal noise :math:`\epsilon` to data and :math:`s` scores data, the tilted
+model is
+
+.. math:: p(x) \propto g_\# N(0, I)(x) \cdot \exp(w \, s(x)).
+
+Its samples are :math:`x = g(\epsilon)` where :math:`\epsilon` has the density (thesis, eq. 4.8 and 4.19)
+
+.. math:: h(\epsilon) \propto \exp(-U(\epsilon)), \qquad U(\epsilon) = \frac{1}{2} |\epsilon|^2 - w \, s(g(\epsilon)),
+
+so Langevin dynamics runs on :math:`\epsilon`, where all coordinates have one scale (eq. 4.10), or Metropolis steps,
+which need no gradient of the critic.
+
+References:
+    [1] Deep generative models: exponential tilting (Xiao, doctoral thesis, 2022), sections 4.3.1 to 4.3.3
+    [2] VAEBM: A Symbiosis between Variational Autoencoders and Energy-based Models (Xiao et al., 2021),
+        https://arxiv.org/abs/2010.00654
+    [3] Your GAN is Secretly an Energy-based Model and You Should Use Discriminator Driven Latent Sampling
+        (Che et al., 2020), https://arxiv.org/abs/2003.06060
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Config, Options
+from ..errors import OptionError, UsageError
+from ..interfaces import Critic, Pushforward
+from ..model import Model
+from ..noise import Noise
+from .chains import Nested, flatten, half_square, langevin, langevin_step, metropolis, tree_map, unflatten
+
+__all__ = [
+    "Nested",
+    "Tilted",
+    "flatten",
+    "frozen",
+    "langevin",
+    "langevin_step",
+    "metropolis",
+    "tilt",
+    "tree_map",
+    "unflatten",
+]
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Within it no parameter of the modules requires gradients: only those of inputs are computed."""
+
+    live = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for p in live:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in live:
+            p.requires_grad_(True)
+
+
+# --- the tilted model ----------------------------------------------------------------------------
+
+
+class Tilted(Model):
+    r"""A generator tilted by a critic, :math:`p(x) \propto g_\# N(0, I)(x) \exp(w \, s(x))`.
+
+    A chain starts at :math:`\epsilon \sim N(0, I)`, which is a sample of the base: the first state of a
+    trajectory is the base's own sample for that seed, the last is the repaired one.
+
+    Parts:
+        base: A pushforward: a flow, a VAE, a GAN's generator.
+        critic: A critic: an energy network, a discriminator, a Wasserstein potential.
+
+    Example:
+        >>> # in YAML
+        >>> # architecture: tilted
+        >>> # parts: {base: glow-fashion, critic: energy-fashion}
+    """
+
+    Parts = {"base": ("pushforward",), "critic": ("critic",)}
+
+    class Config(Config):
+        #: Weight w of the critic's score.
+        weight: float = 1.0
+        #: The base is :math:`g(t \epsilon)`: a hierarchical VAE at temperature t. Pixel noise "x" keeps its scale.
+        base_temperature: float = 1.0
+        #: Names of noises that are held at zero ("x": the decoder's mean in place of a draw).
+        mean: tuple[str, ...] = ()
+
+    class Sampling(Options):
+        #: How the chain moves: along the critic's gradient, or by proposals that are kept or refused.
+        sampler: Literal["langevin", "metropolis"] = "langevin"
+        steps: int = 20
+        #: Of Langevin dynamics, or the share of fresh noise in a Metropolis proposal (1 is a new sample).
+        step_size: float = 0.01
+        #: Temperature of Langevin's noise, at its first and (linearly) at its last step. Metropolis divides
+        #: differences of scores by it.
+        temperature: float = 1.0
+        final_temperature: float | None = None
+        #: The largest magnitude of an entry of Langevin's gradient.
+        gradient_clip: float | None = None
+        #: Factor on the score, beside the config's weight.
+        weight: float = 1.0
+        #: Scale of the noise where the chain starts, by name ("x": 0 starts at the decoder's mean).
+        start: dict[str, float] = {}
+        #: Names of noises that are set to zero in what is returned, not in the chain.
+        final_mean: tuple[str, ...] = ()
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        base, critic = self.parts["base"], self.parts["critic"]
+        self.event_shape = tuple(base.event_shape)
+        wanted = getattr(critic, "event_shape", None)
+        if wanted is not None and tuple(wanted) != self.event_shape:
+            raise UsageError(
+                f"the critic judges data of shape {list(wanted)}, the base draws {list(self.event_shape)}",
+                "tilt a model by a critic that was trained on the same data",
+            )
+        unknown = set(self.config.mean) - set(base.noise_shapes)
+        if unknown:
+            raise UsageError(
+                f"the base has no noise named {', '.join(sorted(unknown))}",
+                f"its noises are: {', '.join(base.noise_shapes)}",
+            )
+
+    # --- the pieces ------------------------------------------------------------------------------
+
+    @property
+    def chain_shapes(self) -> dict[str, Any]:
+        """The noise that the chain runs on: the base's, without what the config holds at its mean."""
+
+        return {k: v for k, v in self.parts["base"].noise_shapes.items() if k not in self.config.mean}
+
+    def complete(self, eps: Nested, mean: Sequence[str] = ()) -> dict[str, Any]:
+        """Returns the base's noise: the chain's state scaled, zeros for what is held at its mean."""
+
+        t = self.config.base_temperature
+        first = next(iter(flatten(eps).values()))
+
+        def zeros(shape: Any) -> Any:
+            if isinstance(shape, Mapping):
+                return {k: zeros(s) for k, s in shape.items()}
+            return first.new_zeros(first.shape[0], *shape)
+
+        def scaled(name: str) -> Any:
+            if t == 1.0 or name == "x":
+                return eps[name]
+            return tree_map(lambda e: t * e, {name: eps[name]})[name]
+
+        held = {*self.config.mean, *mean}
+        return {
+            name: zeros(shape) if name in held else scaled(name)
+            for name, shape in self.parts["base"].noise_shapes.items()
+        }
+
+    def push(self, eps: Nested, mean: Sequence[str] = ()) -> Tensor:
+        """Returns g(t eps), shape `(n, *event_shape)`, with the noises called in `mean` set to zero."""
+
+        return self.parts["base"].push(self.complete(eps, mean))
+
+    def critic_score(self, x: Tensor) -> Tensor:
+        """Returns the critic's score of the base's data, carried to the critic's range; shape `(n,)`."""
+
+        base, critic = self.parts["base"].entry, self.parts["critic"].entry
+        if base is not None and critic is not None:
+            have, want = base.data.range, critic.data.range
+            if have is not None and want is not None and tuple(have) != tuple(want):
+                x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
+        return self.parts["critic"].score(x)
+
+    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        """Returns U(eps) without the Gaussian's part, shape `(n,)`, with the score's weight times `weight`."""
+
+        return -(weight * self.config.weight) * self.critic_score(self.push(eps))
+
+    def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        """Returns U(eps), shape `(n,)`, with the score's weight times `weight`."""
+
+        return half_square(eps) + self.excess(eps, weight)
+
+    # --- sampling --------------------------------------------------------------------------------
+
+    def chain(self, eps: Nested, noise: Noise, options: Any) -> Iterator[dict[str, Any]]:
+        """Yields the states of the chain from `eps` on, `options` being of :class:`Sampling`."""
+
+        last = options.temperature if options.final_temperature is None else options.final_temperature
+        span = max(options.steps - 1, 1)
+        temperatures = [options.temperature + (last - options.temperature) * k / span for k in range(options.steps)]
+
+        given = {"steps": options.steps, "step_size": options.step_size, "temperature": temperatures}
+        if options.sampler == "metropolis":
+            states = metropolis(partial(self.excess, weight=options.weight), eps, noise, **given)
+        else:
+            potential = partial(self.potential, weight=options.weight)
+            states = langevin(potential, eps, noise, gradient_clip=options.gradient_clip, **given)
+        while True:
+            with frozen(self):  # only around the step: what runs between steps may train
+                state = next(states, None)
+            if state is None:
+                return
+            yield state
+
+    def start(self, noise: Noise, options: Any) -> dict[str, Any]:
+        """Returns where the chain starts: the noise that gives the base's sample for that seed, scaled."""
+
+        eps = noise.named(self.chain_shapes)
+        odd = set(options.start) - set(eps)
+        if odd:
+            raise OptionError(
+                f"the chain has no noise named {', '.join(sorted(odd))}", f"its noises are: {', '.join(eps)}"
+            )
+        for name, scale in options.start.items():
+            eps[name] = tree_map(lambda e, scale=scale: scale * e, {name: eps[name]})[name]
+        return eps
+
+    def _states(self, noise: Noise, options: Any) -> Iterator[dict[str, Any]]:
+        eps = self.start(noise, options)
+        yield eps
+        yield from self.chain(eps, noise.child("langevin"), options)
+
+    def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
+        """Yields the base's sample, then the sample after each step."""
+
+        chosen = self.sampling(options)
+        for eps in self._states(noise, chosen):
+            with torch.no_grad():
+                x = self.push(eps, chosen.final_mean)
+            yield x
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        chosen = self.sampling(options)
+        *_, eps = self._states(noise, chosen)
+        with torch.no_grad():
+            return self.push(eps, chosen.final_mean)
+
+
+def tilt(base: Model, critic: Model, weight: float = 1.0) -> Tilted:
+    """Returns `base` tilted by `critic`, as ``dgm sample BASE --tilt CRITIC:WEIGHT`` does.
+
+    The base's own sampling default for `temperature`, where it has one, becomes the `base_temperature`, and
+    its `mean: true` holds the noise "x" at zero.
+    """
+
+    for role, model, protocol in (("base", base, Pushforward), ("critic", critic, Critic)):
+        if not isinstance(model, protocol):
+            name = model.entry.name if model.entry else type(model).__name__
+            raise UsageError(
+                f"{name} is no {protocol.__name__.lower()} and can't be the {role} of a tilted model",
+                f"dgm list --can {protocol.__name__.lower()}",
+            )
+    chosen = base.sampling()
+    config: dict[str, Any] = {"weight": float(weight)}
+    if isinstance(getattr(chosen, "temperature", None), float):
+        config["base_temperature"] = chosen.temperature
+    if getattr(chosen, "mean", None) is True and "x" in base.noise_shapes:
+        config["mean"] = ["x"]
+    model = Tilted(config, base=base, critic=critic)
+    model.entry = base.entry
+    return model.eval()

@@ -1,0 +1,24 @@
+"""Which data a recipe or an entry asks for, and what is done to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config import Config
+
+__all__ = ["DataSpec"]
+
+
+class DataSpec(Config):
+    """Training data: a data set's name or a path, and what is done to it on the way to the model."""
+
+    dataset: str  # a registered name, or a path (.npy, .npz, .csv, image folder or zip)
+    split: str = "train"
+    options: dict[str, Any] = {}  # of the data set: noise of moons, holdout of celeba64, ...
+    range: tuple[float, float] | None = None  # images are carried to this range
+    levels: int | None = None
+    pad: int | None = None  # images are padded to this height and width
+    resize: int | None = None
+    flip: bool = False  # random horizontal flips, in training
+    dequantize: bool = False  # uniform noise of one level, in training and for likelihoods
+    limit: int | None = None  # the first so many

@@ -1,0 +1,241 @@
+"""Building models, and loading them with their weights."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DgmError, PluginError, RegistryError, UsageError
+from ..files.safetensors import read_header
+from ..registry import parts as closure
+from .limits import bounded
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..entry import PartSpec
+    from ..model import Model
+    from ..registry.find import Located
+
+__all__ = ["build", "load"]
+
+
+def load(
+    name: Any,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | str | None = None,
+    revision: str | None = None,
+) -> Model:
+    """Loads a model in eval mode, its weights verified and checked tensor by tensor.
+
+    Arguments:
+        name: An entry's name, `plugin/name`, an entry's folder, or `hf://user/repo@revision`.
+        device: Where the model goes.
+        dtype: Floating-point type of the parameters; None keeps the file's.
+        revision: Commit, tag or branch of the weights on the Hub, instead of the entry's own.
+
+    Returns:
+        The model, with its entry as `.entry` and the entry's sampling options as its defaults.
+
+    Raises:
+        DgmError: If the entry, its plugin or its weights are missing, damaged or do not fit.
+
+    Example:
+        >>> model = load("realnvp-moons")  # doctest: +SKIP
+        >>> model.capabilities  # doctest: +SKIP
+        ['generator', 'pushforward', 'density', 'encoder']
+    """
+
+    import torch
+
+    if isinstance(name, Path):
+        name = str(name.absolute())
+    dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UsageError(f"{dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
+    name = str(name)
+    if name.startswith("hf://") and revision is not None:
+        name, revision = f"{name.partition('@')[0]}@{revision}", None
+    model = _Loader(revision).load(name)
+    if dtype is not None:
+        model.to(dtype)
+    if device.type != "cpu":
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts
+            raise UsageError(f"can't use the device {device}: {str(e).splitlines()[0]}", "use --device cpu") from None
+    return model
+
+
+def build(
+    architecture: str,
+    config: Any = None,
+    parts: Mapping[str, str | Mapping[str, Any] | PartSpec | Model] | None = None,
+    *,
+    init: bool = True,
+) -> Model:
+    """Builds a model from the names of its architecture and parts.
+
+    Arguments:
+        architecture: A name that a plugin registers.
+        config: Its config, as plain data or as the class's `Config`.
+        parts: Each part as an entry's name (loaded with its weights, frozen, recorded in
+            `shared_parts`), as the description of an own part (built here), or as a model.
+        init: Whether to initialise weights; without, own weights are undefined, and the global
+            random state is left as it was.
+    """
+
+    return _Loader(None).build(architecture, config, parts or {}, init=init)
+
+
+class _Loader:
+    """One load: entries by identity, so that a part named twice is one model; and the way down to it."""
+
+    def __init__(self, revision: str | None):
+        self.revision = revision
+        self.loaded: dict[str, Model] = {}
+        self.above: list[Located] = []
+
+    def load(self, name: str) -> Model:
+        located = closure.find_part(name, [Path(a.folder) for a in self.above if a.folder])
+        key = closure.identity(located)
+        if key in self.loaded:
+            return self.loaded[key]
+        closure.check_circle(located, self.above)
+        self.above.append(located)
+        try:
+            self.loaded[key] = self._load(located)
+        finally:
+            self.above.pop()
+        return self.loaded[key]
+
+    def _load(self, located: Located) -> Model:
+        from . import weights
+
+        entry, path, header = located.entry, None, {}
+        if entry.weights is not None:
+            # the revision is that of the model asked for, not of its parts
+            path = weights.locate(located, self.revision if len(self.above) == 1 else None)
+            header = read_header(path)
+        with bounded(header, entry.name):
+            model = self.build(entry.architecture, entry.config, entry.parts, init=False)
+        if path is not None:
+            weights.read_into(model, path, names=_foreign_names(model, entry, header))
+        elif model.own_state():
+            weights.locate(located)  # says that there are none
+        model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
+        model.entry = entry
+        return model.eval()
+
+    def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
+        from .. import plugins
+        from ..model import Model
+
+        kind = plugins.architecture(architecture)
+        if not (isinstance(kind, type) and issubclass(kind, Model)):
+            raise PluginError(
+                f"architecture {architecture} is no dgmcore.Model: {kind!r}", "correct the plugin's import string"
+            )
+        shared: dict[str, str] = {}
+        models: dict[str, Model] = {}
+        for name, part in parts.items():
+            if isinstance(part, str):
+                models[name] = self.load(part).requires_grad_(False)
+                shared[name] = part
+            elif isinstance(part, Model):
+                models[name] = part
+            else:
+                models[name] = self._build_part(part, init)
+        try:
+            if init:
+                model = kind(config, **models)
+            else:
+                with _uninitialised():
+                    model = kind(config, **models)
+        except DgmError:
+            raise
+        except Exception as e:  # a constructor may say anything of numbers that it can't work with
+            said = " ".join(str(e).split())[:300]
+            raise RegistryError(
+                f"{architecture} can't be built with this config: {type(e).__name__}: {said}", "correct the config"
+            ) from e
+        model.shared_parts = shared
+        model.architecture = architecture
+        return model
+
+    def _build_part(self, part: Any, init: bool) -> Model:
+        from ..config import parse
+        from ..entry import PartSpec
+
+        part = parse(PartSpec, part, source="part")
+        return self.build(part.architecture, part.config, part.parts, init=init)
+
+
+def _foreign_names(model: Model, entry: Any, header: Mapping[str, Any]) -> dict[str, str] | None:
+    """Returns the file's name for each of the model's, where the file is in another library's layout."""
+
+    layout = entry.weights.layout if entry.weights else "dgmcore"
+    return None if layout == "dgmcore" else model.tensor_names(layout, set(header))
+
+
+# --- building without initialising -----------------------------------------------------------------
+
+# what costs time or random numbers; constants are kept, as constructors may compute with them
+_SKIPPED = (
+    "uniform_",
+    "normal_",
+    "trunc_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "sparse_",
+)
+_lock = threading.Lock()
+_skipping = threading.local()
+_originals: dict[str, Any] = {}
+_users = 0
+
+
+@contextmanager
+def _uninitialised() -> Iterator[None]:
+    """In this thread, random initialisation does nothing, and the global random state comes back unchanged."""
+
+    import torch
+
+    global _users
+    with _lock:
+        if _users == 0:
+            for name in _SKIPPED:
+                _originals[name] = getattr(torch.nn.init, name)
+                setattr(torch.nn.init, name, _skippable(_originals[name]))
+        _users += 1
+    before = getattr(_skipping, "on", False)
+    _skipping.on = True
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        _skipping.on = before
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                for name, function in _originals.items():
+                    setattr(torch.nn.init, name, function)
+
+
+def _skippable(function: Any) -> Any:
+    @wraps(function)
+    def initialise(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return tensor if getattr(_skipping, "on", False) else function(tensor, *args, **kwargs)
+
+    return initialise

@@ -1,0 +1,196 @@
+r"""Judging data: log-likelihoods in nats, with what kind they are, and bits per dimension of the data's own levels.
+
+Data of :math:`L` levels have the values :math:`a + k \delta`, :math:`\delta = (b - a) / (L - 1)`, in the model's range
+:math:`[a, b]`. A density :math:`p` over that range gives the level :math:`k` (a vector of :math:`D` levels) the
+probability
+
+.. math:: P(k) = \int_{[-\frac12, \frac12]^D} p(a + (k + u) \delta) \, \delta^D \, du
+          \quad\text{with}\quad \log P(k) \ge \mathbb{E}_u \log p(a + (k + u) \delta) + D \log \delta,
+
+so a continuous model is measured at :math:`x + u \delta`, one uniform :math:`u` for each datum (uniform
+dequantisation [1]), and
+
+.. math:: \text{bits per dimension} = -\frac{\overline{\log p} + D \log \delta}{D \log 2}.
+
+A model whose `log_prob` is the probability of the levels themselves is measured at the data, with :math:`\delta = 1`.
+
+References:
+    [1] A note on the evaluation of generative models (Theis et al., 2016), section 3.1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError, UsageError
+from ..interfaces import Likelihood
+from ..noise import IndexedNoise
+from .draw import as_model, batches, default_batch_size, model_name, model_range
+from .parallel import agree, group, here, share_batches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..data import Dataset
+    from ..model import Model
+
+__all__ = ["Scores", "score"]
+
+
+class Scores(NamedTuple):
+    """What a model says of data.
+
+    Attributes:
+        kind: `exact`, `lower_bound`, `estimate` or `unnormalized` log-likelihoods, or `critic`.
+        unit: `nats`, or `score` for a critic.
+        values: One for each datum, float64 `(n,)`; nats are those of the model's own range.
+        n: The number of data.
+        mean: Of the values.
+        std: Of the values, divided by n.
+        bits_per_dim: Of the data's own levels; None if those are unknown, or the model is not normalised.
+        dequantized: Whether uniform noise of one level was added to the data.
+    """
+
+    kind: str
+    unit: str
+    values: Tensor
+    n: int
+    mean: float
+    std: float
+    bits_per_dim: float | None
+    dequantized: bool
+
+
+def score(
+    model: Model | str | Path,
+    data: Dataset | Tensor | str | Path,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    watch: Callable[[Tensor], Any] = lambda values: None,
+    **options: Any,
+) -> Scores:
+    """Judges each datum: by the density if the model has one, else by its critic.
+
+    Datum number `i` has the same noise (of dequantisation, of bounds and estimates) whatever the batch size and the
+    number of processes.
+
+    Arguments:
+        model: A model, or a name that :func:`dgmcore.load` accepts.
+        data: A data set as :func:`dgmcore.data.open_for` returns it, what that accepts, or a tensor of data in the
+            model's range.
+        batch_size: The number of data judged at once; None chooses by their size.
+        seed: The seed of all noise.
+        device: Where to load a named model, or where to move the model; None leaves it.
+        watch: Is shown the values of each batch.
+        options: Scoring options of the model, such as the `k` of a bound.
+
+    Raises:
+        UsageError: If the model judges nothing.
+        DataError: If the data do not fit the model.
+
+    Example:
+        >>> score("glow-fashion", "fashion:test").bits_per_dim  # doctest: +SKIP
+    """
+
+    model = as_model(model, device)
+    judge, kind, unit = _judge(model, options)
+    take, n, levels = _source(model, data)
+    limits = model_range(model)
+    quantized = unit == "nats" and levels is not None and limits is not None
+    step = (limits[1] - limits[0]) / (levels - 1) if quantized else 1.0
+    dequantize = quantized and model.base_measure == "lebesgue"
+
+    def values(start: int, stop: int) -> Iterator[Tensor]:
+        for first, length in batches(start, stop, size):
+            noise = IndexedNoise(seed, length, first, device=model.device, dtype=model.dtype)
+            x = take(first, length).to(model.device, model.dtype)
+            _check_range(x, first, model)
+            if dequantize:
+                x = _dequantized(x, noise.child("dequantize"), limits, step)
+            with torch.no_grad():
+                value = judge(x, noise).double().cpu()
+            watch(value)
+            yield value
+
+    size, place = batch_size or default_batch_size(model), here()
+    own = torch.cat([torch.empty(0, dtype=torch.float64), *values(*share_batches(n, size, place))])
+    if place.world > 1:
+        with group():
+            own = torch.cat(agree(own))
+    mean = float(own.mean())
+    bits = None
+    if quantized and model.base_measure and kind != Likelihood.UNNORMALIZED:
+        dims = math.prod(model.event_shape)
+        volume = dims * math.log(step) if dequantize else 0.0
+        bits = -(mean + volume) / (dims * math.log(2))
+    return Scores(str(kind), unit, own, n, mean, float(own.std(correction=0)), bits, dequantize)
+
+
+def _judge(model: Model, options: dict[str, Any]) -> tuple[Callable[[Tensor, IndexedNoise], Tensor], str, str]:
+    """Returns what maps data and noise to values `(n,)`, with their kind and unit."""
+
+    model.scoring(options)  # a wrong option fails here
+    if model.can("density"):
+        kind = model.likelihood
+        if kind in (Likelihood.LOWER_BOUND, Likelihood.ESTIMATE):
+            return lambda x, noise: model.log_prob(x, noise=noise, **options), kind.value, "nats"
+        return lambda x, noise: model.log_prob(x, **options), kind.value, "nats"
+    if model.can("critic"):
+        return lambda x, noise: model.score(x, **options), "critic", "score"
+    raise UsageError(
+        f"{model_name(model)} judges no data: {type(model).__name__} is neither a density nor a critic",
+        "dgm list --can density, or dgm list --can critic",
+    )
+
+
+def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int, int | None]:
+    """Returns what takes `(first, length)` data, their number, and their levels.
+
+    Numbers without levels of their own, such as arrays of floats, have those of the model's data.
+    """
+
+    levels = model.entry.data.levels if model.entry is not None else None
+    if isinstance(data, Tensor):
+        if tuple(data.shape[1:]) != tuple(model.event_shape) or not len(data):
+            raise DataError(
+                f"data of shape {tuple(data.shape)} don't fit {model_name(model)}",
+                f"give (n, {', '.join(map(str, model.event_shape))}) with n > 0",
+            )
+        return lambda first, length: data[first : first + length], len(data), levels
+    if not hasattr(data, "take"):
+        from ..data import open_for
+
+        data = open_for(model, data)
+    return lambda first, length: data.take(np.arange(first, first + length)), len(data), data.levels or levels
+
+
+def _check_range(x: Tensor, first: int, model: Model) -> None:
+    """Refuses data that can't be the model's, as bytes where it wants numbers in [-1, 1]."""
+
+    limits = model_range(model)
+    if limits is None:
+        return
+    slack = 0.01 * (limits[1] - limits[0])
+    wrong = ~((x >= limits[0] - slack) & (x <= limits[1] + slack)).flatten(1).all(1)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        have = f"[{float(x[row].min()):.4g}, {float(x[row].max()):.4g}]"
+        raise DataError(
+            f"datum {first + row} has values in {have}, but {model_name(model)} wants [{limits[0]:g}, {limits[1]:g}]",
+            "carry the data to that range, or store images as uint8",
+        )
+
+
+def _dequantized(x: Tensor, noise: IndexedNoise, limits: tuple[float, float], step: float) -> Tensor:
+    """Returns the nearest levels plus uniform noise of one level, centred."""
+
+    level = ((x - limits[0]) / step).round_()
+    return limits[0] + (level + noise.uniform(*x.shape[1:]) - 0.5) * step

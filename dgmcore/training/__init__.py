@@ -1,0 +1,7 @@
+"""What authors of training phases program against; the engine that runs phases is the plugin dgm-train."""
+
+from __future__ import annotations
+
+from .phase import Game, Phase, Step
+
+__all__ = ["Game", "Phase", "Step"]

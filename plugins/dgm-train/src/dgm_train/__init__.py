@@ -1,0 +1,17 @@
+"""Training: recipes, the engine that runs their phases, `dgm train` and `dgmcore.train`."""
+
+from __future__ import annotations
+
+from dgmcore.hookspecs import hookimpl
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def dgm_commands():
+    return [{"name": "train", "import": "dgm_train.command:app", "help": "Train a model by a recipe."}]
+
+
+@hookimpl
+def dgm_calls():
+    return [{"name": "train", "import": "dgm_train.engine:train", "summary": "Train a model by a recipe"}]

@@ -1,0 +1,58 @@
+"""`dgm train`."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dgmcore.cli import USUAL_GC
+from dgmcore.cli.set_options import parse_set
+from dgmcore.console import say
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def command(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe: phases.0.steps=100."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write the entry DIR/NAME.  [default: runs/NAME/registry]"),
+    ] = None,
+) -> None:
+    """Train a model by a recipe, in `runs/NAME`, and write it as a registry entry."""
+
+    from .engine import train
+
+    gc.set_threshold(*USUAL_GC)  # a cycle that a step leaves behind may hold a graph of tensors
+    folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
+    if os.environ.get("RANK", "0") != "0":
+        return  # the main process has said it
+    say(f"try it: {trial(folder)}")
+    print(folder)
+
+
+def trial(folder: Path) -> str:
+    """Returns a command that shows what the model in `folder` can do."""
+
+    from dgmcore.registry.find import info
+
+    name = str(folder) if folder.is_absolute() else f"./{folder}"
+    model = info(name)
+    can = model["capabilities"]
+    if "generator" in can:
+        return f"dgm sample {name}"
+    if {"critic", "density"} & set(can):
+        return f"dgm score {name} {model['dataset']}"
+    if "encoder" in can:
+        return f"dgm reconstruct {name} {model['dataset']}"
+    return f"dgm eval {name}" if "features" in can else f"dgm info {name}"

@@ -1,0 +1,1 @@
+"""One phase: its steps, optimisers, averaged weights, checkpoints and log."""
