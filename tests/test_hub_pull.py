@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -218,6 +219,39 @@ def test_a_huge_entry_is_not_fetched(toys, hub):
     hub.add("user/none", {"README.md": b"hello"})
     with pytest.raises(DgmError, match=r"holds no model\.yaml"):
         dgmcore.load("hf://user/none")
+
+
+@pytest.mark.parametrize("skip", [0, 1], ids=["at once", "when asked again"])
+@pytest.mark.parametrize("header", ["X-Linked-ETag", "X-Repo-Commit", "ETag"])
+@pytest.mark.parametrize("name", ["toy", "hf://user/evil"])
+def test_what_a_server_says_of_itself_becomes_no_path(published, toys, name, header, skip):
+    """A Hub, or whoever stands between, that would have its bytes put where the next command runs them."""
+    if (name, header) == ("toy", "ETag"):
+        pytest.skip("of large files the other one counts")
+    published.add("user/evil", {"model.yaml": b"import os\n"})
+    (toys / "plugins").mkdir()
+    file = f"model.{'safetensors' if name == 'toy' else 'yaml'}"
+    for depth in range(1, 12):
+        evil = "../" * depth + f"{toys.relative_to('/')}/plugins/evil.py"
+        published.faults[:] = [Fault("headers", path=file, method="HEAD", headers={header: f'"{evil}"'}, skip=skip)]
+        if skip == 0:
+            with pytest.raises(DgmError, match="says of"):
+                dgmcore.pull(name)
+            assert not any(method == "GET" and "resolve" in path for method, path in published.requests)
+        else:
+            with suppress(DgmError):
+                dgmcore.pull(name)
+    assert list((toys / "plugins").iterdir()) == []
+    assert not [p for p in toys.rglob("*") if "evil" in p.name and "user--evil" not in str(p)]
+
+
+@pytest.mark.parametrize("file", ["model.yaml", "model.safetensors"])
+def test_a_file_without_length_and_without_end_is_given_up(published, toys, file):
+    published.add("user/big", {"model.yaml": b"x"})
+    published.faults.append(Fault("endless", path=file, method="*"))
+    with pytest.raises(DgmError, match="sends more of"):
+        dgmcore.load("toy" if "safe" in file else "hf://user/big")
+    assert [p for p in (toys / "hf").rglob("*") if p.is_file() and p.stat().st_size > 1000] == []
 
 
 def test_a_server_that_never_stops_is_stopped(published, toys):

@@ -17,7 +17,7 @@ from ..files.atomic import hidden
 from ..files.locks import locked
 from ..files.safetensors import read_header
 from ..files.verify import Mismatch, difference, open_regular, open_verified, remember
-from .cache import cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
+from .cache import bytes_name, cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
 from .client import Head, ask, check_repo, offline, patiently, quiet
 from .failures import explain, no_connection
 
@@ -88,7 +88,7 @@ def fetch_weights(
         except Mismatch as e:
             reason = e.why
             # a file that is what its name says is no damage: the revision has moved on, or the entry is wrong
-            if not offline() and path.resolve().name in (sha256, path.name):
+            if not offline() and bytes_name(path) in (sha256, path.name):
                 discard(path)
     for _ in range(0 if offline() else 2):
         try:
@@ -166,7 +166,7 @@ def _download(
             parent.mkdir(parents=True, exist_ok=True)
         with locked(lock):
             here = cached(repo, file, head.commit)
-            if here is not None and here.resolve().name == head.etag:  # another process has fetched it meanwhile
+            if here is not None and bytes_name(here) == head.etag:  # another process has fetched it meanwhile
                 return here
             with hidden(blob, folder=True) as stage:
                 _fill(stage, repo, file, head, limit, name or f"{repo}/{file}")
@@ -181,7 +181,8 @@ def _fill(stage: Path, repo: str, file: str, head: Head, limit: int, label: str)
 
     with progress(label, head.size, "bytes") as advance, quiet():
         bar = bar_class(Meter(label, limit, advance))
-        patiently(lambda: hf_hub_download(repo, file, revision=head.commit, local_dir=stage, tqdm_class=bar))
+        options = {"local_dir": stage, "cache_dir": stage.parent, "tqdm_class": bar}
+        patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options))
 
 
 class Meter:
