@@ -17,7 +17,7 @@ import torch
 from hub_server import Fault
 
 import dgmcore
-from dgmcore.entry import HubFile, read_entry, write_entry
+from dgmcore.entry import HubFile, dump_entry, read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.files import verify
 from dgmcore.files.tensors import write_tensors
@@ -419,3 +419,72 @@ def test_an_interrupted_pull_completes_when_repeated(toys, hub, sign):
     assert not any(p.suffix == "" for p in blobs(toys)), "nothing half-written under its final name"
     assert dgm("pull", "toy").returncode == 0
     assert [p.suffix for p in blobs(toys)] == [""], "what was left behind is gone"
+
+
+# --- models that live on the Hub ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(toys, hub):
+    """A model of the Hub, fetched and loaded once: its weights as they should be."""
+    folder = publish(hub, toys)
+    entry = read_entry(folder)
+    entry = msgspec.structs.replace(entry, weights=msgspec.structs.replace(entry.weights, hub=None))
+    hub.add("user/toy", {"model.yaml": dump_entry(entry)})
+    dgmcore.load("hf://user/toy")
+    return hub
+
+
+def in_cache(home: Path, file: str) -> Path:
+    (found,) = (home / "hf" / "hub").glob(f"models--user--toy/snapshots/*/{file}")
+    return found
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "model.yaml"])
+def test_a_flipped_byte_of_a_hub_model_is_found_and_fetched_again_once(shared, toys, file):
+    path = in_cache(toys, file)
+    good, blob = path.read_bytes(), path.resolve()
+    blob.write_bytes(good[:30] + bytes([good[30] ^ 1]) + good[31:])
+    shared.requests.clear()
+    dgmcore.load("hf://user/toy")
+    assert path.read_bytes() == good
+    assert [p.rpartition("/")[2] for method, p in shared.requests if method == "GET" and "resolve" in p] == [file]
+
+
+def composed(shared, toys, parts: dict[str, str]) -> bytes:
+    """Returns the entry of a pair with these parts."""
+    entry = read_entry(in_cache(toys, "model.yaml"))
+    return dump_entry(msgspec.structs.replace(entry, name="pair", architecture="toy-pair", config={}, parts=parts))
+
+
+@pytest.mark.parametrize("part", ["/etc", "./near", "hf://user/toy", "core/realnvp-moons", "../up"])
+def test_entries_of_the_hub_name_bare_names_only(shared, toys, part):
+    inner = {"parts/inner/model.yaml": composed(shared, toys, {"first": "toy", "second": part})}
+    shared.add("user/pair", {"model.yaml": composed(shared, toys, {"first": "left", "second": "inner"}), **inner})
+    for call in (dgmcore.load, dgmcore.pull, find):
+        with pytest.raises(DgmError, match=r"user/pair names the part .*, which is no bare name"):
+            call("hf://user/pair")
+
+
+def test_a_model_is_not_composed_of_entries_without_end(shared, toys):
+    files = {
+        f"parts/p{i}/model.yaml": composed(shared, toys, {f"n{k}": f"p{5 * i + k}" for k in range(1, 6)})
+        for i in range(200)
+    }
+    shared.add("user/tree", {"model.yaml": composed(shared, toys, {"first": "p0"}), **files})
+    shared.requests.clear()
+    with pytest.raises(DgmError, match="more than 64 entries"):
+        dgmcore.load("hf://user/tree")
+    assert len(shared.requests) < 300
+
+
+def test_weights_without_sha256_are_refused_whoever_fetched_them(shared, toys):
+    from huggingface_hub import hf_hub_download
+
+    text = in_cache(toys, "model.yaml").read_text()
+    shared.add("user/toy", {"model.yaml": "\n".join(x for x in text.split("\n") if "sha256" not in x).encode()})
+    hf_hub_download("user/toy", "model.safetensors")  # by another program, as it is now
+    with pytest.raises(DgmError, match="gives no sha256"):
+        dgmcore.load("hf://user/toy")
+    with pytest.raises(DgmError, match="gives no sha256"):
+        dgmcore.load(Path(hf_hub_download("user/toy", "model.yaml")).parent)

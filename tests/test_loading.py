@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -121,6 +122,20 @@ def test_a_circle_of_parts_is_an_error(toys):
             dgmcore.load(start)
         with pytest.raises(RegistryError, match=r"-> "):
             dgmcore.pull(str(start))
+
+
+def test_a_long_chain_of_parts_is_an_error(toys):
+    folder = make(toys, "left")
+    pair = make(toys, "pair", "toy-pair", parts={"first": "left", "second": "left"})
+    text = (pair / "model.yaml").read_text()
+    for i in range(800):
+        shutil.copytree(pair, toys / "chain" / f"c{i}")
+        below = f"{toys}/chain/c{i + 1}" if i < 799 else str(folder)
+        named = text.replace("name: pair", f"name: c{i}").replace("first: left", f"first: {below}")
+        (toys / "chain" / f"c{i}" / "model.yaml").write_text(named)
+    for call in (dgmcore.load, lambda path: dgmcore.pull(str(path))):
+        with pytest.raises(RegistryError, match=r"more than 16 deep: c0 -> c1 -> c2"):
+            call(toys / "chain" / "c0")
 
 
 def test_parts_must_fit(toys):

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RegistryError
+from ..hub.entries import PARTS
 
 if TYPE_CHECKING:
     from .find import Located
 
-__all__ = ["entry_parts", "find_part", "identity", "is_bare", "with_parts"]
+__all__ = ["PARTS", "entry_parts", "find_part", "identity", "is_bare", "with_parts"]
 
-PARTS = "parts"
+#: How deep entries may be composed of entries.
+MAX_DEPTH = 16
 
 
 def find_part(name: str, folders: Sequence[Path]) -> Located:
@@ -83,8 +85,11 @@ def with_parts(located: Located) -> list[Located]:
 
 
 def check_circle(located: Located, above: Sequence[Located]) -> None:
-    """Raises a :class:`RegistryError` if an entry is among those that it is a part of."""
+    """Raises a :class:`RegistryError` if an entry is among those that it is a part of, or these are too many."""
 
+    if len(above) > MAX_DEPTH:
+        way = " -> ".join(a.entry.name for a in above[:3])
+        raise RegistryError(f"entries are parts of parts more than {MAX_DEPTH} deep: {way} -> ...", "compose fewer")
     keys = [identity(a) for a in above]
     if identity(located) in keys:
         circle = above[keys.index(identity(located)) :]
