@@ -165,6 +165,26 @@ def test_devices_and_types(toys):
             dgmcore.load("toy", **wrong)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("event_shape: [1]", r"\[1\] is not the model's, which is \[2\]"),
+        ("event_shape: [1, 2]", "is not the model's"),
+        ("event_shape: [1000000]", "is not the model's"),
+        ("event_shape: [2]\n  levels: 0", "levels"),
+        ("event_shape: [2]\n  levels: -5", "levels"),
+        ("event_shape: [2]\n  range: [0.0, 1.0e+300]", "range"),
+        ("event_shape: [2]\n  range: [-1.0e+7, 1.0]", "range"),
+    ],
+)
+def test_an_entry_says_of_its_data_what_is_so(toys, data, words):
+    folder = make(toys, "toy")
+    text = (folder / "model.yaml").read_text()
+    (folder / "model.yaml").write_text(text.replace("event_shape: [2]", data))
+    with pytest.raises(RegistryError, match=words):
+        dgmcore.load(folder)
+
+
 def test_weights_of_another_config_do_not_load(toys):
     folder = make(toys, "toy", config={"width": 3})
     text = (folder / "model.yaml").read_text()
