@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 
 from ..errors import DgmError
+from ..files.errno_hints import hint_of
 from ..suggestions import did_you_mean
 
 __all__ = ["explain", "lines", "report"]
@@ -72,15 +72,7 @@ def _usage(error: Exception) -> tuple[str, str, int]:
 def _system(error: OSError) -> tuple[str, str, int]:
     name = f"{error.filename}: " if error.filename else ""
     what = f"{name}{error.strerror or error}"
-    hints = {
-        errno.ENOSPC: "free some disk space, or write to another disk",
-        errno.EDQUOT: "free some disk space, or write to another disk",
-        errno.EACCES: "check the permissions, or choose another place with --out",
-        errno.EPERM: "check the permissions, or choose another place with --out",
-        errno.EROFS: "that place is read-only: choose another with --out",
-        errno.ENOENT: "check the path",
-    }
-    return what, hints.get(error.errno or 0, "run again with --debug for the traceback"), 1
+    return what, hint_of(error, "--out", "run again with --debug for the traceback"), 1
 
 
 def _line(text: str) -> str:
