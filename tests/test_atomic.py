@@ -81,8 +81,7 @@ def test_an_error_in_the_block_is_the_one_that_is_seen(tmp_path):
 
 
 def test_a_lock_is_held_by_one(tmp_path):
-    with locked(tmp_path / "lock") as first:
-        with locked(tmp_path / "lock", wait=False) as second:
-            assert first and not second
+    with locked(tmp_path / "lock") as first, locked(tmp_path / "lock", wait=False) as second:
+        assert first and not second
     with locked(tmp_path / "lock", wait=False) as third:
         assert third

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,13 +116,19 @@ def patiently(call: Callable[[], T], *, hung_up_too: bool = False) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences the client's own log, unless the user asked for it."""
+    """Silences the client's own log, unless the user asked for it, and its bars where nobody sees them."""
+
+    from huggingface_hub import utils
 
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
+    level, bars = logger.level, not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
     if not os.environ.get("HF_HUB_VERBOSITY") and not os.environ.get("HF_DEBUG"):
         logger.setLevel(logging.CRITICAL)
+    if bars:
+        utils.disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bars:
+            utils.enable_progress_bars()
