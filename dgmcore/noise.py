@@ -94,6 +94,12 @@ class IndexedNoise(Noise):
         self.scope = scope
         self.draws = 0
 
+    @classmethod
+    def like(cls, x: Tensor, seed: int = 0) -> IndexedNoise:
+        """Returns the noise of as many samples as `x` has rows, on its device and of its dtype."""
+
+        return cls(seed, len(x), device=x.device, dtype=x.dtype)
+
     def __repr__(self) -> str:
         return f"IndexedNoise(seed={self.seed}, n={self.n}, start={self.start}, scope={self.scope!r})"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .gradients import frozen, step_frozen
+from .gradients import frozen, gradients, leaf, step_frozen
 from .langevin import langevin, langevin_step
 from .metropolis import metropolis
 from .nested import Nested, flatten, half_square, tree_map, unflatten
@@ -13,9 +13,11 @@ __all__ = [
     "Tilted",
     "flatten",
     "frozen",
+    "gradients",
     "half_square",
     "langevin",
     "langevin_step",
+    "leaf",
     "metropolis",
     "step_frozen",
     "tilt",
