@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from .build import build_model, open_training_data
 from .distributed import Processes, hardware
 from .entries import first_entry, write_entries
 from .interrupt import asked_to_stop
-from .loop.checkpoint import Checkpoint, last_checkpoint, read_shared
+from .loop.checkpoint import last_checkpoint, read_shared
 from .loop.log import Log
 from .loop.progress import Totals
-from .loop.run import run_phase
+from .loop.run import PhaseRun
 from .loop.state import Run
 from .recipe import Recipe, read_recipe
 from .run_folder import RunFolder
@@ -98,26 +98,15 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     first, totals = (0, Totals()) if saved is None else (saved.progress.phase, saved.progress.run)
     if first >= len(recipe.phases):
         raise TrainingError(f"the run in {folder.path} had more phases", f"delete {folder.path} to train anew")
-    with _logging(run, saved), asked_to_stop() as run.stop:
+    with ExitStack() as stack, asked_to_stop() as run.stop:
         for number in range(first, len(recipe.phases)):
-            totals = run_phase(run, number, totals, saved)
-            saved = None
+            phase = PhaseRun(run, number, totals, saved)
+            if number == first and processes.main:  # nothing is written before it is clear that the run can go on
+                folder.keep_recipe(recipe)
+                resume_at = None if saved is None else (saved.progress.phase, saved.progress.step)
+                run.log = stack.enter_context(closing(Log(folder.path, resume_at)))
+            totals, saved = phase.train(), None
     return run, totals
-
-
-@contextmanager
-def _logging(run: Run, saved: Checkpoint | None) -> Iterator[None]:
-    """Opens the log of the main process, and keeps the recipe beside it."""
-
-    if not run.processes.main:
-        yield
-        return
-    run.folder.keep_recipe(run.recipe)
-    run.log = Log(run.folder.path, None if saved is None else (saved.progress.phase, saved.progress.step))
-    try:
-        yield
-    finally:
-        run.log.close()
 
 
 @contextmanager

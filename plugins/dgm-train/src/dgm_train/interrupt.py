@@ -10,14 +10,12 @@ from types import FrameType
 
 __all__ = ["asked_to_stop"]
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
 
 @contextmanager
 def asked_to_stop() -> Iterator[threading.Event]:
     """Yields an event that the first of the signals sets; the second one interrupts at once.
 
-    A signal that is ignored stays ignored, so `nohup dgm train` outlives its terminal. In other threads than the main
+    A SIGHUP that is ignored stays ignored, so `nohup dgm train` outlives its terminal. In other threads than the main
     one Python takes no signals, and nothing sets the event.
     """
 
@@ -31,10 +29,16 @@ def asked_to_stop() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         event.set()
 
-    taken = [s for s in _SIGNALS if signal.getsignal(s) not in (signal.SIG_IGN, None)]
-    before = {s: signal.signal(s, ask) for s in taken}
+    before = {number: signal.signal(number, ask) for number in _signals()}
     try:
         yield event
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _signals() -> Iterator[signal.Signals]:
+    yield from (signal.SIGINT, signal.SIGTERM)
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
+        yield hangup

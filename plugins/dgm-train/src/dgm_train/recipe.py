@@ -17,7 +17,17 @@ from dgmcore.errors import OptionError, RegistryError, TrainingError
 from dgmcore.files import yaml
 from dgmcore.suggestions import did_you_mean
 
-__all__ = ["SCHEMA", "Optimizer", "PartRecipe", "PhaseRecipe", "Recipe", "Schedule", "override", "read_recipe"]
+__all__ = [
+    "MAX_STEPS",
+    "SCHEMA",
+    "Optimizer",
+    "PartRecipe",
+    "PhaseRecipe",
+    "Recipe",
+    "Schedule",
+    "override",
+    "read_recipe",
+]
 
 SCHEMA = 1
 MAX_STEPS = 999_999_999  # what the names of checkpoints have digits for
@@ -57,7 +67,7 @@ class PhaseRecipe(Config):
     options: dict[str, Any] = {}
     batch_size: Annotated[int, Meta(ge=1, le=1 << 20)] = 128
     steps: Count | None = None  # one of steps, epochs and minutes
-    epochs: Positive | None = None
+    epochs: Annotated[float, Meta(gt=0, le=MAX_STEPS)] | None = None
     minutes: Positive | None = None
     optimizer: Optimizer = Optimizer()
     optimizers: dict[str, Optimizer] = {}  # for phases with several, by name; others take `optimizer`
@@ -198,6 +208,9 @@ def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "phases: a recipe needs at least one phase", "add one: - {phase: NAME, steps: 1000}"
     if len(recipe.phases) > MAX_PHASES:
         yield f"phases: {len(recipe.phases)} are more than {MAX_PHASES}", "train in several runs, from init"
+    for key, spec in (("data", recipe.data), ("validation", recipe.validation)):
+        if spec is not None and spec.levels is not None and spec.levels < 2:
+            yield f"{key}.levels: {spec.levels} are not enough to tell data apart", "images of bytes have 256"
     for i, phase in enumerate(recipe.phases):
         for what, hint in _phase_faults(phase, recipe):
             yield f"phases.{i}: {what}", hint

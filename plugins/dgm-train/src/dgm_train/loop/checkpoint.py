@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -139,7 +140,9 @@ def _remove_others(folder: Path, keep: Path) -> None:
 
     stem = keep.name.removesuffix(".safetensors")
     for path in [*folder.glob("[0-9][0-9]-*.safetensors"), *folder.glob(".*.tmp")]:
-        if not path.name.startswith(stem):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.name.startswith(stem):
             path.unlink(missing_ok=True)
 
 

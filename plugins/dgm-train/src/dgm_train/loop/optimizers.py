@@ -83,7 +83,9 @@ def restore_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor
         i, _, key = name.partition(".")
         like = parameters[int(i)] if int(i) < len(parameters) else None
         if like is None or (value.ndim and value.shape != like.shape):
-            raise TrainingError("the checkpoint's optimiser moved other parameters", "start a new run")
+            raise TrainingError(
+                "the checkpoint's optimiser moved other parameters", "change the recipe back, or start a new run"
+            )
         if value.ndim:
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         state.setdefault(int(i), {})[key] = value

@@ -9,6 +9,7 @@ from typing import Any
 from dgmcore.console import progress as progress_bar
 from dgmcore.console import say, size
 
+from ..distributed import hardware
 from .schedule import Budget
 from .state import PhaseState, Run
 from .step import EngineStep
@@ -35,15 +36,14 @@ class Report:
         self._bar = ExitStack()
         self._at = self._shown = self._logged = 0.0
         self._values: dict[str, float] = {}
-        self._first: tuple[int, float] | None = None  # a step, and when it was done; None when the time was said
 
     def __enter__(self) -> Report:
         if self.run.processes.main:
-            label = f"{self.run.recipe.name}: {self.state.recipe.phase.rpartition(':')[2]}"
+            self._forecast = _Forecast(self.run, self.state, self.budget)
+            label = f"{self.run.recipe.name}: {self._forecast.phase}"
             total, unit = (self.budget.seconds, "s") if self.budget.steps is None else (self.budget.steps, "steps")
             self._advance = self._bar.enter_context(progress_bar(label, total, unit))
             self._show()
-            self._first = -1, 0.0
         return self
 
     def __exit__(
@@ -63,13 +63,11 @@ class Report:
         if done % LOG_STEPS == 0 or done == 1 or now - self._logged > LOG_SECONDS:
             self._log()
             self._logged = now
-        if not self.run.processes.main:
-            return
-        if now - self._shown > SHOW_SECONDS:
-            self._show()
-            self._shown = now
-        if self._first is not None:
-            self._say_time(done, now)
+        if self.run.processes.main:
+            self._forecast.after_step(now)
+            if now - self._shown > SHOW_SECONDS:
+                self._show()
+                self._shown = now
 
     def record(self, values: dict[str, float]) -> None:
         """Writes a line of the log."""
@@ -99,35 +97,46 @@ class Report:
         self._advance(at - self._at, **fields)
         self._at = at
 
-    def _say_time(self, done: int, now: float) -> None:
-        """Says once what a step takes, as soon as that is known; the first step does not count."""
 
-        assert self._first is not None
-        if self._first[0] < 0:
-            self._first = done, now
-        steps, seconds = done - self._first[0], now - self._first[1]
-        if steps < FEW_STEPS or (steps < TIMED_STEPS and seconds < TIMED_SECONDS):
+class _Forecast:
+    """Says what a phase trains, and, as soon as that is known, what a step, the whole and a checkpoint take."""
+
+    def __init__(self, run: Run, state: PhaseState, budget: Budget):
+        self.state, self.budget = state, budget
+        self.phase = state.recipe.phase.rpartition(":")[2]
+        self._begin = state.progress.step
+        self._first = 0.0  # when the first step was done, which takes longer than the others
+        self._said = False
+        moved = {p for o in state.optimizers.values() for group in o.param_groups for p in group["params"]}
+        trained, whole = sum(p.numel() for p in moved), run.model.num_parameters()
+        weights = f"{whole:,} weights" if trained == whole else f"{trained:,} of {whole:,} weights"
+        goes_on = f", from step {self._begin:,}" if self._begin else ""
+        say(f"{run.recipe.name}: {self.phase} trains {weights} on {hardware(run.processes.device)}{goes_on}")
+
+    def after_step(self, now: float) -> None:
+        steps = self.state.progress.step - self._begin - 1
+        if not steps:
+            self._first = now
+        known = steps >= TIMED_STEPS or (steps >= FEW_STEPS and now - self._first > TIMED_SECONDS)
+        if self._said or not known:
             return
-        self._first, each = None, seconds / steps
-        if self.budget.steps is None:
-            whole = f"{duration(self.budget.seconds or 0.0)} are about {(self.budget.seconds or 0.0) / each:,.0f} steps"
+        self._said, each = True, (now - self._first) / steps
+        if self.budget.seconds is not None:
+            whole = f"about {self.budget.seconds / each:,.0f} steps in {duration(self.budget.seconds)}"
         else:
-            whole = f"{self.budget.steps:,} steps take about {duration(self.budget.steps * each)}"
-        say(
-            f"{self.state.recipe.phase.rpartition(':')[2]}: {each:.2g} s a step, {whole}; "
-            f"a checkpoint takes {size(self.state.size())}"
-        )
+            left = (self.budget.steps or 0) - self._begin
+            whole = f"{left:,} steps take about {duration(left * each)}"
+        say(f"{self.phase}: {each:.2g} s a step, {whole}; a checkpoint takes {size(self.state.size())}")
 
 
 def duration(seconds: float) -> str:
     """Returns a time as people say it.
 
     Example:
-        >>> duration(100), duration(5400)
-        ('100 s', '1.5 h')
+        >>> duration(7.3), duration(100), duration(5400)
+        ('7.3 s', '1.7 min', '1.5 h')
     """
 
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length or (unit == "h" and seconds >= length):
-            return f"{seconds / length:.2g} {unit}"
-    return f"{seconds:.3g} s"
+    unit, length = next((u, n) for u, n in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= n or n == 1)
+    value = seconds / length
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"

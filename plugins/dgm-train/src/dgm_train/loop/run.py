@@ -16,11 +16,11 @@ from .state import Diverged, PhaseState, Run
 from .step import EngineStep, explained
 from .validation import as_it_will_be, validation_loss
 
-__all__ = ["run_phase"]
+__all__ = ["PhaseRun"]
 
 
-def run_phase(run: Run, number: int, totals: Totals, saved: Checkpoint | None = None) -> Totals:
-    """Trains one phase, and leaves its (averaged) weights in the model.
+class PhaseRun:
+    """A phase in a run.
 
     Arguments:
         run: The run.
@@ -28,20 +28,11 @@ def run_phase(run: Run, number: int, totals: Totals, saved: Checkpoint | None = 
         totals: What the phases before add up to.
         saved: The checkpoint from which the run goes on in this phase.
 
-    Returns:
-        What all phases so far add up to.
-
     Raises:
-        TrainingError: If the phase can't be trained so, if its loss or a weight is not finite, or if somebody stops it.
+        TrainingError: If the phase can't be trained so, or can't go on from there. Nothing is written yet.
     """
 
-    return _Phase(run, number, totals, saved).train()
-
-
-class _Phase:
-    """A phase in a run."""
-
-    def __init__(self, run: Run, number: int, totals: Totals, saved: Checkpoint | None):
+    def __init__(self, run: Run, number: int, totals: Totals, saved: Checkpoint | None = None):
         self.run = run
         self.state = PhaseState(run, Progress(phase=number, run=totals))
         if saved is not None:
@@ -66,15 +57,22 @@ class _Phase:
         self.run.processes.start_equal([self.run.model])
 
     def train(self) -> Totals:
-        """Trains to the end of the budget."""
+        """Trains to the end of the budget, and leaves the phase's (averaged) weights in the model.
+
+        Returns:
+            What all phases so far add up to.
+
+        Raises:
+            TrainingError: If a loss or a weight is not finite, or if somebody stops the run.
+        """
 
         try:
             with self.report:
                 self._steps()
             self._save()
+            return self._finish()
         except Diverged as e:
             raise self._lost(e) from None
-        return self._finish()
 
     def _steps(self) -> None:
         progress = self.state.progress
@@ -158,6 +156,8 @@ class _Phase:
         else:
             state.ema.load()
         state.phase.finish()
+        if not state.is_finite():
+            raise Diverged("a weight is not finite after the end")
         state.stream.close()
         names = {id(module): name for name, module in self.run.model.named_modules()}
         averaged = {names.get(id(state.ema.module), ""): state.ema.average is not None}

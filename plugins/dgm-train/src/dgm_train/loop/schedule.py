@@ -6,7 +6,7 @@ import math
 
 from dgmcore.errors import TrainingError
 
-from ..recipe import PhaseRecipe, Schedule
+from ..recipe import MAX_STEPS, PhaseRecipe, Schedule
 from .progress import Progress
 
 __all__ = ["Budget", "learning_rate"]
@@ -26,7 +26,7 @@ class Budget:
         seconds: The time, None if the budget is in steps or epochs.
 
     Raises:
-        TrainingError: If the budget is shorter than a step.
+        TrainingError: If the budget is shorter than a step, or longer than steps can be counted.
     """
 
     def __init__(self, recipe: PhaseRecipe, data: int, progress: Progress):
@@ -34,10 +34,10 @@ class Budget:
         self.seconds = None if recipe.minutes is None else recipe.minutes * 60
         if recipe.epochs is not None:
             all_ = round(recipe.epochs * data / recipe.batch_size)
-            if all_ < 1:
+            if not 1 <= all_ <= MAX_STEPS:
                 raise TrainingError(
-                    f"{recipe.epochs:g} epochs of {data:,} data are less than one step of {recipe.batch_size}",
-                    "give more epochs, or a smaller batch_size",
+                    f"{recipe.epochs:g} epochs of {data:,} data are {all_:.4g} steps of {recipe.batch_size}",
+                    f"choose epochs and batch_size so that there are 1 to {MAX_STEPS:,}",
                 )
             self.steps = progress.step + all_ - round(progress.seen / recipe.batch_size)
 
