@@ -517,22 +517,24 @@ def test_each_epoch_is_another_permutation_shared_by_the_processes(n, batch, see
     data = View(Arrays("n", np.arange(n, dtype=np.float32)), DataSpec(dataset="n"))
     batch *= world
     ranks = [Stream(data, batch, seed=seed, scope="s", rank=r, world=world) for r in range(world)]
-    epochs = [torch.cat([s.next() for _ in range(n // batch) for s in ranks])[:, 0].tolist() for _ in range(3)]
+    per_epoch = n // batch
+    epochs = [
+        torch.cat([s.batch(e * per_epoch + k) for k in range(per_epoch) for s in ranks])[:, 0].tolist()
+        for e in range(3)
+    ]
     for epoch in epochs:
         assert len(set(epoch)) == len(epoch) == n // batch * batch
-    late = Stream(data, batch, seed=seed, scope="s", rank=0, world=world)
-    late.position = ranks[0].position - 1
-    after = late.next()
+    late = Stream(data, batch, seed=seed, scope="s", rank=0, world=world).batch(3 * per_epoch - 1)
     again = Stream(data, batch, seed=seed, scope="s", rank=0, world=world)
-    for _ in range(ranks[0].position):
-        last = again.next()
-    assert torch.equal(after, last), "batch k is the same whenever it is asked for"
+    for k in range(3 * per_epoch):
+        last = again.batch(k)
+    assert torch.equal(late, last), "batch k is the same whenever it is asked for"
 
 
 def test_processes_share_endless_batches():
     data = open_data("moons")
-    whole = Stream(data, 8, seed=0, scope="s").next()
-    shares = [Stream(data, 8, seed=0, scope="s", rank=r, world=2).next() for r in (0, 1)]
+    whole = Stream(data, 8, seed=0, scope="s").batch(0)
+    shares = [Stream(data, 8, seed=0, scope="s", rank=r, world=2).batch(0) for r in (0, 1)]
     assert torch.equal(torch.stack(shares, 1).reshape(8, 2), whole)
     with pytest.raises(DataError, match="3 processes can't share batches of 8"):
         Stream(data, 8, seed=0, scope="s", world=3)
