@@ -79,6 +79,7 @@ class Data(Config):
     event_shape: tuple[int, ...]
     range: tuple[Bound, Bound] | None = None  # None: unbounded
     levels: Annotated[int, msgspec.Meta(ge=2, le=65_536)] | None = None  # 256 for 8-bit images
+    options: dict[str, Any] = {}  # of the data set
 
 
 class Metric(Config):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml as pyyaml
-from dgm_train.reading import read_recipe
-from dgm_train.recipe import Recipe
+from dgm_train.recipe import Recipe, read_recipe
 from fuzzing import VALUES, judging
 from hub_server import HubServer
 

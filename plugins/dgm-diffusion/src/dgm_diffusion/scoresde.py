@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Options
+from dgmcore.compose import gradients, leaf
 from dgmcore.noise import IndexedNoise, Noise
 
 from .networks import MLP, UNet, build_network
@@ -171,15 +172,15 @@ class ScoreSDE(Model):
         from torchdiffeq import odeint
 
         o = self.scoring(options)
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         d = math.prod(self.event_shape)
         probes = [noise.normal(*self.event_shape).sign() for _ in range(o.probes)]
         higher = torch.is_grad_enabled()
 
         def field(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
-                y = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
-                v = self.drift(y, t)
+            with gradients():
+                y = state[0] if state[0].requires_grad else leaf(state[0])
+                v = self.drift(y, t.clone())  # in inference mode times are no tensors that autograd keeps
                 trace = _trace(v, y, probes, d, higher)
             return (v, trace) if higher else (v.detach(), trace.detach())
 
