@@ -19,6 +19,7 @@ from .files.atomic import replacing
 
 __all__ = [
     "ENTRY_FILE",
+    "PARTS",
     "SCHEMA",
     "WEIGHTS_FILE",
     "Data",
@@ -34,9 +35,10 @@ __all__ = [
 ]
 
 SCHEMA = 1
-#: The files of an entry's folder.
+#: The files of an entry's folder, and the folder of the entries that a published one is composed of.
 ENTRY_FILE = "model.yaml"
 WEIGHTS_FILE = "model.safetensors"
+PARTS = "parts"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*\Z", max_length=100)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]

@@ -6,15 +6,13 @@ import re
 import time
 from pathlib import Path
 
-from ..entry import ENTRY_FILE, read_entry
+from ..entry import ENTRY_FILE, PARTS, read_entry
 from ..errors import RegistryError
 from .failures import NoFile
 from .fetch import fetch_text
 
-__all__ = ["PARTS", "fetch_entry"]
+__all__ = ["fetch_entry"]
 
-#: The folder of a published entry where the entries are that it is composed of.
-PARTS = "parts"
 #: How many entries a model may be composed of, and how many seconds it may take to fetch them.
 MAX_PARTS = 64
 MAX_SECONDS = 600

@@ -15,8 +15,6 @@ from ..entry import Weights
 from ..errors import UsageError, WeightsError
 from ..files.verify import open_verified
 from ..hub.cache import source_of
-from ..hub.fetch import fetch_weights
-from ..hub.trust_on_first_use import pin
 from ..registry.find import Located
 
 __all__ = ["beside", "open_weights"]
@@ -60,6 +58,8 @@ def beside(located: Located) -> Path | None:
 def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple[Path, BinaryIO]:
     """Returns the weights in the Hugging Face cache, fetched if need be, and opens them."""
 
+    from ..hub.fetch import fetch_first, fetch_weights
+
     name, place = located.entry.name, weights.hub
     source = source_of(located.folder) if located.folder else None
     if source is not None:
@@ -69,7 +69,7 @@ def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple
         raise _nowhere(located, weights, revision)
     revision, size, sha256 = revision or place.revision, weights.size, weights.sha256
     if sha256 is None and place.trust == "first-fetch":
-        first = pin(place.repo, place.file, revision, name=name)
+        first = fetch_first(place.repo, place.file, revision, name=name)
         revision, size, sha256 = first.commit, first.size, first.sha256
     return fetch_weights(place.repo, place.file, revision, size, sha256, name=name)
 

@@ -11,7 +11,6 @@ from ..entry import ENTRY_FILE, Entry, read_entry
 from ..errors import DgmError, RegistryError, UsageError
 from ..hub import trust_on_first_use
 from ..hub.cache import commit_of, hub_cache
-from ..hub.entries import fetch_entry
 from ..plugins.index import Index, current
 from ..suggestions import did_you_mean
 
@@ -94,6 +93,8 @@ def _on_hub(name: str) -> Located:
     repo, _, revision = name.removeprefix("hf://").partition("@")
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
+    from ..hub.entries import fetch_entry
+
     folder = fetch_entry(repo, revision or None)
     return Located(read_entry(folder), folder, "hub", name)
 

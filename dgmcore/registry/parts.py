@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..entry import ENTRY_FILE, PARTS
 from ..errors import RegistryError
-from ..hub.entries import PARTS
 
 if TYPE_CHECKING:
     from .find import Located
 
-__all__ = ["PARTS", "entry_parts", "find_part", "identity", "is_bare", "with_parts"]
+__all__ = ["entry_parts", "find_part", "identity", "is_bare", "with_parts"]
 
 #: How deep entries may be composed of entries.
 MAX_DEPTH = 16
@@ -35,7 +35,7 @@ def find_part(name: str, folders: Sequence[Path]) -> Located:
     if is_bare(name):
         for folder in folders:
             inside = folder / PARTS / name
-            if (inside / "model.yaml").is_file():
+            if (inside / ENTRY_FILE).is_file():
                 return find(str(inside.absolute()))
     return find(name)
 

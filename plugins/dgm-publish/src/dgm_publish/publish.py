@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from dgmcore import plugins
-from dgmcore.entry import ENTRY_FILE, WEIGHTS_FILE, Entry, dump_entry, read_entry
+from dgmcore.entry import ENTRY_FILE, PARTS, WEIGHTS_FILE, Entry, dump_entry, read_entry
 from dgmcore.errors import DgmError, RegistryError, UsageError, WeightsError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import open_regular, sha256_of
 from dgmcore.hub.cache import repo_folder, source_of
 from dgmcore.hub.client import check_repo, host, offline, patiently, quiet
-from dgmcore.hub.entries import PARTS
 from dgmcore.hub.failures import brief, no_connection, status_of
 from dgmcore.hub.fetch import fetch_text
 from dgmcore.loading.weights import open_weights
