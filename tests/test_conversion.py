@@ -293,3 +293,21 @@ def test_an_index_that_lies_is_refused(tmp_path, weight_map, words):
     with pytest.raises(WeightsError, match=words) as caught:
         read_checkpoint(shards(tmp_path / "pieces", weight_map))
     assert caught.value.hint
+
+
+def test_the_command(formats, checkpoint, toys, capsys):
+    from dgmcore.cli import main
+
+    def run(*arguments):
+        code = main(["convert", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    files = [checkpoint, "--as", "mine", "--out", toys]
+    code, out, err = run(*files, "--format", "toy", "--set", "dataset=9gaussians")
+    assert code == 0 and out == f"{toys / 'mine'}\n"
+    assert "licence of these weights: Non-commercial" in err
+    assert read_entry(toys / "mine").data.dataset == "9gaussians"
+    code, out, err = run(*files, "--format", "toi")
+    assert code == 2 and out == "" and err.startswith("error: there is no format toi")
+    code, out, err = run(toys / "nothing.pt", "--as", "mine")
+    assert code == 2 and "there is no file" in err

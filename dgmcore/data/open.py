@@ -15,6 +15,8 @@ from torch import Tensor
 from ..config import parse
 from ..console import say
 from ..errors import DataError, PluginError
+from ..plugins.imports import import_string
+from ..plugins.provided import datasets
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
@@ -147,8 +149,6 @@ def _fitted(view: View, shape: tuple[int, ...], own: str) -> View:
 def _open(spec: DataSpec) -> Dataset:
     if is_path(spec.dataset):
         return _open_path(spec)
-    from ..plugins.provided import datasets
-
     known = datasets()
     if spec.dataset not in known:
         if os.path.exists(spec.dataset):  # a folder of images here
@@ -160,8 +160,6 @@ def _open(spec: DataSpec) -> Dataset:
 
 
 def _open_named(spec: DataSpec, where: str) -> Dataset:
-    from ..plugins.imports import import_string
-
     try:
         function = import_string(where)
     except (ImportError, AttributeError) as e:

@@ -171,6 +171,7 @@ def _training(entry: Entry) -> str:
         ("hardware", training.hardware),
         ("hours", None if training.hours is None else f"{training.hours:.3g}"),
     ]
+    fields.append(("note", training.notes))
     source = training.source
     for file in source.get("files", [source] if source.get("file") else []):
         fields.append(("converted from", f"{file.get('file')} (sha256 `{file.get('sha256')}`)"))
