@@ -17,8 +17,8 @@ from ..errors import DgmError, PluginError, UsageError, WeightsError
 from ..files.folders import user_registry
 from ..files.safetensors import TensorInfo
 from ..files.verify import sha256_of
-from ..loading.limits import bounded
 from ..loading.load import build
+from ..loading.memory_limit import memory_limit
 from ..loading.save import save
 from ..plugins.imports import import_string
 from ..suggestions import did_you_mean
@@ -212,7 +212,7 @@ def _try(
         ) from e
     if not isinstance(converted, Converted):
         raise PluginError(f"the converter {format} returns no Converted", "correct the plugin")
-    with bounded(_header(converted.state), f"the format {format}"):
+    with memory_limit(_header(converted.state), f"the format {format}"):
         model = build(converted.architecture, converted.config, converted.parts, init=False)
     fill(model, converted.state, format)
     return format, converted, model.eval()
@@ -224,7 +224,7 @@ def _header(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     header, end = {}, 0
     for name, tensor in {id(tensor): (name, tensor) for name, tensor in state.items()}.values():
         begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = TensorInfo(str(tensor.dtype), tuple(tensor.shape), begin, end)
+        header[name] = TensorInfo(dtype=str(tensor.dtype), shape=tuple(tensor.shape), data_offsets=(begin, end))
     return header
 
 
