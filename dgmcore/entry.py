@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,12 +32,14 @@ __all__ = [
 ]
 
 SCHEMA = 1
+ENTRY_FILE = "model.yaml"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", max_length=200)
 ]
+PackageName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", max_length=100)]
 Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=200)]
 
 
@@ -120,12 +123,13 @@ class PartSpec(Config):
     parts: dict[str, str | PartSpec] = {}
 
 
-class Entry(Config):
+class Entry(Config, kw_only=True):
     """One model of the registry (design: registry entries)."""
 
     schema: int
     name: Name
     architecture: str
+    package: PackageName | None = None  # the distribution that brings the architecture, for those who lack it
     license: str
     data: Data
     summary: str = ""
@@ -138,8 +142,18 @@ class Entry(Config):
     papers: tuple[Paper, ...] = ()
     tags: tuple[str, ...] = ()
 
+    def part_names(self) -> list[str]:
+        """Returns the names of the entries that it is composed of, those inside its own parts included."""
 
-ENTRY_FILE = "model.yaml"
+        return list(_part_names(self.parts))
+
+
+def _part_names(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
+    for part in parts.values():
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _part_names(part.parts)
 
 
 def read_entry(path: str | os.PathLike[str]) -> Entry:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DgmError, PluginError, UsageError, WeightsError
+from ..plugins.records import Converter
 from ..suggestions import did_you_mean
 from .foreign import read_checkpoint, tensors_of
 
@@ -156,7 +157,9 @@ def _convert(paths: list[Path], format: str | None, options: dict[str, Any]) -> 
     )
 
 
-def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]) -> list[tuple[str, Converted, Model]]:
+def _detect(
+    paths: list[Path], known: Mapping[str, Converter], options: dict[str, Any]
+) -> list[tuple[str, Converted, Model]]:
     """Returns what the converters that can make a model of the files make of them.
 
     A converter's module may settle ties with a function `detect(files) -> format | None`.
@@ -175,7 +178,7 @@ def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]
             continue  # made for other files
     if len(tried) > 1:
         for name, *_ in tried:
-            module = known[name]["import"].partition(":")[0]
+            module = known[name].import_.partition(":")[0]
             try:
                 chosen = import_string(f"{module}:detect")(paths)
             except AttributeError:
@@ -190,16 +193,14 @@ def _readable(path: Path) -> None:
     read_checkpoint(path, allow=(Namespace,))
 
 
-def _try(
-    format: str, record: Mapping[str, Any], paths: list[Path], options: dict[str, Any]
-) -> tuple[str, Converted, Model]:
+def _try(format: str, record: Converter, paths: list[Path], options: dict[str, Any]) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
 
     from ..loading.load import build
     from ..plugins.imports import import_string
 
     try:
-        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record["import"])
+        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record.import_)
     except (ImportError, AttributeError) as e:
         raise PluginError(f"the converter {format} can't be imported: {e}", "see `dgm plugins`") from e
     try:
@@ -229,7 +230,7 @@ def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any])
     known = plugins.converters()
     if format not in known:
         raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
-    return import_string(known[format]["import"])(list(files), dict(options))
+    return import_string(known[format].import_)(list(files), dict(options))
 
 
 def options_of(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:

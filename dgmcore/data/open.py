@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config import parse
 from ..errors import DataError
+from ..plugins.provided import provided
 from ..suggestions import did_you_mean
 from .arrays import is_array_file, open_arrays
 from .base import Dataset
@@ -102,14 +103,12 @@ def _is_path(name: str) -> bool:
 def _open(spec: DataSpec) -> Dataset:
     if _is_path(spec.dataset):
         return _open_path(spec)
-    from ..plugins.provided import datasets
-
-    known = datasets()
+    known = provided().datasets
     if spec.dataset not in known:
         if os.path.exists(spec.dataset):  # a folder of images here
             return _open_path(spec)
         raise DataError(f"no data set is called {spec.dataset}", did_you_mean(spec.dataset, known))
-    module, _, name = known[spec.dataset]["import"].partition(":")
+    module, _, name = known[spec.dataset].import_.partition(":")
     function = getattr(import_module(module), name)
     accepted = [p.name for p in inspect.signature(function).parameters.values() if p.name not in ("split", "root")]
     for key in spec.options:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from ..console import printable
 from ..errors import WeightsError
 
 __all__ = ["ITEM_SIZES", "MAX_HEADER", "TensorInfo", "read_header"]
@@ -27,6 +28,7 @@ __all__ = ["ITEM_SIZES", "MAX_HEADER", "TensorInfo", "read_header"]
 MAX_HEADER = 4_000_000
 MAX_DIMENSIONS = 32
 MAX_SIZE = 1 << 48
+SHOWN = 80  # characters of a name from a file that an error shows
 
 #: Bytes of one number, by type.
 ITEM_SIZES = {
@@ -95,7 +97,7 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
         if len(found) != len(items):
             seen: set[str] = set()
             twice = next(key for key, _ in items if key in seen or seen.add(key))
-            raise _invalid(path, f"the header names {_show(twice)} twice")
+            raise _invalid(path, f"the header names {printable(twice, SHOWN)} twice")
         return found
 
     if not raw.startswith(b"{"):
@@ -107,7 +109,7 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise _invalid(path, "its header is not UTF-8") from None
     except msgspec.ValidationError as e:
-        raise _invalid(path, f"in its header, {_show(str(e))}") from None
+        raise _invalid(path, f"in its header, {printable(e, SHOWN)}") from None
     except (ValueError, RecursionError):
         raise _invalid(path, "its header is no valid JSON") from None
 
@@ -136,7 +138,7 @@ def _check(path: Path, header: dict[str, Any], available: int) -> dict[str, Tens
     for name, info in ordered:
         if info.begin != position:
             word = "overlaps the one before it" if info.begin < position else "leaves a gap before it"
-            raise _invalid(path, f"tensor {_show(name)} {word}")
+            raise _invalid(path, f"tensor {printable(name, SHOWN)} {word}")
         position = info.end
     if position != available:
         raise _invalid(path, f"its tensors take {position:,} bytes, the file has {available:,} for them")
@@ -145,20 +147,15 @@ def _check(path: Path, header: dict[str, Any], available: int) -> dict[str, Tens
 
 def _tensor(path: Path, name: str, info: dict[str, Any], available: int) -> TensorInfo:
     def bad(why: str) -> WeightsError:
-        return _invalid(path, f"tensor {_show(name)} {why}")
+        return _invalid(path, f"tensor {printable(name, SHOWN)} {why}")
 
     if not name or len(name) > 1000 or not name.isprintable():
         raise bad("has no proper name")
     dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
     if dtype not in ITEM_SIZES:
-        raise bad(f"has the unknown type {_show(dtype)}")
+        raise bad(f"has the unknown type {printable(dtype, SHOWN)}")
     if not offsets[0] <= offsets[1] <= available:
         raise bad("lies outside the file")
     if math.prod(shape) * ITEM_SIZES[dtype] != offsets[1] - offsets[0]:
         raise bad(f"has {offsets[1] - offsets[0]:,} bytes, which do not fit its shape and type")
     return TensorInfo(dtype, tuple(shape), *offsets)
-
-
-def _show(text: str) -> str:
-    """Makes text from a file fit to be shown: printable, and short."""
-    return ascii(text if len(text) <= 80 else text[:77] + "...")[1:-1]

@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from ..console import say
-from ..errors import DgmError, RegistryError, UsageError, WeightsError
+from ..errors import DgmError, UsageError, WeightsError
 from ..files.safetensors import read_header
 from ..files.verify import mismatch
 from ..hub import client as hubclient
 from ..hub import first_fetch as pins
 from ..hub.client import check_repo
-from ..registry.parts import PARTS, entry_parts, is_bare, with_parts
+from ..registry.find import find
+from ..registry.listing import list_models
+from ..registry.parts import with_parts
 from . import weights as files
 
 if TYPE_CHECKING:
     from ..entry import Weights
     from ..registry.find import Located
 
-__all__ = ["Pulled", "fetch_entry", "fetch_weights", "pull"]
+__all__ = ["Pulled", "fetch_weights", "pull"]
 
 
 class Pulled(NamedTuple):
@@ -53,8 +55,6 @@ def pull(names: str | Iterable[str] = (), *, all: bool = False, revision: str | 
     Raises:
         DgmError: For the first model that fails, after all others were tried.
     """
-
-    from ..registry.find import find, list_models
 
     wanted = [names] if isinstance(names, str) else list(names)
     if all:
@@ -90,39 +90,6 @@ def _pull_one(located: Located, revision: str | None) -> Pulled:
 
 
 # --- entries and their weights ---------------------------------------------------------------------
-
-
-def fetch_entry(repo: str, revision: str | None = None) -> Path:
-    """Fetches the entry of a Hub repository, with those of its parts, and returns its folder in the cache.
-
-    Without a connection the last known state of the revision is used. Weights are fetched when they are needed.
-
-    Raises:
-        DgmError: If the repository or its `model.yaml` can't be had.
-    """
-
-    from ..entry import read_entry
-
-    try:
-        folder = _fetch(repo, "model.yaml", revision).parent
-    except hubclient.NoFile as e:
-        raise RegistryError(
-            f"{repo} holds no model.yaml: it is no dgm model", "see `dgm push` for what publishes one"
-        ) from e
-    commit = folder.name
-    waiting = list(entry_parts(read_entry(folder).parts))
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or not is_bare(name):
-            continue
-        seen.add(name)
-        try:
-            part = _fetch(repo, f"{PARTS}/{name}/model.yaml", commit)
-        except hubclient.NoFile:
-            continue  # an entry of the local registry
-        waiting += entry_parts(read_entry(part).parts)
-    return folder
 
 
 def fetch_weights(located: Located, revision: str | None = None) -> Path:

@@ -12,6 +12,7 @@ from ..config import parse
 from ..entry import SCHEMA, Entry, PartSpec
 from ..errors import RegistryError, WeightsError
 from ..files.atomic import replacing_folder
+from ..plugins import distribution_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +67,7 @@ def save(
         The folder.
     """
 
-    folder = Path(folder)
+    folder, registered = Path(folder), architecture or architecture_of(model)
     state = {key: tensor.detach() for key, tensor in model.own_state().items()}
     with replacing_folder(folder, last="model.yaml") as stage:
         weights: dict[str, Any] = {"file": "model.safetensors", "ema": ema, "parameters": model.num_parameters()}
@@ -79,7 +80,8 @@ def save(
                 {
                     "schema": SCHEMA,
                     "name": name,
-                    "architecture": architecture or architecture_of(model),
+                    "architecture": registered,
+                    "package": distribution_of(registered),
                     "license": license,
                     "data": data,
                     "summary": summary,
@@ -139,7 +141,7 @@ def architecture_of(model: Model) -> str:
     known = plugins.architectures()
     # names are compared first, so that only the plugin in question is imported
     for name, info in known.items():
-        if info["import"].rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
+        if info.import_.rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
             return name
     raise RegistryError(
         f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}",

@@ -101,11 +101,11 @@ def _files(located: list[Located], repo: str, folder: Path) -> dict[str, Path]:
 def _renamed(place: Located, located: list[Located]) -> Iterator[tuple[str, str]]:
     """Yields how each part that an entry names is called inside the repository: by its bare name."""
 
-    from dgmcore.registry.parts import entry_parts, find_part, identity
+    from dgmcore.registry.parts import find_part, identity
 
     published = {identity(p): p.entry.name for p in located}
     folders = [Path(p.folder) for p in located if p.folder]
-    for name in entry_parts(place.entry.parts):
+    for name in place.entry.part_names():
         yield name, published[identity(find_part(name, folders))]
 
 
@@ -142,7 +142,8 @@ def _add_text(files: dict[str, Path], folder: Path, name: str, text: str) -> Non
 def _capabilities(located: Located) -> list[str]:
     from dgmcore import plugins
 
-    return list(plugins.architectures().get(located.entry.architecture, {}).get("capabilities", []))
+    known = plugins.architectures()
+    return known[located.entry.architecture].capabilities if located.entry.architecture in known else []
 
 
 def _picture(located: Located, folder: Path) -> Path | None:
