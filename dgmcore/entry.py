@@ -43,6 +43,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", max_length=200)
 ]
+PackageName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", max_length=100)]
 Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=200)]
 
 
@@ -128,12 +129,13 @@ class PartSpec(Config):
     parts: dict[str, str | PartSpec] = {}
 
 
-class Entry(Config):
+class Entry(Config, kw_only=True):
     """One model of the registry (design: registry entries)."""
 
     schema: int
     name: Name
     architecture: str
+    package: PackageName | None = None  # the distribution that brings the architecture, for those who lack it
     license: str
     data: Data
     summary: str = ""

@@ -6,6 +6,7 @@ import errno
 import re
 import sys
 
+from ..console import printable
 from ..errors import DgmError
 from ..suggestions import did_you_mean
 
@@ -89,4 +90,4 @@ def _line(text: str) -> str:
     text = " ".join(str(text).split())
     if len(text) > MAX_LINE:
         text = f"{text[: MAX_LINE // 2]} ... {text[-MAX_LINE // 2 :]}"
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)

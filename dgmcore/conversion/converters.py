@@ -21,6 +21,7 @@ from ..loading.load import build
 from ..loading.memory_limit import memory_limit
 from ..loading.save import save
 from ..plugins.imports import import_string
+from ..plugins.records import Converter
 from ..suggestions import did_you_mean
 from .foreign import read_checkpoint, tensors_of
 
@@ -164,7 +165,9 @@ def _convert(paths: list[Path], format: str | None, options: dict[str, Any]) -> 
     )
 
 
-def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]) -> list[tuple[str, Converted, Model]]:
+def _detect(
+    paths: list[Path], known: Mapping[str, Converter], options: dict[str, Any]
+) -> list[tuple[str, Converted, Model]]:
     """Returns what the converters that can make a model of the files make of them.
 
     A converter's module may settle ties with a function `detect(files) -> format | None`.
@@ -181,7 +184,7 @@ def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]
             continue  # made for other files
     if len(tried) > 1:
         for name, *_ in tried:
-            module = known[name]["import"].partition(":")[0]
+            module = known[name].import_.partition(":")[0]
             try:
                 chosen = import_string(f"{module}:detect")(paths)
             except AttributeError:
@@ -194,13 +197,11 @@ def _readable(path: Path) -> None:
     read_checkpoint(path, allow=(Namespace,))
 
 
-def _try(
-    format: str, record: Mapping[str, Any], paths: list[Path], options: dict[str, Any]
-) -> tuple[str, Converted, Model]:
+def _try(format: str, record: Converter, paths: list[Path], options: dict[str, Any]) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
 
     try:
-        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record["import"])
+        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record.import_)
     except (ImportError, AttributeError) as e:
         raise PluginError(f"the converter {format} can't be imported: {e}", "see `dgm plugins`") from e
     try:
@@ -238,7 +239,7 @@ def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any])
     known = plugins.converters()
     if format not in known:
         raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
-    converted: Converted = import_string(known[format]["import"])(list(files), dict(options))
+    converted: Converted = import_string(known[format].import_)(list(files), dict(options))
     return converted
 
 

@@ -168,7 +168,8 @@ def _size(content: bytes | BinaryIO) -> int:
 
 
 def _capabilities(located: Located) -> list[str]:
-    return list(plugins.architectures().get(located.entry.architecture, {}).get("capabilities", []))
+    known = plugins.architectures()
+    return known[located.entry.architecture].capabilities if located.entry.architecture in known else []
 
 
 def _picture(located: Located) -> bytes | None:
