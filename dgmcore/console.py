@@ -9,13 +9,34 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["clean", "count", "emit_json", "fields", "heading", "progress", "say", "size", "table", "warn"]
+__all__ = ["count", "emit_json", "fields", "heading", "printable", "progress", "say", "size", "table", "warn"]
+
+
+def printable(text: object, limit: int | None = None) -> str:
+    """Returns text from anywhere as it may be shown: what would move a terminal's cursor or colour it is a `?`.
+
+    Arguments:
+        text: The text; line ends stay where they are.
+        limit: The most characters; then the text is on one line.
+    """
+
+    text = str(text)
+    if limit is not None:
+        text = text.replace("\n", " ")
+        text = text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def emit_json(data: Any) -> None:
-    """Prints data as JSON on stdout; numbers that JSON does not have become null."""
+    """Prints data as JSON on stdout; numbers that JSON does not have become null, and no character is raw that
+    would move a terminal's cursor."""
 
-    print(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+    print("\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")))
+
+
+def _escaped(line: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _finite(data: Any) -> Any:
@@ -28,14 +49,9 @@ def _finite(data: Any) -> Any:
     return data
 
 
-def clean(text: str) -> str:
-    """Returns text from anywhere as it may be shown: what would move a terminal's cursor, or colour it, is a `?`."""
-    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
 def say(text: str) -> None:
     """Prints a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
@@ -61,7 +77,7 @@ def table(
         styles: A rich style for each row.
     """
 
-    cells = [["-" if c is None else clean(str(c)).replace("\n", " ") for c in row] for row in rows]
+    cells = [["-" if c is None else printable(c).replace("\n", " ") for c in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(columns, cells, right, wrap, styles)
         return
@@ -99,9 +115,9 @@ def _rich_table(
 def heading(title: str, text: str = "") -> None:
     """Prints a heading on stdout, in bold on a terminal."""
 
-    title = clean(title)
+    title = printable(title)
     styled = f"\033[1m{title}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else title
-    print(f"{styled}{': ' if text else ''}{clean(text)}")
+    print(f"{styled}{': ' if text else ''}{printable(text)}")
 
 
 def fields(items: Iterable[tuple[str, str | None]]) -> None:
@@ -110,7 +126,7 @@ def fields(items: Iterable[tuple[str, str | None]]) -> None:
     import shutil
     import textwrap
 
-    shown = [(clean(key), clean(value)) for key, value in items if value]
+    shown = [(printable(key), printable(value)) for key, value in items if value]
     indent = max((len(key) for key, _ in shown), default=0) + 4
     width = max(shutil.get_terminal_size((100, 24)).columns - indent, 30)
     for key, value in shown:

@@ -45,6 +45,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 FileName = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z", max_length=200)
 ]
+PackageName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", max_length=100)]
 Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z", max_length=200)]
 Bound = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
@@ -113,6 +114,7 @@ class Training(Config):
     hardware: str | None = None
     hours: float | None = None
     source: dict[str, Any] = {}  # converted weights: file, sha256, format, url
+    notes: str | None = None  # what a run of the recipe in one go would not repeat
 
 
 class Paper(Config):
@@ -130,12 +132,13 @@ class PartSpec(Config):
     parts: dict[str, str | PartSpec] = {}
 
 
-class Entry(Config):
+class Entry(Config, kw_only=True):
     """One model of the registry (design: registry entries)."""
 
     schema: int
     name: Name
     architecture: str
+    package: PackageName | None = None  # the distribution that brings the architecture, for those who lack it
     license: str
     data: Data
     summary: str = ""

@@ -276,11 +276,12 @@ class Model(nn.Module):
             The folder.
         """
 
-        folder = Path(folder)
+        folder, registered = Path(folder), architecture or self.registered_name()
         described = {
             "schema": SCHEMA,
             "name": name,
-            "architecture": architecture or self.registered_name(),
+            "architecture": registered,
+            "package": plugins.distribution_of(registered),
             "license": license,
             "data": data,
             "summary": summary,
@@ -313,7 +314,7 @@ class Model(nn.Module):
         kind = type(self)
         # names are compared first, so that only the plugin in question is imported
         for name, info in plugins.architectures().items():
-            if info["import"].rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
+            if info.import_.rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
                 return name
         raise RegistryError(
             f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}",

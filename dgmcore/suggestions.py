@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "nearest"]
+__all__ = ["did_you_mean"]
+
+MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
+LIKENESS = 0.5  # of difflib's ratio: the least at which a word is offered
 
 
-MAX_WORD = 200
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int = 3) -> str:
+    """Returns a hint that offers up to `n` of the known words, the nearest to `word` first.
 
+    Arguments:
+        word: What was written.
+        known: What could have been meant.
+        otherwise: The hint where none is near; by default all that are known.
+        n: How many are offered at most.
+    """
 
-def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Returns up to `n` of the `known` words, the nearest to `word` first."""
+    from difflib import get_close_matches  # imported on failure only
 
-    from difflib import SequenceMatcher  # imported on failure only
-
-    if len(word) > MAX_WORD:  # it is no misspelling, and comparing takes its time
-        return []
-
-    def likeness(other: str) -> float:
-        return SequenceMatcher(None, word.lower(), other.lower()).ratio()
-
-    ranked = sorted(set(known), key=lambda w: (-likeness(w), w))
-    return [w for w in ranked if likeness(w) > 0.4][:n]
-
-
-def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Returns a hint that offers the known words nearest to `word`."""
-
-    known = list(known)
-    close = nearest(word, known)
+    words = {w.lower(): w for w in sorted(known)}
+    close = get_close_matches(word.lower(), words, n, LIKENESS) if len(word) <= MAX_WORD else []
     if close:
-        return f"did you mean {' or '.join(close)}?"
-    return otherwise or (f"known: {', '.join(sorted(known))}" if known else "none are known")
+        return f"did you mean {' or '.join(words[w] for w in close)}?"
+    return otherwise or (f"known: {', '.join(words.values())}" if words else "none are known")

@@ -8,7 +8,12 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..errors import PluginError
 from ..plugins.core_commands import COMMANDS
+from ..plugins.current import checked_once
+from ..plugins.imports import import_string
+from ..plugins.provided import provided
+from ..version import __version__
 from .parameters import lighten
 
 __all__ = ["command_of", "run"]
@@ -24,7 +29,8 @@ def run(args: Sequence[str]) -> int:
     group = typer.main.get_command(app)
     lighten(group)
     try:
-        result = group.main(args=[*args], prog_name="dgm", standalone_mode=False)
+        with checked_once():
+            result = group.main(args=[*args], prog_name="dgm", standalone_mode=False)
     except typer.TyperException as e:
         e.command = group.running  # some errors don't know their command
         raise
@@ -33,8 +39,6 @@ def run(args: Sequence[str]) -> int:
 
 def _version(value: bool) -> None:
     if value:
-        from ..version import __version__
-
         print(f"dgm {__version__}")
         raise typer.Exit
 
@@ -54,14 +58,14 @@ class _Group(TyperGroup):
     running = "dgm"
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*COMMANDS, *sorted(set(_plugin_commands()) - set(COMMANDS))]
+        return [*COMMANDS, *sorted(provided().commands)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Returns a stand-in with the help; the command itself comes from `resolve_command`."""
         if cmd_name in COMMANDS:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
-        record = _plugin_commands().get(cmd_name)
-        return TyperCommand(cmd_name, help=record["help"]) if record else None
+        record = provided().commands.get(cmd_name)
+        return TyperCommand(cmd_name, help=record.help) if record else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.suggest_commands = False  # our errors do
@@ -73,27 +77,17 @@ class _Group(TyperGroup):
 def command_of(name: str) -> Any:
     """Imports a command and returns it."""
 
-    from ..plugins.imports import import_string
-
     if name in COMMANDS:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command(name, help=None)(import_string(COMMANDS[name][0]))
     else:
-        from ..errors import PluginError
-
-        record = _plugin_commands()[name]
+        record = provided().commands[name]
         try:
-            app = import_string(record["import"])
+            app = import_string(record.import_)
         except (Exception, SystemExit) as e:
-            what = f"plugin {record['plugin']}: command {name} can't be imported: {type(e).__name__}: {e}"
+            what = f"plugin {record.plugin}: command {name} can't be imported: {type(e).__name__}: {e}"
             raise PluginError(what, "see `dgm plugins`") from e
     command = typer.main.get_command(app)
     command.name = name
     lighten(command)
     return command
-
-
-def _plugin_commands() -> dict[str, dict[str, Any]]:
-    from .. import plugins
-
-    return plugins.commands()

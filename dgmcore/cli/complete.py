@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+from ..interfaces import CAPABILITIES
+from ..plugins import current
+from ..plugins.provided import provided
+
 __all__ = ["capabilities", "datasets", "families", "model_names"]
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
     """Names of models with their summaries."""
-    from ..plugins.index import current
-
-    rows = [(r["full_name"] if r["ambiguous"] else r["name"], r) for r in current().rows if not r["hidden"]]
-    return [(name, row["summary"] or row["dataset"]) for name, row in rows if name.startswith(incomplete)]
+    rows = [row for row in current.index().rows if not row.hidden and row.shown_name.startswith(incomplete)]
+    return [(row.shown_name, entry.summary or entry.data.dataset) for row in rows for entry in (row.entry(),)]
 
 
 def families(incomplete: str) -> list[str]:
     """Families of architectures."""
-    from ..plugins.provided import architectures
-
-    return _starting({record["family"] for record in architectures().values()}, incomplete)
+    return _starting({record.family for record in provided().architectures.values()}, incomplete)
 
 
 def datasets(incomplete: str) -> list[str]:
     """Data sets that plugins provide."""
-    from ..plugins.provided import datasets
-
-    return _starting(set(datasets()), incomplete)
+    return _starting(set(provided().datasets), incomplete)
 
 
 def capabilities(incomplete: str) -> list[str]:
     """Names of the interfaces of a model."""
-    from ..interfaces import CAPABILITIES
-
     return _starting(set(CAPABILITIES), incomplete)
 
 

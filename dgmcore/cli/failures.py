@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
+from ..console import printable
 from ..errors import DgmError
 from ..files.errno_hints import hint_of
 from ..suggestions import did_you_mean
@@ -81,4 +82,4 @@ def _line(text: str) -> str:
     text = " ".join(str(text).split())
     if len(text) > MAX_LINE:
         text = f"{text[: MAX_LINE // 2]} ... {text[-MAX_LINE // 2 :]}"
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)

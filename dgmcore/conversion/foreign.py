@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import WeightsError
+from ..files.safetensors import read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,8 +56,6 @@ def read_checkpoint(path: str | os.PathLike[str], allow: Iterable[type] = ()) ->
         return _read_shards(path, allow)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
-
-        from ..files.safetensors import read_header
 
         read_header(path)
         return load_file(path)

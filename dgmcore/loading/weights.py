@@ -48,10 +48,10 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
 def beside(located: Located) -> Path | None:
     """Returns the weights in the entry's own folder, if they are there; a snapshot in the Hub's cache is none."""
 
-    weights, folder = located.entry.weights, located.folder
-    if folder is None or weights is None or source_of(folder) is not None:
+    weights = located.entry.weights
+    if weights is None or source_of(located.folder) is not None:
         return None
-    path = folder / weights.file
+    path = located.folder / weights.file
     return path if path.is_file() else None
 
 
@@ -61,7 +61,7 @@ def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple
     from ..hub.fetch import fetch_first, fetch_weights
 
     name, place = located.entry.name, weights.hub
-    source = source_of(located.folder) if located.folder else None
+    source = source_of(located.folder)
     if source is not None:
         repo, commit, inside = source
         return fetch_weights(repo, inside + weights.file, revision or commit, weights.size, weights.sha256, name=name)
@@ -75,7 +75,7 @@ def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple
 
 
 def _nowhere(located: Located, weights: Weights, revision: str | None) -> WeightsError | UsageError:
-    entry, missing = located.entry, (located.folder or Path()) / weights.file
+    entry, missing = located.entry, located.folder / weights.file
     if revision is not None and missing.is_file():
         return UsageError(f"{entry.name} is not on a Hub, so it has no revision {revision}", "leave out --revision")
     recipe = entry.training.recipe if entry.training else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from ...errors import PluginError, UsageError
 from ...suggestions import did_you_mean
@@ -26,10 +27,11 @@ def command(
         for subject in subjects:
             results += check_model(subject)
             advance()
-    errors = [p for p in plugins() if p["name"] == name and p["status"] != "ok"]
+    errors = [p for p in plugins() if p.name == name and p.status != "ok"]
     if json:
         records = [{f: getattr(r, f) for f in r.__dataclass_fields__} | {"ok": r.ok} for r in results]
-        emit_json({"name": name, "errors": errors, "results": records, "summary": summarize(results)})
+        wrong = [{**to_builtins(p.source), "status": p.status, "errors": to_builtins(p.errors)} for p in errors]
+        emit_json({"name": name, "errors": wrong, "results": records, "summary": summarize(results)})
     else:
         _print(results)
     if errors or not all(r.ok for r in results):
@@ -40,15 +42,15 @@ def subjects_of(name: str) -> list[str]:
     """Returns the architectures of a plugin, or the name itself if it is an architecture or an entry."""
 
     from ...plugins.provided import architectures, plugins
-    from ...registry.find import list_models
+    from ...registry.listing import list_models
 
     known = architectures()
-    of_plugin = sorted(a for a, record in known.items() if record["plugin"] == name)
+    of_plugin = sorted(a for a, record in known.items() if record.plugin == name)
     if of_plugin:
         return of_plugin
-    found = {p["name"]: p for p in plugins()}
+    found = {p.name: p for p in plugins()}
     if name in found:
-        what = "; ".join(str(e) for e in found[name]["errors"]) or "it has no architectures"
+        what = "; ".join(e.what for e in found[name].errors) or "it has no architectures"
         raise PluginError(f"plugin {name} has nothing to check: {what}", "dgm plugins shows what is wrong with it")
     entries = {m["name"] for m in list_models()}
     if name in known or name in entries:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 from importlib import import_module
 from unittest import mock
 
@@ -12,6 +11,7 @@ import msgspec
 
 from ...errors import DgmError
 from ...interfaces import capabilities
+from ...plugins.isolate import python
 from ..subject import Subject, build_example, rebuild
 from .base import Skip, registry
 
@@ -40,7 +40,8 @@ def listing_imports_no_torch(it: Subject) -> None:
         "[getattr(p, h)() for h in dir(p) if h.startswith('dgm_') and callable(getattr(p, h))]\n"
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    command, environment = python(code)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, (
         done.stderr.strip().splitlines()[-1:] or f"{module} imports torch at its top: import it where models are"
     )
@@ -55,13 +56,12 @@ def hook_data_agree(it: Subject) -> None:
     from ...plugins.provided import architectures
 
     record = architectures()[it.architecture]
-    module, _, name = record["import"].partition(":")
+    module, _, name = record.import_.partition(":")
     cls = getattr(import_module(module), name)
-    assert isinstance(it.model, cls), f"{record['import']} is not the class of the model, {type(it.model).__name__}"
+    assert isinstance(it.model, cls), f"{record.import_} is not the class of the model, {type(it.model).__name__}"
     for key in ("family", "summary"):
-        assert record.get(key), f"the hook's record of {it.architecture} lacks {key}"
-    if "capabilities" in record:
-        assert record["capabilities"] == capabilities(cls), "the index has other capabilities than the class"
+        assert getattr(record, key), f"the hook's record of {it.architecture} lacks {key}"
+    assert record.capabilities == capabilities(cls), "the index has other capabilities than the class"
 
 
 @check()
@@ -108,8 +108,8 @@ def _plugin_module(it: Subject) -> str:
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture")
-    name = architectures()[it.architecture]["plugin"]
-    record = next(p for p in plugins() if p["name"] == name)
-    if record["kind"] == "file":
+    name = architectures()[it.architecture].plugin
+    source = next(p.source for p in plugins() if p.name == name)
+    if source.kind == "file":
         raise Skip("the plugin is a single file, which holds its models too")
-    return record["value"].partition(":")[0]
+    return source.value.partition(":")[0]

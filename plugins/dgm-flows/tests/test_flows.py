@@ -122,7 +122,7 @@ def test_samples_are_the_pushforward_and_do_not_depend_on_the_batch(name):
 def test_every_architecture_is_registered():
     known = plugins.architectures()
     for name, kind in {**VECTORS, "glow": Glow}.items():
-        assert known[name]["family"] == "flows"
+        assert known[name].family == "flows"
         assert plugins.architecture(name) is kind
 
 

@@ -119,7 +119,7 @@ class DDPM(Model):
     # --- drawing -------------------------------------------------------------------------------
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
-        """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022; thesis 6.4.6).
+        """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022).
 
         Without gradients: those of hundreds of passes of the network would fill the memory.
         """

@@ -55,8 +55,8 @@ class ODEFlow(Model):
     Parts = {"energy": ("critic",)}
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
     phases = {
-        "contrastive": "dgm_ebms.odeflow_phases:Contrastive",
-        "likelihood": "dgm_ebms.odeflow_phases:FlowLikelihood",
+        "contrastive": "dgm_ebms.training:Contrastive",
+        "likelihood": "dgm_ebms.training:FlowLikelihood",
     }
     example: ClassVar[Mapping[str, Any]] = {}
     example_parts = {"energy": {"architecture": "mlp-energy", "config": {"event_shape": [2], "hidden": [8]}}}

@@ -132,13 +132,11 @@ def _load(name: str) -> Callable[[Run], Any]:
         raise UsageError(f"no metric is called {name}", did_you_mean(name, known))
     record = known[name]
     try:
-        function = plugins.import_string(record["import"])
+        function = plugins.import_string(record.import_)
     except ImportError as e:
-        raise PluginError(
-            f"plugin {record['plugin']}: metric {name} can't be imported: {e}", "see `dgm plugins`"
-        ) from e
+        raise PluginError(f"plugin {record.plugin}: metric {name} can't be imported: {e}", "see `dgm plugins`") from e
     if not isinstance(getattr(function, "requirements", None), Requirements):
         raise PluginError(
-            f"plugin {record['plugin']}: {record['import']} is no metric", "mark it with @dgmcore.evaluation.metric()"
+            f"plugin {record.plugin}: {record.import_} is no metric", "mark it with @dgmcore.evaluation.metric()"
         )
     return function

@@ -161,8 +161,8 @@ class Run:
         """The entry whose features are used: the one asked for, or the one registered for the data set."""
         from dgmcore import plugins
 
-        record = plugins.features().get(self.entry.data.dataset, {})
-        return self._features_name or record.get("entry")
+        record = plugins.features().get(self.entry.data.dataset)
+        return self._features_name or (record.entry if record else None)
 
     @cached_property
     def extractor(self) -> Extractor:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from dgmcore.console import clean
+from dgmcore.console import printable
 from dgmcore.entry import Entry, Metric, Paper, Training
 
 __all__ = ["licence_text", "model_card"]
@@ -46,7 +46,7 @@ def licence_text(entries: Sequence[Entry]) -> str:
             lines += ["", (files(__package__) / "mit.txt").read_text(encoding="utf-8").rstrip()]
         elif _SPDX.get(licence):
             lines.append(f"Full text: https://spdx.org/licenses/{_SPDX[licence]}.html")
-        blocks.append("\n".join(clean(line) for line in lines))
+        blocks.append("\n".join(printable(line) for line in lines))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -142,6 +142,7 @@ def _training(training: Training) -> str:
     source, hours = training.source, training.hours
     rows = [(key, getattr(training, key)) for key in ("recipe", "seed", "steps", "hardware")]
     rows.append(("hours", None if hours is None else f"{hours:.3g}"))
+    rows.append(("note", training.notes or None))
     for file in source.get("files") or [source]:
         if isinstance(file, dict) and file.get("file"):
             rows.append(("converted from", f"{file['file']} (sha256 {file.get('sha256')})"))
@@ -165,7 +166,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _shown(value: Any) -> str:
     """Returns Markdown that shows a text as it is, on one line."""
 
-    text = " ".join(clean(str(value)).split())
+    text = " ".join(printable(str(value)).split())
     if isinstance(value, Code):
         return f"`{text.replace('`', chr(39))}`".replace("|", "\\|")
     return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(text, quote=False))

@@ -44,7 +44,7 @@ def command(
 def trial(folder: Path) -> str:
     """Returns a command that shows what the model in `folder` can do."""
 
-    from dgmcore.registry.find import info
+    from dgmcore.registry.listing import info
 
     name = str(folder) if folder.is_absolute() else f"./{folder}"
     model = info(name)

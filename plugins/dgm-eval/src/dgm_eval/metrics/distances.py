@@ -119,7 +119,7 @@ def energy_distance(x: Tensor, y: Tensor, eps: float = 0.1) -> float:
     The diagonals are in the sums: a V-statistic, whose value depends on `n` and `m`.
 
     References:
-        An Introduction to Deep Generative Modeling (Ruthotto & Haber, 2021), section 5.3
+        An Introduction to Deep Generative Modeling (Ruthotto & Haber, 2021), section 5.1 and Fig. 11
     """
 
     n, m = len(x), len(y)

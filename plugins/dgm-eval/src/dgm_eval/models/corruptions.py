@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dgmcore.noise import Noise
 
-__all__ = ["KINDS", "blend", "blur", "colour", "corrupt", "jitter", "patch", "pixelate", "warp"]
+__all__ = ["KINDS", "blend", "blur", "colour", "corrupt", "jitter", "patch", "pixelate", "shifted", "warp"]
 
 #: The kinds, in the order of their numbers; 0 leaves the image as it is.
 KINDS = ("none", "blur", "noise", "blend", "patch", "pixelate", "warp", "colour")
@@ -122,8 +122,24 @@ def colour(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
 
 def jitter(x: Tensor, noise: Noise, most: int = 4) -> Tensor:
     """Mirrors and moves images at random: what does not change what is seen."""
-    from .classifier import shifted
 
     mirrored = noise.uniform().to(x.device) < 0.5
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
     return shifted(x, noise.integers(2 * most + 1, 2).to(x.device), most)
+
+
+def shifted(x: Tensor, offset: Tensor, most: int) -> Tensor:
+    """Moves each image of `x`, `(n, c, h, w)`, by its own offset.
+
+    Arguments:
+        offset: Rows and columns, int64 `(n, 2)` in [0, 2 most]; `most` leaves the image where it is.
+        most: The largest distance; what comes in from outside repeats the edge.
+    """
+
+    n, c, h, w = x.shape
+    padded = F.pad(x, (most,) * 4, mode="replicate")
+    rows = (offset[:, 0, None] + torch.arange(h, device=x.device))[:, None, :, None]
+    columns = (offset[:, 1, None] + torch.arange(w, device=x.device))[:, None, None, :]
+    image = torch.arange(n, device=x.device)[:, None, None, None]
+    channel = torch.arange(c, device=x.device)[None, :, None, None]
+    return padded[image, channel, rows, columns]

@@ -1,19 +1,32 @@
-"""How energies are trained: maximum likelihood by chains, score matching, noise contrast."""
+r"""How energies are trained, and how the dynamics of an energy are trained as a generator.
+
+Energies: maximum likelihood by chains, score matching, noise contrast. Dynamics (:class:`~dgm_ebms.odeflow.ODEFlow`):
+by contrast, as a GAN with itself, by likelihood.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgmcore.config import Config, Count, Fraction, NonNegative, Positive
+from dgmcore.noise import Noise
 from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
-from dgmcore.training.phase import Step
+from dgmcore.training.phase import Phase, Step
 
-__all__ = ["DenoisingScoreMatching", "MaximumLikelihood", "NoiseContrastive"]
+from .odeflow import Solver, ascent
+
+__all__ = ["Contrastive", "DenoisingScoreMatching", "FlowLikelihood", "MaximumLikelihood", "NoiseContrastive"]
+
+#: Steps of chains and solvers: each costs a pass through the network in every step of training.
+Steps = Annotated[int, Meta(ge=1, le=10_000)]
+Tolerance = Annotated[float, Meta(ge=1e-9, le=1.0)]
 
 
 class _EnergyPhase(ContrastivePhase):
@@ -39,14 +52,18 @@ class MaximumLikelihood(_EnergyPhase):
 
     class Options(ContrastivePhase.Options):
         chains: Literal["short-run", "persistent", "buffer"] = "buffer"
-        steps: int = 60
-        step_size: float = 0.01
-        noise_scale: float | None = None
-        gradient_clip: float | None = None
-        buffer_size: int = 10_000
-        restart: float = 0.05
+        #: Of a chain.
+        steps: Annotated[int, Meta(ge=0, le=10_000)] = 60
+        step_size: Positive = 0.01
+        #: Deviation of the noise of a step; None: what Langevin dynamics of temperature 1 have.
+        noise_scale: NonNegative | None = None
+        #: The largest magnitude of an entry of a chain's gradient.
+        gradient_clip: Positive | None = None
+        #: Of the buffer: states that it holds, and the probability that a chain starts anew.
+        buffer_size: Count = 10_000
+        restart: Fraction = 0.05
         #: Deviation of Gaussian noise on the data, which keeps energies of sharp data smooth.
-        data_noise: float = 0.0
+        data_noise: NonNegative = 0.0
 
     def step(self, step: Step) -> None:
         o = self.options
@@ -84,7 +101,8 @@ class DenoisingScoreMatching(_EnergyPhase):
     """
 
     class Options(ContrastivePhase.Options):
-        sigma: float = 0.1
+        #: Deviation of the blur.
+        sigma: Positive = 0.1
 
     def step(self, step: Step) -> None:
         x = step.batch()
@@ -114,11 +132,12 @@ class NoiseContrastive(_EnergyPhase):
     """
 
     class Options(ContrastivePhase.Options):
-        widen: float = 1.2
+        #: Factor on the deviations of the noise.
+        widen: Positive = 1.2
         #: Draws of noise for each datum.
-        ratio: int = 1
+        ratio: Annotated[int, Meta(ge=1, le=1_000)] = 1
         #: Batches from which mean and covariance are taken.
-        fit_batches: int = 20
+        fit_batches: Annotated[int, Meta(ge=1, le=10_000)] = 20
 
     def __init__(self, model: Any, options: Any):
         super().__init__(model, options)
@@ -158,3 +177,84 @@ class NoiseContrastive(_EnergyPhase):
         super().restore(state)
         if "noise/mean" in state:
             self.mean, self.root = state["noise/mean"], state["noise/root"]
+
+
+# --- the dynamics of an energy as a generator ------------------------------------------------------------
+
+
+class Contrastive(ContrastivePhase):
+    r"""The gradient of maximum likelihood of an energy, with the ends of noise-free dynamics as negatives.
+
+    .. math:: \min_\theta E_\theta(x) - E_\theta(G_{sg(\theta)}(x_0)) + w \, E_{sg(\theta)}(G_\theta(x_0))
+
+    With w = 0 this is eq. 5.1 with the generator of eq. 5.6, with w = 1 eq. 5.14: the energy is the critic of a
+    Wasserstein GAN whose generator is the descent of that energy. One batch of samples serves both terms.
+
+    In the last term the gradient goes through the unrolled solver and not into the weights of the energy that judges.
+    With :math:`v = \nabla E(G(x_0))` held constant it is that of :math:`v \cdot G_\theta(x_0)`.
+    """
+
+    class Options(ContrastivePhase.Options):
+        #: w, the weight of the generator's loss.
+        generator_weight: NonNegative = 0.0
+        #: None: the solver that samples, and what goes with it.
+        solver: Solver | None = None
+        steps: Steps | None = None
+        tolerance: Tolerance | None = None
+
+    def critic(self) -> Any:
+        return self.model.parts["energy"]
+
+    def step(self, step: Step) -> None:
+        x = step.batch()
+        eps = self.model.start(step.noise(len(x)))
+        with torch.set_grad_enabled(bool(self.options.generator_weight)):
+            samples = self.model.solve(eps, _solver(self.model, self.options))
+        loss = self.contrast(step, x, samples.detach())
+        if self.options.generator_weight:
+            loss = loss + self.options.generator_weight * self.generator_loss(samples).mean()
+        step.minimize(loss)
+
+    def generator_loss(self, samples: Tensor) -> Tensor:
+        r"""Returns :math:`E_{sg(\theta)}(G_\theta(x_0))` of eq. 5.13, `(n,)`, for samples with their graph."""
+
+        fixed = samples.detach()
+        with torch.no_grad():
+            energy, v = -self.score(fixed), -ascent(self.critic(), fixed)[0]
+        return energy + (v * (samples - fixed)).flatten(1).sum(1)
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor | None:
+        return -self.model.log_prob(x) if self.model.event_shape == (2,) else None
+
+
+class FlowLikelihood(Phase):
+    """Maximum likelihood of the flow by eq. 5.7, through the solver that goes back from data to noise."""
+
+    class Options(Config):
+        #: None: the solver that samples, and what goes with it.
+        solver: Solver | None = None
+        steps: Steps | None = None
+        tolerance: Tolerance | None = None
+        #: How the divergence is taken, and the random vectors of Hutchinson's estimate of it.
+        trace: Literal["auto", "exact", "hutchinson"] = "auto"
+        probes: Annotated[int, Meta(ge=1, le=1_000)] = 1
+
+    def parameters(self) -> dict[str, Iterable[nn.Parameter]]:
+        return {"model": list(self.model.parts["energy"].parameters())}
+
+    def step(self, step: Step) -> None:
+        x, o = step.batch(), self.options
+        how = {k: getattr(o, k) for k in ("solver", "steps", "tolerance", "trace", "probes")}
+        loss = -self.model.log_prob(x, noise=step.noise(len(x)), **how).mean()
+        step.minimize(loss)
+        step.log(nll=loss.detach())
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor:
+        return -self.model.log_prob(x, noise=noise)
+
+
+def _solver(model: Any, options: Any) -> Any:
+    """Returns the model's sampling options, changed by those of a phase."""
+
+    given = {k: getattr(options, k) for k in ("solver", "steps", "tolerance")}
+    return model.sampling({k: v for k, v in given.items() if v is not None})
