@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +37,7 @@ _HINTS = {
 def temporary_name(path: Path, token: str | None = None) -> Path:
     """Returns a hidden name beside `path` that no other run uses."""
 
-    return path.with_name(f".{path.name[:200]}.{token or secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name[:200]}.{token or os.urandom(4).hex()}.tmp")
 
 
 def write_error(path: Path, error: OSError) -> DgmError:
