@@ -9,7 +9,6 @@ from typing import Literal
 
 from ..entry import PartSpec, Weights
 from ..errors import WeightsError
-from ..hub import trust_on_first_use
 from ..hub.cache import commit_of, hub_cache
 from ..plugins.index import Index
 from .find import Located, located
@@ -84,8 +83,12 @@ def weights_path(folder: str | Path, weights: Weights) -> str | None:
 def _pinned(cache: str, repo: str, revision: str | None, file: str) -> str | None:
     """Returns the commit that was recorded when a file without a stated sha256 was first fetched."""
 
+    if not os.path.isdir(cache):
+        return None
+    from ..hub import trust_on_first_use  # the Hub's client: where nothing was fetched listing needs none
+
     try:
-        pin = trust_on_first_use.find(repo, file, revision) if os.path.isdir(cache) else None
+        pin = trust_on_first_use.find(repo, file, revision)
     except WeightsError:  # its record is damaged
         return None
     return pin.commit if pin else None
