@@ -78,7 +78,7 @@ def _on_hub(name: str) -> Located:
     repo, _, revision = name.removeprefix("hf://").partition("@")
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
-    from ..hub.entries import fetch_entry
+    from ..hub.entries import fetch_entry  # the Hub's client: listing needs none
 
     folder = fetch_entry(repo, revision or None)
     return Located(read_entry(folder), folder, "hub", name)

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from ..errors import UsageError, WeightsError
-from ..files.safetensors import read_header
 from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.index import Index
@@ -113,6 +112,8 @@ def _listed(name: str, model: Located, here: Here, index: Index) -> Listed:
 
 def count_parameters(path: str | os.PathLike[str]) -> int | None:
     """Counts the numbers of floating point in a safetensors file by its header; None if it can't be read."""
+
+    from ..files.safetensors import read_header  # entries mostly say it themselves
 
     try:
         return sum(math.prod(info.shape) for info in read_header(path).values() if "F" in info.dtype)

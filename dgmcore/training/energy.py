@@ -225,7 +225,7 @@ class ContrastivePhase(Phase):
 
         score = self.score(torch.cat([data, negatives]))
         up, down = score.split([len(data), len(negatives)])  # type: ignore[no-untyped-call]
-        loss = down.mean() - up.mean()
+        loss: Tensor = down.mean() - up.mean()
         step.log(score_data=up.mean().detach(), score_negatives=down.mean().detach())
         return loss + self.regularization(step, up, down)
 
