@@ -12,11 +12,13 @@ from PIL import Image
 from test_sampling import entry_of
 from toy_models import Judge, Pixels, Ridge, Walk
 
-from dgmcore import Config, IndexedNoise
+from dgmcore import Config, IndexedNoise, console
 from dgmcore.errors import DataError, UsageError
 from dgmcore.sampling import draw as sampling
-from dgmcore.sampling import latent, pictures, scatter
-from dgmcore.sampling import preview as terminal
+from dgmcore.sampling import interpolate, pictures, reconstruct
+from dgmcore.sampling.pictures import density as densities
+from dgmcore.sampling.pictures import preview as terminal
+from dgmcore.sampling.pictures import scatter
 
 
 @pytest.mark.parametrize("limits", [(-1.0, 1.0), (0.0, 1.0), (-3.0, 5.0)])
@@ -63,7 +65,7 @@ def test_scatter_plots_put_points_and_density_where_they_belong():
         row, column = changed.mean(0)
         assert abs(column - (x + 1) * 45 + 0.5) < 1 and abs(row - (1 - y) * 45 + 0.5) < 1
 
-    density = scatter.density_of(lambda p: -8 * (p - torch.tensor([0.5, -0.5])).square().sum(1), window, grid=64)
+    density = densities.density_of(lambda p: -8 * (p - torch.tensor([0.5, -0.5])).square().sum(1), window, grid=64)
     assert density.max() == 1
     row, column = np.unravel_index(density.argmax(), density.shape)
     assert abs(column - 48) <= 1 and abs(row - 48) <= 1
@@ -139,8 +141,8 @@ class Tty(io.StringIO):
     ],
 )
 def test_terminals_say_what_colours_they_have(environment, expected):
-    assert terminal.colours_of(Tty(), environment) == expected
-    assert terminal.colours_of(io.StringIO(), environment) == "none"
+    assert console.colours(Tty(), environment) == expected
+    assert console.colours(io.StringIO(), environment) == "none"
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 3), (60, 40, 1), (1, 200, 3), (200, 1, 1)])
@@ -166,28 +168,28 @@ def test_previews_have_the_colours_of_the_picture():
 def test_great_circles_keep_the_norm_and_meet_the_ends():
     a, b = torch.randn(2, 50, 3, 4, generator=torch.Generator().manual_seed(0)).double()
     a, b = (x / x.flatten(1).norm(dim=1).view(-1, 1, 1) * 3 for x in (a, b))
-    torch.testing.assert_close(latent.slerp(a, b, 0.0), a)
-    torch.testing.assert_close(latent.slerp(a, b, 1.0), b)
+    torch.testing.assert_close(interpolate.slerp(a, b, 0.0), a)
+    torch.testing.assert_close(interpolate.slerp(a, b, 1.0), b)
     for t in (0.25, 0.5, 0.9):
-        between = latent.slerp(a, b, t)
+        between = interpolate.slerp(a, b, t)
         torch.testing.assert_close(between.flatten(1).norm(dim=1), torch.full((50,), 3.0).double())
-        torch.testing.assert_close(between, latent.slerp(b, a, 1 - t))
-    torch.testing.assert_close(latent.slerp(a, a, 0.3), a)
-    assert torch.isfinite(latent.slerp(a, -a, 0.3)).all()
+        torch.testing.assert_close(between, interpolate.slerp(b, a, 1 - t))
+    torch.testing.assert_close(interpolate.slerp(a, a, 0.3), a)
+    assert torch.isfinite(interpolate.slerp(a, -a, 0.3)).all()
 
 
 def test_walks_lead_from_sample_to_sample_and_from_datum_to_datum():
     model = Ridge()
     x = sampling.sample(model, 6, seed=4)
-    walk = latent.between_samples(model, 3, 5, seed=4)
+    walk = interpolate.between_samples(model, 3, 5, seed=4)
     assert walk.shape == (3, 5, 2)
     torch.testing.assert_close(walk[:, 0], x[0::2])
     torch.testing.assert_close(walk[:, -1], x[1::2])
-    walk = latent.between_data(model, x, 5)
+    walk = interpolate.between_data(model, x, 5)
     torch.testing.assert_close(walk[:, 0], x[0::2])
     torch.testing.assert_close(walk[:, -1], x[1::2])
-    torch.testing.assert_close(latent.reconstruct(model, x), x)
-    for wrong in (lambda: latent.between_samples(Walk(), 1, 3), lambda: latent.check_encoder(Walk())):
+    torch.testing.assert_close(reconstruct.reconstruct(model, x), x)
+    for wrong in (lambda: interpolate.between_samples(Walk(), 1, 3), lambda: reconstruct.as_encoder(Walk())):
         with pytest.raises(UsageError):
             wrong()
 
@@ -208,6 +210,6 @@ def test_walks_keep_to_the_models_sampling_defaults():
     model = Noisy()
     model.set_sampling_defaults({"temperature": 0.5, "mean": True})
     eps = IndexedNoise(0, 6).named(model.noise_shapes)
-    torch.testing.assert_close(latent.between_samples(model, 3, 4)[:, 0], eps["z"][0::2])
+    torch.testing.assert_close(interpolate.between_samples(model, 3, 4)[:, 0], eps["z"][0::2])
     model.set_sampling_defaults({})
-    torch.testing.assert_close(latent.between_samples(model, 3, 4)[:, 0], (2 * eps["z"] + eps["x"])[0::2])
+    torch.testing.assert_close(interpolate.between_samples(model, 3, 4)[:, 0], (2 * eps["z"] + eps["x"])[0::2])

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import TextIO
-
 import numpy as np
 
-__all__ = ["colours_of", "preview"]
+__all__ = ["preview"]
 
 _SHADES = " ░▒▓█"
-
-
-def colours_of(stream: TextIO, environment: Mapping[str, str] = os.environ) -> str:
-    """Returns what colours a stream shows: `truecolor`, `256`, or `none`.
-
-    See https://no-color.org and https://github.com/termstandard/colors.
-    """
-
-    term = environment.get("TERM", "")
-    if environment.get("NO_COLOR") or not stream.isatty() or term in ("", "dumb"):
-        return "none"
-    if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.endswith("-direct"):
-        return "truecolor"
-    return "256" if "256color" in term else "none"
 
 
 def preview(picture: np.ndarray, columns: int = 64, lines: int = 32, colours: str = "truecolor") -> str:
