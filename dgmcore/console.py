@@ -23,6 +23,7 @@ __all__ = [
     "colours",
     "count",
     "emit_json",
+    "encodes",
     "fields",
     "heading",
     "prepare",
@@ -58,6 +59,16 @@ def prepare() -> None:
             # bytes of a path that are no text go out as they came, where the rest is UTF-8
             unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
             stream.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+
+
+def encodes(text: str, stream: TextIO) -> bool:
+    """Whether a stream has the characters of a text."""
+
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def coloured(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
@@ -96,11 +107,7 @@ def emit_json(data: Any) -> None:
 
     finite = _finite(data)
     text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # an escape says the same
-        text = json.dumps(finite, indent=2, allow_nan=False)
-    print(text)
+    print(text if encodes(text, sys.stdout) else json.dumps(finite, indent=2, allow_nan=False))  # an escape is the same
 
 
 def _finite(data: Any) -> Any:
@@ -153,9 +160,9 @@ def table(
 
     cells = [["-" if c is None else clean(str(c)).replace("\n", " ") for c in row] for row in rows]
     if sys.stdout.isatty():
-        kept = _fitting(columns, cells, wrap, drop)
+        kept, narrow = _fitting(columns, cells, wrap, drop)
         cells = [[row[i] for i in kept] for row in cells]
-        _rich_table([columns[i] for i in kept], cells, right, wrap, styles)
+        _rich_table([columns[i] for i in kept], cells, right, wrap, styles, narrow)
         return
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [list(columns), *cells]:
@@ -163,19 +170,24 @@ def table(
         print("  ".join(padded).rstrip())
 
 
-def _fitting(columns: Sequence[str], cells: list[list[str]], wrap: str | None, drop: Sequence[str]) -> list[int]:
-    """Returns which columns are shown on this terminal."""
+def _fitting(
+    columns: Sequence[str], cells: list[list[str]], wrap: str | None, drop: Sequence[str]
+) -> tuple[list[int], bool]:
+    """Returns which columns are shown on this terminal, and whether even they have too little room."""
 
     room = shutil.get_terminal_size().columns
     width = {name: max(len(line[i]) for line in [columns, *cells]) for i, name in enumerate(columns)}
     if wrap is not None:
-        width[wrap] = min(width[wrap], 20)
+        width[wrap] = min(width[wrap], 12)
     shown = list(columns)
+
+    def fits() -> bool:
+        return sum(width[c] for c in shown) + 3 * (len(shown) - 1) <= room
+
     for name in drop:
-        if sum(width[c] for c in shown) + 2 * (len(shown) - 1) <= room:
-            break
-        shown.remove(name)
-    return [columns.index(name) for name in shown]
+        if not fits():
+            shown.remove(name)
+    return [columns.index(name) for name in shown], not fits()
 
 
 def _rich_table(
@@ -184,6 +196,7 @@ def _rich_table(
     right: Sequence[str],
     wrap: str | None,
     styles: Sequence[str | None] | None,
+    narrow: bool,
 ) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -194,12 +207,12 @@ def _rich_table(
         out.add_column(
             name,
             justify="right" if name in right else "left",
-            no_wrap=name != wrap,
+            no_wrap=not narrow and name != wrap,
             overflow="fold",
         )
     for i, row in enumerate(cells):
         out.add_row(*(Text(c) for c in row), style=styles[i] if styles else None)
-    _rich(sys.stdout).print(out)
+    _rich(sys.stdout).print(out, width=shutil.get_terminal_size().columns)  # dumb terminals are 80 wide for rich
 
 
 def heading(title: str, text: str = "") -> None:

@@ -6,23 +6,26 @@ from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "nearest"]
 
-
+LIKE = 0.6  # the least likeness, from 0 to 1: what is farther fetched helps nobody
 MAX_WORD = 200
 
 
 def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Returns up to `n` of the `known` words, the nearest to `word` first."""
+    """Returns up to `n` of the `known` words, the nearest to `word` first; those that it is a part of are near too.
 
-    from difflib import SequenceMatcher  # imported on failure only
+    Example:
+        >>> nearest("flow", ["flows", "glow-fashion", "vaeflow-fashion", "ddpm-moons"])
+        ['flows', 'vaeflow-fashion']
+    """
+
+    from difflib import get_close_matches  # imported on failure only
 
     if len(word) > MAX_WORD:  # it is no misspelling, and comparing takes its time
         return []
-
-    def likeness(other: str) -> float:
-        return SequenceMatcher(None, word.lower(), other.lower()).ratio()
-
-    ranked = sorted(set(known), key=lambda w: (-likeness(w), w))
-    return [w for w in ranked if likeness(w) > 0.4][:n]
+    names = {name.lower(): name for name in sorted(set(known), reverse=True)}
+    close = get_close_matches(word.lower(), names, n, LIKE)
+    whole = [name for name in names if len(word) > 2 and word.lower() in name and name not in close]
+    return [names[name] for name in [*close, *sorted(whole)][:n]]
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -143,6 +143,10 @@ def test_what_is_not_finite_is_no_score():
     assert values[:3].isfinite().all() and values[3:].tolist() == [-math.inf] * 2
     with pytest.raises(NotFiniteError, match="2 of 5"):
         scoring.score(Overflowing(), x)
+    model = Bound()
+    for value in (math.inf, -math.inf):
+        model.log_prob = lambda x, *, noise, value=value: torch.full((len(x),), value)
+        assert scoring.judgements(model, x).values.tolist() == [value] * 5
 
 
 @pytest.mark.parametrize(

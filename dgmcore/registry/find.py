@@ -85,7 +85,8 @@ def _row(index: Index, name: str) -> dict[str, Any]:
         if os.path.basename(os.path.dirname(bad["path"])) == short and origin in ("", bad["origin"]):
             raise RegistryError(bad["what"], bad["hint"])
     known = {row["full_name"] if row["ambiguous"] or origin else row["name"] for row in index.rows}
-    raise RegistryError(f"there is no model {name}", did_you_mean(name, known, "see `dgm list`"))
+    otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"
+    raise RegistryError(f"there is no model {name}", did_you_mean(name, known, otherwise))
 
 
 def _on_hub(name: str) -> Located:

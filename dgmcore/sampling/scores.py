@@ -202,7 +202,8 @@ def _judge(model: Model, options: dict[str, Any]) -> tuple[Judge, str, str]:
 
 def _without_overflow(values: Tensor, kind: str, unit: str) -> Tensor:
     """Returns values in which a bound that overflowed, infinity less infinity, is minus infinity: still a bound."""
-    return values.nan_to_num(nan=-math.inf) if kind == Likelihood.LOWER_BOUND and unit == "nats" else values
+    overflowed = values.isnan() & (kind == Likelihood.LOWER_BOUND and unit == "nats")
+    return values.masked_fill(overflowed, -math.inf)
 
 
 def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int, int | None]:

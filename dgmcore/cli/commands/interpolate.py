@@ -10,22 +10,27 @@ import typer
 from ... import console as output
 from ...errors import UsageError
 from ...loading.load import load
-from ..complete import model_names
+from .. import complete
+from ..arguments import Device, ModelName
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
+    name: ModelName,
     steps: Annotated[int, typer.Option("-n", "--steps", min=2, help="Pictures from one end to the other.")] = 8,
     rows: Annotated[int, typer.Option(min=1, help="How many walks.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the samples at the ends.")] = 0,
     data: Annotated[
-        str | None, typer.Option(help="Walk between the codes of these data instead, the first of them in pairs.")
+        str | None,
+        typer.Option(
+            help="Walk between the codes of these data instead, the first of them in pairs.",
+            autocompletion=complete.data,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A .png, a walk in each row, or a .gif; points also .pdf or .svg. [NAME-walk-seedS.png]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")] = "cpu",
+    device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Walk between samples or data in latent space.
@@ -48,8 +53,7 @@ def command(
     else:
         as_encoder(model)
         walks = between_data(model, as_tensor(open_for(model, data), 2 * rows), steps)
-    target = out or Path(f"{model_name(model)}-walk-seed{seed}.png")
-    write_walks(model, walks, target)
+    target = write_walks(model, walks, out or f"{model_name(model)}-walk-seed{seed}.png")
     if json:
         output.emit_json({"model": model_name(model), "rows": len(walks), "steps": steps, "out": str(target)})
     else:

@@ -38,12 +38,25 @@ def command(
     elif models:
         _print(models)
     else:
-        output.say("no model matches; `dgm list` shows all")
+        output.say(_nothing(pattern))
     for bad in current().invalid:
         output.warn(f"entry left out: {bad['what']} ({bad['hint']})")
     broken = [p["name"] for p in current().plugins if p["status"] in ("broken", "incompatible")]
     if broken:
         output.warn(f"something is wrong with the plugin{'s' * (len(broken) > 1)} {', '.join(broken)}: `dgm plugins`")
+
+
+def _nothing(pattern: str | None) -> str:
+    """What to say where no model matches; a word may be that of an option."""
+
+    for what, option, names in (
+        ("family", "family", complete.families),
+        ("capability", "can", complete.capabilities),
+        ("data set", "dataset", complete.datasets),
+    ):
+        if pattern in names(""):
+            return f"no model is called {pattern}, which is a {what}: dgm list --{option} {pattern}"
+    return "no model matches; `dgm list` shows all"
 
 
 def _weights(model: dict[str, Any], lost: set[str]) -> str:

@@ -10,20 +10,17 @@ import typer
 from ... import console as output
 from ...errors import UsageError
 from ...loading.load import load
-from ..complete import model_names
+from ..arguments import Data, Device, ModelName
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
-    data: Annotated[
-        str,
-        typer.Argument(help="A data set (fashion:test), or a .npy, .npz, .csv, an image, a folder or zip of images."),
-    ],
+    name: ModelName,
+    data: Data,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="The first so many data.")] = 32,
     out: Annotated[
         Path | None, typer.Option(help="A .png picture; points also .pdf or .svg. [NAME-reconstructions.png]")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")] = "cpu",
+    device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Encode and decode data.
@@ -46,8 +43,7 @@ def command(
     x = as_tensor(open_for(model, data), n)
     back = torch.cat([reconstruct(model, part) for part in torch.split(x, 64)])
     error = float((back - x).double().square().mean())
-    target = out or Path(f"{model_name(model)}-reconstructions.png")
-    write_beside(model, x, back, target)
+    target = write_beside(model, x, back, out or f"{model_name(model)}-reconstructions.png")
     if json:
         record = {"model": model_name(model), "n": len(x), "mean_squared_error": error, "out": str(target)}
         output.emit_json(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ import typer
 from ... import console as output
 from ...errors import UsageError
 from ...loading.load import load
-from ..complete import model_names
+from ..arguments import BatchSize, Device, ModelName, Set, Tilt
 from ..set_options import parse_set
 from ..tilt_option import critic_and_weight, tilted
 
@@ -31,7 +32,7 @@ PREVIEWED = 5000  # points in the terminal; images: 64
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
+    name: ModelName,
     n: Annotated[
         int | None, typer.Option("-n", "--n", min=1, help="How many samples. [16; 2000 points in a picture]")
     ] = None,
@@ -43,12 +44,10 @@ def command(
             "points also as .pdf or .svg. [NAME-seedS.png]"
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples drawn at once; changes no sample.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")] = "cpu",
-    tilt: Annotated[
-        str | None, typer.Option(metavar="CRITIC[:WEIGHT]", help="Tilt the model by a critic, such as an energy.")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the sampling options.")] = None,
+    batch_size: BatchSize = None,
+    device: Device = "cpu",
+    tilt: Tilt = None,
+    set_: Set = None,
     init: Annotated[Path | None, typer.Option(help="A picture to start from, for models that take one.")] = None,
     trajectory: Annotated[
         Path | None, typer.Option(metavar="FILE.gif", help="Also write the sampler's way as an animation.")
@@ -73,7 +72,7 @@ def command(
     asked = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
     with stopping_cleanly(), joined(**asked) as place:
         model = load(name, device=device_here(device, place))
-        target = out or f"{model_name(model)}{_suffix(tilt)}-seed{seed}.png"
+        target = os.path.expanduser(out or f"{model_name(model)}{_suffix(tilt)}-seed{seed}.png")
         if tilt is not None:
             model = tilted(model, name, tilt)
         if init is not None:
@@ -173,13 +172,16 @@ def show(model: Model, batches: list[np.ndarray]) -> None:
     import numpy as np
 
     from ...sampling.pictures.canvas import Canvas
-    from ...sampling.pictures.preview import preview
+    from ...sampling.pictures.preview import ASCII_SHADES, SHADES, preview
 
     x = np.concatenate(batches)[:PREVIEWED]
     canvas = Canvas(model)
     x = x[:64] if canvas.kind == "image" else x
     columns, lines = shutil.get_terminal_size()
-    output.say(preview(canvas.draw(x), min(columns, 96), max(8, min(lines - 2, 48)), output.colours(sys.stderr)))
+    size = min(columns, 96), max(8, min(lines - 2, 48))
+    blocks = output.encodes(SHADES, sys.stderr)
+    colours = output.colours(sys.stderr) if blocks else "none"
+    output.say(preview(canvas.draw(x), *size, colours, SHADES if blocks else ASCII_SHADES))
 
 
 @contextmanager

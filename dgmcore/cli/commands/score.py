@@ -11,7 +11,7 @@ from ... import console as output
 from ...errors import UsageError
 from ...files.atomic import replacing
 from ...loading.load import load
-from ..complete import model_names
+from ..arguments import BatchSize, Data, Device, ModelName, Set
 from ..set_options import parse_set
 
 if TYPE_CHECKING:
@@ -21,19 +21,16 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
-    data: Annotated[
-        str,
-        typer.Argument(help="A data set (fashion:test), or a .npy, .npz, .csv, an image, a folder or zip of images."),
-    ],
+    name: ModelName,
+    data: Data,
     n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="The first so many data. [all]")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write index,value for each datum; - is stdout.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of dequantisation, bounds and estimates.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Data judged at once; changes no value.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")] = "cpu",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the scoring options.")] = None,
+    batch_size: BatchSize = None,
+    device: Device = "cpu",
+    set_: Set = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score data: log-likelihoods in nats, or a critic's judgement.

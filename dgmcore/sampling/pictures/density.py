@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -56,7 +57,7 @@ def density_of(log_prob: LogProb, window: Window, grid: int = GRIDS[0]) -> np.nd
     y, x = torch.meshgrid(window.y + centres.flip(0), window.x + centres, indexing="ij")
     with torch.no_grad():
         values = torch.cat([log_prob(p) for p in torch.split(torch.stack([x, y], -1).view(-1, 2), BLOCK)])
-    values = values.double().nan_to_num(nan=-math.inf)
+    values = values.double().nan_to_num(nan=-math.inf, neginf=-math.inf)
     if not values.max().isfinite():
         return None
     density: np.ndarray = (values - values.max()).exp().view(grid, grid).float().numpy()
@@ -98,17 +99,22 @@ def _is_noisy(model: Model, window: Window) -> bool:
 
 
 def _grid_within(log_prob: LogProb, window: Window, seconds: float) -> int | None:
-    """Returns the finest grid that is measured within a time, by the time that a few points take; None if none is."""
+    """Returns the finest grid that is measured within a time, by the time that a few points take; None if none is.
 
-    start, took = time.monotonic(), []
-    for n in PROBES:  # the first call may import and compile
-        before = time.monotonic()
+    The time is that of this thread, so a machine that is busy with other things changes no picture.
+    """
+
+    start, took = time.thread_time(), dict.fromkeys(PROBES, 0.0)
+    call = each = 0.0  # what a call takes, and a point
+    for before, n in pairwise((0, *PROBES)):  # the first call may import and compile
+        if call + n * each > seconds - (time.thread_time() - start):
+            return None
+        began = time.thread_time()
         with torch.no_grad():
             log_prob(_some(window, n))
-        took.append(time.monotonic() - before)
-        if time.monotonic() - start > seconds:
-            return None
-    each = max(0.0, took[2] - took[1]) / (PROBES[2] - PROBES[1])
-    call = max(0.0, took[1] - PROBES[1] * each)
-    left = seconds - (time.monotonic() - start)
+        took[n] = time.thread_time() - began
+        if before:
+            each = max(0.0, took[n] - took[before]) / (n - before)
+            call = max(0.0, took[n] - n * each)
+    left = seconds - (time.thread_time() - start)
     return next((g for g in GRIDS if math.ceil(g * g / BLOCK) * call + g * g * each <= left), None)

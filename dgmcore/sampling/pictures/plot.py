@@ -56,4 +56,4 @@ def write_figure(
         axes.axis(sides)
         axes.set(aspect="equal", xticks=ticks(*sides[:2]), yticks=ticks(*sides[2:]))
         axes.tick_params(labelsize=8)
-        figure.savefig(file, format=suffix[1:].lower(), metadata=_UNDATED[suffix.lower()])
+        figure.savefig(file, format=suffix[1:].lower(), metadata=_UNDATED.get(suffix.lower()))

@@ -96,7 +96,7 @@ def figure(
     side = size - LEFT - TOP
     page = Image.new("RGB", (size, size), "white")
     page.paste(Image.fromarray(draw(points, window, density, side, ways)), (LEFT, TOP))
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default()
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=13)
     bottom = TOP + side
     pen.rectangle((LEFT - 1, TOP - 1, LEFT + side, bottom), outline=_AXIS)
     for value in ticks(window.x, window.x + window.side):
@@ -120,7 +120,7 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
 
     digit = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(k * digit for k in (1, 2, 5, 10) if (high - low) / (k * digit) <= most)
-    first, last = math.ceil(low / step), math.floor(high / step)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 

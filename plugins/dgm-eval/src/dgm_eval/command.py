@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dgmcore import console
-from dgmcore.cli.complete import model_names
+from dgmcore.cli import complete
+from dgmcore.cli.arguments import BatchSize, Device, ModelName, Set, Tilt
 from dgmcore.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,20 +19,28 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
-    metric: Annotated[list[str] | None, typer.Option(help="A metric; repeatable. Without: all that fit.")] = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", help="Samples, and real data at most.")] = None,
-    against: Annotated[str | None, typer.Option(help="The real data, such as fashion:test, or a path.")] = None,
-    features: Annotated[str | None, typer.Option(help="The entry whose features are used.")] = None,
-    ood: Annotated[str | None, typer.Option(help="Data out of distribution, for ood-auroc.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples, and of the choice of real data.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(help="Samples drawn at once.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
-    tilt: Annotated[
-        str | None, typer.Option(metavar="CRITIC[:WEIGHT]", help="Tilt the model by a critic, such as an energy.")
+    name: ModelName,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric; repeatable. Without: all that fit.", autocompletion=complete.metrics),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the model's options.")] = None,
-    compare: Annotated[str | None, typer.Option(help="Another entry: print the ratios to its records.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Samples, and real data at most.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The real data, such as fashion:test, or a path.", autocompletion=complete.data)
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="The entry whose features are used.")] = None,
+    ood: Annotated[
+        str | None, typer.Option(help="Data out of distribution, for ood-auroc.", autocompletion=complete.data)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples, and of the choice of real data.")] = 0,
+    batch_size: BatchSize = None,
+    device: Device = "cpu",
+    tilt: Tilt = None,
+    set_: Set = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="Another entry: print the ratios to its records.", autocompletion=complete.model_names),
+    ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="With --compare: a difference to accept.")] = None,
     record: Annotated[bool, typer.Option("--record", help="Write the records into the entry's model.yaml.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,

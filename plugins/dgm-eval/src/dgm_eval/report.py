@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,10 +34,13 @@ def print_table(records: Sequence[Metric], other: str | None, found: Sequence[Ra
         columns.insert(2, f"of {other}'s")
         for row, ratio in zip(rows, found, strict=True):
             row.insert(2, None if ratio.value is None else f"{ratio.value:.3f}")
-    console.table(columns, rows, right=["value", "floor", "n", "real"], wrap="unit")
+    console.table(
+        columns, rows, right=["value", "floor", "n", "real"], wrap="unit", drop=["against", "features", "real"]
+    )
 
 
 def _cells(record: Metric) -> list[Any]:
-    value = f"{record.value:.4g}" + (f" ± {record.std:.2g}" if record.std else "")
+    sign = "±" if console.encodes("±", sys.stdout) else "+-"
+    value = f"{record.value:.4g}" + (f" {sign} {record.std:.2g}" if record.std else "")
     floor = None if record.floor is None else f"{record.floor:.4g}"
     return [record.name, value, floor, record.n, record.n_real, record.against, record.features, record.unit]
