@@ -61,6 +61,14 @@ def test_planes_have_more_points_in_pictures_than_elsewhere(dgm):
     assert json.loads(dgm("sample", "ridge", "--json", "-n", 5)[1])["n"] == 5
 
 
+def test_arrays_need_no_pictures(toy_entries):
+    code = "import sys; from dgmcore.cli import main; main(['sample', 'ridge', '--out', 'x.npz'])\n"
+    code += "heavy = ('PIL', 'matplotlib', 'rich.progress', 'dgmcore.sampling.pictures', 'dgmcore.data', 'dgm_eval')\n"
+    code += "print([m for m in heavy if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "x.npz\n[]\n", done.stderr
+
+
 def test_a_tilted_picture_has_a_name_of_its_own(dgm, toy_entries):
     names = [dgm("sample", "ridge", "--set", "steps=1", *tilt)[1] for tilt in (["--tilt", "judge"],)]
     names += [dgm("sample", "ridge", *tilt)[1] for tilt in ([], ["--tilt", "judge:0.5"], ["--tilt", "judge:-2"])]

@@ -128,11 +128,13 @@ def _suffix(tilt: str | None) -> str:
 def default_number(model: Model, target: str) -> int:
     """Returns how many samples are drawn where nobody says."""
 
-    from ...sampling.pictures.canvas import FORMATS
+    from ...sampling.sinks import picture, sink_of
+
+    if sink_of(target) is not picture:
+        return SAMPLES
     from ...sampling.pictures.pixels import kind_of
 
-    drawn = Path(target).suffix.lower() in FORMATS and kind_of(tuple(model.event_shape)) == "point"
-    return POINTS if drawn else SAMPLES
+    return POINTS if kind_of(tuple(model.event_shape)) == "point" else SAMPLES
 
 
 def initial(model: Model, path: Path) -> Tensor:

@@ -21,13 +21,10 @@ from .density import density_behind
 from .pixels import grid, kind_of, to_uint8, write_png
 from .plot import write_figure
 
-__all__ = ["FORMATS", "MAX_POINTS", "Canvas", "picture"]
+__all__ = ["MAX_POINTS", "Canvas", "check_format", "picture"]
 
 #: More points than these make no other picture.
 MAX_POINTS = 200_000
-
-#: What pictures are written as, by suffix; those other than .png are for points.
-FORMATS = (".png", ".pdf", ".svg")
 
 _FEW = 512  # points: too few to show where a model has its mass
 
@@ -100,7 +97,7 @@ class Canvas:
         Arguments:
             samples: `(n, *event_shape)`, or what `keep` returned.
             file: Where to.
-            suffix: One of :data:`FORMATS`.
+            suffix: `.png`; for points also `.pdf` and `.svg`.
 
         Raises:
             UsageError: If it is no format for such data.
