@@ -14,7 +14,7 @@ __all__ = ["ALIASES", "install"]
 
 #: The old path of a module, and its path today.
 ALIASES = {
-    "dgmcore.evaluation.distances": "dgm_eval.metrics.distances",
+    "dgmcore.evaluation.distances": "dgm_eval.distances",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.saving": "dgmcore.loading.save",

@@ -250,7 +250,7 @@ def test_a_config_that_asks_for_more_than_its_tensors_is_refused(formats, checkp
         return made
 
     globals()["greedy"] = greedy
-    formats["greedy"] = {"import": f"{__name__}:greedy", "plugin": "t"}
+    formats["greedy"] = Converter(format="greedy", import_=f"{__name__}:greedy", plugin="t")
     with pytest.raises(WeightsError, match="larger than its weights"):
         dgmcore.convert(checkpoint, "mine", "greedy", toys / "registry")
 

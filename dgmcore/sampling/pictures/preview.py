@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import TextIO
-
 import numpy as np
 
-__all__ = ["colours_of", "preview"]
+__all__ = ["ASCII_SHADES", "SHADES", "preview"]
 
-_SHADES = " ░▒▓█"
-
-
-def colours_of(stream: TextIO, environment: Mapping[str, str] = os.environ) -> str:
-    """Returns what colours a stream shows: `truecolor`, `256`, or `none`.
-
-    See https://no-color.org and https://github.com/termstandard/colors.
-    """
-
-    term = environment.get("TERM", "")
-    if environment.get("NO_COLOR") or not stream.isatty() or term in ("", "dumb"):
-        return "none"
-    if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.endswith("-direct"):
-        return "truecolor"
-    return "256" if "256color" in term else "none"
+#: Shades of grey, and those of a terminal that has no others.
+SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
 
 
-def preview(picture: np.ndarray, columns: int = 64, lines: int = 32, colours: str = "truecolor") -> str:
+def preview(
+    picture: np.ndarray, columns: int = 64, lines: int = 32, colours: str = "truecolor", shades: str = SHADES
+) -> str:
     """Returns the lines that show a picture, no wider and no higher than asked.
 
     Arguments:
         picture: uint8 `(H, W, C)`, C = 1 or 3.
         columns: Characters in a line, at most.
         lines: Lines, at most.
-        colours: `truecolor`, `256`, or `none` for five shades of grey.
+        colours: `truecolor`, `256`, or `none` for shades of grey.
+        shades: The characters that these are, from dark to bright.
     """
 
     from PIL import Image
@@ -45,7 +31,7 @@ def preview(picture: np.ndarray, columns: int = 64, lines: int = 32, colours: st
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     if colours == "none":
         grey = np.asarray(image.convert("L").resize((size[0], size[1] // 2), Image.Resampling.BOX))
-        return "\n".join("".join(_SHADES[v * len(_SHADES) // 256] for v in row).rstrip() for row in grey.tolist())
+        return "\n".join("".join(shades[v * len(shades) // 256] for v in row).rstrip() for row in grey.tolist())
     pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX)).tolist()
     code = _truecolor if colours == "truecolor" else _of_256
     return "\n".join(

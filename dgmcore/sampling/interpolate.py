@@ -1,4 +1,4 @@
-r"""Walks and reconstructions in the space of noise or codes.
+r"""Walks in the space of noise or codes.
 
 Between two draws :math:`a, b` of Gaussian noise the way is the great circle [1]
 
@@ -13,22 +13,29 @@ References:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..compose import tree_map
+from ..compose import Nested, tree_map
 from ..errors import DataError, UsageError
+from ..files.atomic import replacing
+from ..interfaces import Pushforward
 from ..noise import IndexedNoise
-from .draw import in_range, model_name
+from .pictures.canvas import Canvas, check_format
+from .pictures.pixels import save_gif, save_grid
+from .reconstruct import as_encoder
+from .settings import MAX_SEED, model_name, outgoing, whole
 
 if TYPE_CHECKING:
     from ..model import Model
 
-__all__ = ["beside", "between_data", "between_samples", "check_encoder", "reconstruct", "slerp"]
+__all__ = ["between_data", "between_samples", "slerp", "write_walks"]
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -58,15 +65,17 @@ def between_samples(model: Model, rows: int, steps: int, *, seed: int = 0) -> Te
             f"{model_name(model)} is no map of noise, so there is no way between its samples",
             "choose another: dgm list --can pushforward; or give --data to walk between codes",
         )
-    noise = IndexedNoise(seed, 2 * rows, device=model.device, dtype=model.dtype).named(model.noise_shapes)
+    push, shapes = cast(Pushforward, model).push, cast(Pushforward, model).noise_shapes
+    seed = whole(seed, "the seed", 0, MAX_SEED)
+    noise = IndexedNoise(seed, 2 * rows, device=model.device, dtype=model.dtype).named(shapes)
     chosen = model.sampling()
     temperature = getattr(chosen, "temperature", 1.0)
     scales = {name: 1.0 if name == "x" else temperature for name in noise}
     if getattr(chosen, "mean", False) is True:
         scales["x"] = 0.0
-    noise = {name: tree_map(lambda e, name=name: scales[name] * e, tree) for name, tree in noise.items()}
-    start, end = (tree_map(lambda e, k=k: e[k::2], noise) for k in (0, 1))
-    return _walk(model, lambda t: model.push(tree_map(lambda a, b: slerp(a, b, t), start, end)), steps)
+    scaled = {name: tree_map(lambda e, k=scales[name]: k * e, {name: tree})[name] for name, tree in noise.items()}
+    start, end = _ends(scaled)
+    return _walk(model, lambda t: push(tree_map(lambda a, b: slerp(a, b, t), start, end)), steps)
 
 
 def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
@@ -78,48 +87,40 @@ def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
         steps: The points of a walk, its ends included.
     """
 
+    encoder = as_encoder(model)
     if len(x) < 2:
         raise DataError("a walk needs two data, its ends", "give more data")
     with torch.no_grad():
-        code = model.encode(x[: len(x) // 2 * 2].to(model.device, model.dtype))
-    start, end = (tree_map(lambda e, k=k: e[k::2], code) for k in (0, 1))
-    return _walk(model, lambda t: model.decode(tree_map(lambda a, b: a + t * (b - a), start, end)), steps)
+        codes = {"code": encoder.encode(x[: len(x) // 2 * 2].to(model.device, model.dtype))}
+    start, end = _ends(codes)
+    return _walk(model, lambda t: encoder.decode(tree_map(lambda a, b: a + t * (b - a), start, end)["code"]), steps)
 
 
-def reconstruct(model: Model, x: Tensor) -> Tensor:
-    """Returns what the model makes of the codes of data, `(n, *event_shape)`, in the range of its data."""
+def write_walks(model: Model, walks: Tensor, path: str | os.PathLike[str]) -> Path:
+    """Writes walks `(rows, steps, *event_shape)`: a `.gif` there and back, or a picture.
 
-    with torch.no_grad():
-        return in_range(model.decode(model.encode(x.to(model.device, model.dtype))), model).cpu()
-
-
-def beside(model: Model, x: Tensor, back: Tensor) -> np.ndarray:
-    """Returns a picture of data with their reconstructions, uint8 `(H, W, C)`.
-
-    Images are in pairs, the reconstruction to the right; points have lines to theirs.
+    A row of images is a walk; points have lines between them.
     """
 
-    from . import pictures
-
-    canvas = pictures.Canvas(model)
+    canvas, path, steps = Canvas(model), Path(path).expanduser(), walks.shape[1]
+    canvas.frame(walks.flatten(0, 1))
+    if path.suffix.lower() == ".gif":
+        there = [canvas.draw(walks[:, k]) for k in range(steps)]
+        return save_gif([*there, *there[-2:0:-1]], path, seconds=0.25 * steps, hold=0.25)
     if canvas.kind == "image":
-        pairs = torch.stack([x, back], 1).flatten(0, 1)
-        pairs_in_row = max(1, round((len(x) / 2) ** 0.5))
-        return pictures.grid(pictures.to_uint8(pairs, canvas.range), columns=2 * pairs_in_row)
-    canvas.frame(x)
-    ways = torch.stack([x.lerp(back, t) for t in torch.linspace(0, 1, 24)]).flatten(0, 1)
-    return canvas.draw(ways)
-
-
-def check_encoder(model: Model) -> None:
-    """Refuses a model that has no codes."""
-
-    if not model.can("encoder"):
-        raise UsageError(
-            f"{model_name(model)} has no codes: {type(model).__name__} is no encoder", "dgm list --can encoder"
-        )
+        check_format(canvas.kind, path.suffix)
+        return save_grid(walks.flatten(0, 1), canvas.range, path, columns=steps)
+    with replacing(path) as file:
+        canvas.write_ways(walks, file, path.suffix)
+    return path
 
 
 def _walk(model: Model, at: Callable[[float], Tensor], steps: int) -> Tensor:
     with torch.no_grad():
-        return torch.stack([in_range(at(t), model).cpu() for t in np.linspace(0, 1, steps).tolist()], 1)
+        points = [outgoing(at(t), model, "walks").cpu() for t in np.linspace(0, 1, steps).tolist()]
+    return torch.stack(points, 1)
+
+
+def _ends(tree: Nested) -> tuple[Nested, Nested]:
+    """Divides noise or codes into those with even and with odd numbers, the starts and the ends of walks."""
+    return tree_map(lambda e: e[0::2], tree), tree_map(lambda e: e[1::2], tree)
