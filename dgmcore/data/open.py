@@ -44,11 +44,8 @@ def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = No
     """
 
     if not isinstance(spec, DataSpec):
-        name = os.fspath(spec)
-        if not _is_path(name) and ":" in name:
-            name, _, suffix = name.rpartition(":")
-            split = split or suffix
-        spec = DataSpec(dataset=name)
+        name, named = _split_of(spec)
+        spec, split = DataSpec(dataset=name), split or named
     if split is not None:
         changes["split"] = split
     if changes:
@@ -58,7 +55,7 @@ def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = No
 
 
 def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any) -> View:
-    """Opens data in the range and shape of a model, or of its entry.
+    """Opens data in the range and shape of a model, or of its entry; its own data set with the entry's options.
 
     Arguments:
         model: A loaded model, or an `Entry`.
@@ -72,6 +69,8 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
     shape = tuple(data.event_shape)
     if data.range is not None:
         changes.setdefault("range", tuple(data.range))
+    if data.options and not isinstance(spec, DataSpec) and _split_of(spec)[0] == data.dataset:
+        changes.setdefault("options", data.options)
     view = open_data(spec, **changes)
     pictures = isinstance(view.base, Images)  # arrays of numbers must fit as they are
     if pictures and view.event_shape != shape and len(shape) == 3 and shape[0] == view.event_shape[0]:
@@ -93,6 +92,16 @@ def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
     n = len(dataset) if limit is None else min(limit, len(dataset))
     blocks = [dataset.take(np.arange(i, min(i + 4096, n))) for i in range(0, n, 4096)]
     return torch.cat(blocks) if blocks else torch.empty(0, *dataset.event_shape)
+
+
+def _split_of(spec: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """Returns the data set's name or path, and the split that is named after a colon."""
+
+    name = os.fspath(spec)
+    if _is_path(name) or ":" not in name:
+        return name, None
+    name, _, split = name.rpartition(":")
+    return name, split
 
 
 def _is_path(name: str) -> bool:

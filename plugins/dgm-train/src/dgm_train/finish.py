@@ -29,6 +29,7 @@ def first_entry(recipe: Recipe, data: View) -> Entry:
         event_shape=tuple(data.event_shape),
         range=data.range,
         levels=data.levels,
+        options=recipe.data.options,
     )
     return Entry(
         schema=SCHEMA,
