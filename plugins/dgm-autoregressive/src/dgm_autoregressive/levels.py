@@ -52,25 +52,35 @@ class Levels(NamedTuple):
         return (self.low + self.step * index.double()).to(dtype)
 
     def index(self, x: Tensor) -> Tensor:
-        """Maps values `(n, ...)` to the levels that they stand for, int64.
+        """Maps values `(n, ...)` to the levels that they stand for, int64; raises as :meth:`places`."""
+
+        return self.places(x).long()
+
+    def places(self, x: Tensor) -> Tensor:
+        """Maps values `(n, ...)` to the levels that they stand for, as whole floating-point numbers.
 
         Raises:
             DataError: If a value stands for none: a symbol outside of the alphabet, an image of other levels.
         """
 
-        place = (x.detach().double() - self.low) / self.step
-        level = place.round()
-        rounding = torch.finfo(x.dtype).eps * max(abs(self.low), abs(self.high)) / self.step
-        good = ((place - level).abs() <= min(1e-3 + rounding, 0.45)) & (level >= 0) & (level < self.count)
-        if not bool(good.all()):
-            datum = int((~good).flatten(1).any(1).nonzero()[0])
-            value = float(x[datum][~good[datum]].flatten()[0])
-            raise DataError(
-                f"datum {datum} has the value {value:g}, which is none of the {self.count} levels "
-                f"from {self.low:g} to {self.high:g}",
-                self._advice(),
-            )
-        return level.long()
+        slack = 1e-3 + torch.finfo(x.dtype).eps * max(abs(self.low), abs(self.high)) / self.step
+        slack = min(slack, 0.45)
+        x = x.detach()
+        place = ((x if x.dtype == torch.float64 else x.float()) - self.low).div_(self.step)
+        level = place.round().clamp_(0, self.count - 1)
+        gap = place.sub_(level).abs_()
+        if gap.numel() and not float(gap.max()) <= slack:  # not so for NaN
+            self._refuse(x, gap <= slack)
+        return level
+
+    def _refuse(self, x: Tensor, good: Tensor) -> None:
+        datum = int((~good).flatten(1).any(1).nonzero()[0])
+        value = float(x[datum][~good[datum]].flatten()[0])
+        raise DataError(
+            f"datum {datum} has the value {value:g}, which is none of the {self.count} levels "
+            f"from {self.low:g} to {self.high:g}",
+            self._advice(),
+        )
 
     def _advice(self) -> str:
         if self.count == 2:

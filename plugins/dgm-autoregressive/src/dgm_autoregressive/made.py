@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,11 +18,15 @@ from dgmcore.model import Model
 from dgmcore.noise import Noise
 
 from .chain import Chain
+from .heads import at_least_single
 from .levels import Levels
 
 __all__ = ["MADE", "MaskedNet", "orders_of"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+_ROWS = 2048  # images whose hidden units stay in the processor's cache
+_BLOCKS = 4  # of a layer's units, each of which sees what its last unit may see and no more
 
 
 class MADE(Chain):
@@ -63,19 +67,34 @@ class MADE(Chain):
         self.network = MaskedNet(size, c.hidden, c.direct)
 
     def log_conditionals(self, x: Tensor, chain: int = 0) -> Tensor:
-        bits = self.levels.index(x).flatten(1).to(self.dtype)
-        order = self.orders[chain]
-        logits = self.network(2 * bits[:, order] - 1, order)
-        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        # log sigmoid of the logit or of minus the logit
-        ordered = -F.softplus((1 - 2 * bits[:, order]) * logits)
-        return torch.empty_like(ordered).scatter(1, order.expand_as(ordered), ordered)
+        ordered = self._judge(self._signs(x), chain)
+        return torch.empty_like(ordered).scatter(1, self.orders[chain].expand_as(ordered), ordered)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Returns the log-probability of images, of the mixture of all orders, in nats, shape `(n,)`."""
 
-        chains = [self.log_conditionals(x, m).sum(1) for m in range(len(self.orders))]
-        return torch.stack(chains).logsumexp(0) - math.log(len(chains))
+        signs = self._signs(x)
+        chains = torch.stack([self._judge(signs, m).sum(1) for m in range(len(self.orders))])
+        return chains.logsumexp(0) - math.log(len(chains))
+
+    def _signs(self, x: Tensor) -> Tensor:
+        """Maps images to -1 and 1, `(n, D)`."""
+
+        return self.levels.places(x).mul_(2).sub_(1).flatten(1).to(self.dtype)
+
+    def _judge(self, signs: Tensor, chain: int) -> Tensor:
+        """Maps signs to the log-probability of each pixel given those before it, in the order of the chain."""
+
+        order = self.orders[chain]
+        net = self.network(order)
+
+        def judge(signs: Tensor) -> Tensor:
+            signs = signs if chain == 0 else signs[:, order]
+            return F.logsigmoid(signs * at_least_single(net(signs)))
+
+        if torch.is_grad_enabled():
+            return judge(signs)
+        return torch.cat([judge(some) for some in signs.split(_ROWS)])
 
     def draws(self, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
         """Draws pixel by pixel; every image has an order of its own. Each hidden unit is computed once."""
@@ -84,7 +103,7 @@ class MADE(Chain):
         chosen = noise.integers(count, name="order")
         u = noise.uniform(size, name="u").double()
         groups = [(rows, m) for m in range(count) if len(rows := (chosen == m).nonzero()[:, 0])]
-        growing = [self.network.growing(self.orders[m], len(rows)) for rows, m in groups]
+        growing = [Growing(self.network(self.orders[m]), len(rows)) for rows, m in groups]
         places = self.orders[chosen]
         for t in range(size):
             level = torch.empty(noise.n, 1, dtype=torch.int64, device=u.device)
@@ -98,7 +117,7 @@ class MADE(Chain):
 class MaskedNet(nn.Module):
     """A net from pixels in an order to the logits of each pixel, given those before it.
 
-    Pixels come in -1 and 1, in the order asked for; the units of a hidden layer lie by their degrees.
+    The units of a hidden layer lie by their degrees.
     """
 
     def __init__(self, size: int, hidden: tuple[int, ...], direct: bool):
@@ -111,84 +130,115 @@ class MaskedNet(nn.Module):
         for i, width in enumerate(hidden):
             self.register_buffer(f"degrees{i}", degrees_of(width, size), persistent=False)
 
-    def seen_by(self, layer: int) -> Tensor:
-        """Returns up to which degree (of pixels: rank) each unit of a layer sees, int64, ranks from 1."""
+    def forward(self, order: Tensor) -> Ordered:
+        """Returns the net for pixels that come in an order, int64 `(D,)`."""
 
-        if layer < len(self.layers) - 1:
-            return getattr(self, f"degrees{layer}")
-        return torch.arange(self.size, device=self.layers[0].weight.device)
+        ranks = torch.arange(1, self.size + 1, device=order.device)
+        degrees = [getattr(self, f"degrees{i}") for i in range(len(self.layers) - 1)]
+        layers = []
+        for i, (layer, shown, seen) in enumerate(
+            zip(self.layers, (ranks, *degrees), (*degrees, ranks - 1), strict=True)
+        ):
+            weight = layer.weight[:, order] if i == 0 else layer.weight
+            last = i == len(degrees)
+            weight, bias = (weight[order], layer.bias[order]) if last else (weight, layer.bias)
+            layers.append(Masked.of(weight, bias, shown, seen))
+        direct = None
+        if self.direct is not None:
+            direct = Masked.of(self.direct.weight[order][:, order], None, ranks, ranks - 1)
+        return Ordered(layers, direct)
 
-    def shown_by(self, layer: int) -> Tensor:
-        """Returns the degree (rank) of each input of a layer."""
 
-        return self.seen_by(len(self.layers) - 1) + 1 if layer == 0 else self.seen_by(layer - 1)
+class Masked(NamedTuple):
+    """An affine map whose unit u sees the inputs i with `shown[i] <= seen[u]` only; both are in ascending order."""
 
-    def masked(self, layer: int, order: Tensor) -> Tensor:
-        """Returns a layer's weights for pixels in an order, zeros where it may not look."""
+    weight: Tensor
+    bias: Tensor | None
+    shown: Tensor
+    seen: Tensor
 
-        weight = self.layers[layer].weight
-        if layer == 0:
-            weight = weight[:, order]
-        if layer == len(self.layers) - 1:
-            weight = weight[order]
-        return weight * (self.shown_by(layer) <= self.seen_by(layer)[:, None])
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None, shown: Tensor, seen: Tensor) -> Masked:
+        """Returns the map with zeros where it may not look."""
 
-    def masked_direct(self, order: Tensor) -> Tensor:
-        """Returns the weights from pixels to pixels, in an order."""
+        return cls(weight * (shown <= seen[:, None]), bias, shown, seen)
 
-        assert self.direct is not None
-        return self.direct.weight[order][:, order].tril(-1)
+    def ends(self, degrees: Tensor) -> Tensor:
+        """Returns how many of the inputs are shown to each degree."""
 
-    def forward(self, x: Tensor, order: Tensor) -> Tensor:
-        """Maps pixels `(n, D)` in an order to their logits `(n, D)`, in the same order."""
+        return torch.searchsorted(self.shown, degrees, right=True)
 
-        h, last = x, len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
-            bias = layer.bias[order] if i == last else layer.bias
-            h = F.linear(h, self.masked(i, order), bias)
-            h = h.relu() if i < last else h
-        return h if self.direct is None else h + F.linear(x, self.masked_direct(order))
+    def __call__(self, h: Tensor) -> Tensor:
+        """Maps inputs `(n, I)` to units `(n, U)`; where no gradient is recorded, without most of the zeros."""
 
-    def growing(self, order: Tensor, n: int) -> Growing:
-        """Returns what draws `n` images pixel by pixel in an order."""
+        if torch.is_grad_enabled():
+            return F.linear(h, self.weight, self.bias)
+        count = len(self.weight)
+        bounds = [count * i // _BLOCKS for i in range(_BLOCKS + 1)]
+        parts = []
+        for first, end in pairwise(bounds):
+            if end > first:
+                inputs = int(self.ends(self.seen[end - 1 : end]))
+                bias = None if self.bias is None else self.bias[first:end]
+                parts.append(F.linear(h[:, :inputs], self.weight[first:end, :inputs], bias))
+        return torch.cat(parts, 1)
 
-        return Growing(self, order, n)
+
+class Ordered(NamedTuple):
+    """A masked net for one order."""
+
+    layers: list[Masked]
+    direct: Masked | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps pixels `(n, D)` of -1 and 1 in the order to their logits `(n, D)`, given those before each."""
+
+        h = x
+        for layer in self.layers[:-1]:
+            h = layer(h).relu()
+        h = self.layers[-1](h)
+        return h if self.direct is None else h + self.direct(x)
 
 
 class Growing:
-    """A net that is computed as its pixels come: each unit once, as soon as all that it sees is there."""
+    """A net that is computed as its pixels come: each unit once, as soon as all that it sees is there.
 
-    def __init__(self, net: MaskedNet, order: Tensor, n: int):
-        count = len(net.layers)
-        self.weights = [net.masked(i, order).detach().double() for i in range(count)]
-        self.biases = [layer.bias.detach().double() for layer in net.layers]
-        self.biases[-1] = self.biases[-1][order]
-        self.direct = None if net.direct is None else net.masked_direct(order).detach().double()
-        #: how many units of each layer (0: pixels) see no more than `t` pixels
-        seen = torch.arange(net.size + 1)
-        ends = [torch.searchsorted(net.seen_by(i).cpu(), seen, right=True) for i in range(count - 1)]
-        self.ends = [e.tolist() for e in (seen, *ends)]
-        self.units = [w.new_zeros(n, w.shape[1]) for w in self.weights]
+    Arguments:
+        net: The net for an order.
+        n: The number of images.
+    """
+
+    def __init__(self, net: Ordered, n: int):
+        def double(t: Tensor | None) -> Tensor | None:
+            return None if t is None else t.detach().double()
+
+        self.layers = [(double(layer.weight), double(layer.bias)) for layer in net.layers]
+        self.direct = None if net.direct is None else double(net.direct.weight)
+        #: how many inputs of each layer are known when `t` pixels are
+        times = torch.arange(len(net.layers[0].shown) + 1, device=net.layers[0].shown.device)
+        self.known = [layer.ends(times).tolist() for layer in net.layers]
+        self.inputs = [weight.new_zeros(n, weight.shape[1]) for weight, _ in self.layers]
         self.t = 0
 
     def logit(self) -> Tensor:
         """Returns the logits of the pixel that comes next, `(n,)`."""
 
-        t, end = self.t, self.ends[-1][self.t]
-        logit = self.units[-1][:, :end] @ self.weights[-1][t, :end] + self.biases[-1][t]
-        return logit if self.direct is None else logit + self.units[0][:, :t] @ self.direct[t, :t]
+        (weight, bias), t = self.layers[-1], self.t
+        known = self.known[-1][t]
+        logit = self.inputs[-1][:, :known] @ weight[t, :known] + bias[t]
+        return logit if self.direct is None else logit + self.inputs[0][:, :t] @ self.direct[t, :t]
 
     def take(self, pixel: Tensor) -> None:
         """Enters the pixel, `(n,)` of -1 and 1, and computes the units that waited for it."""
 
-        self.units[0][:, self.t] = pixel
+        self.inputs[0][:, self.t] = pixel
         self.t += 1
-        for i, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
-            first, last = self.ends[i + 1][self.t - 1], self.ends[i + 1][self.t]
-            seen = self.ends[i][self.t]
+        for i, (weight, bias) in enumerate(self.layers[:-1]):
+            first, last = self.known[i + 1][self.t - 1], self.known[i + 1][self.t]
+            seen = self.known[i][self.t]
             if last > first:
-                h = F.linear(self.units[i][:, :seen], weight[first:last, :seen], bias[first:last])
-                self.units[i + 1][:, first:last] = h.relu()
+                h = F.linear(self.inputs[i][:, :seen], weight[first:last, :seen], bias[first:last])
+                self.inputs[i + 1][:, first:last] = h.relu()
 
 
 def orders_of(size: int, count: int, seed: int) -> Tensor:
