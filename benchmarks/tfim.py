@@ -3,7 +3,7 @@
     python benchmarks/tfim.py [MODEL ...]
 
 Draws measurements from models of `tfim` data, reconstructs energy, magnetisation and correlations from them by the
-dual frame of the measure, and prints and draws them with their standard errors. Without names: the models of the registry.
+dual frame of the measure, and prints and draws them with their standard errors. Without names: the registry's models.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from dgm_autoregressive.quantum.tfim import TFIM
 import dgmcore
 from dgmcore.data import open_for
 
+#: A model's name, its data, and what its samples give.
+Row = tuple[str, TFIM, dict[str, Estimate]]
 OUT = Path(__file__).parent.parent / "docs/families/tfim.png"
 
 
@@ -48,46 +50,60 @@ def show(name: str, data: TFIM, found: dict[str, Estimate]) -> None:
         print(f"  {key:18}{value:10.4f} ± {error:.4f}   exact {right[key]:9.4f}   {away:.1f} standard errors away")
 
 
-def draw(rows: list[tuple[str, TFIM, dict[str, Estimate]]], out: Path) -> None:
-    """Draws three panels against the field and the distance: lines are exact, points are of samples."""
+def draw(rows: list[Row], out: Path) -> None:
+    """Draws energy and magnetisation against the field, and correlations against the distance; lines are exact."""
 
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+
+    figure, (*panels, correlations) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    families = list(dict.fromkeys(name.split("-")[0] for name, _, _ in rows))
+    styles = {name: styled(families.index(name.split("-")[0])) for name, _, _ in rows}
+    for panel, key, label in zip(panels, ("energy", "magnetisation-x"), ("energy / J", "mean of σx"), strict=True):
+        draw_fields(panel, key, rows, styles)
+        panel.set(xlabel="h / J", ylabel=label)
+    draw_distances(correlations, rows, styles)
+    correlations.set(xlabel="distance r", ylabel="mean of σz(i) σz(i + r)")
+    for panel in (*panels, correlations):
+        panel.legend(frameon=False, fontsize=8)
+    figure.savefig(out, dpi=110)
+
+
+def styled(family: int) -> dict[str, Any]:
+    """How the points of a family of models look."""
+
+    return {"fmt": "os^D"[family % 4], "ms": 5, "capsize": 2, "lw": 1, "mfc": "none" if family else None}
+
+
+def draw_fields(panel: Any, key: str, rows: list[Row], styles: dict[str, dict[str, Any]]) -> None:
     import numpy as np
     from dgm_autoregressive.quantum.tfim import tfim
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    sites = rows[0][1].sites
     fields = np.linspace(0.25, max(2.5, *(1.2 * data.h for _, data, _ in rows)), 30)
-    curves = [exact(tfim("test", n=sites, h=float(h))) for h in fields]
-    for panel, key, label in ((left, "energy", "energy / J"), (middle, "magnetisation-x", r"$\langle\sigma^x\rangle$")):
-        panel.plot(fields, [c[key] for c in curves], color="0.3", lw=1, label="exact")
-        panel.set(xlabel="h / J", ylabel=label)
-    families = list(dict.fromkeys(name.split("-")[0] for name, _, _ in rows))
+    curve = [exact(tfim("test", n=rows[0][1].sites, h=float(h)))[key] for h in fields]
+    panel.plot(fields, curve, color="0.3", lw=1, label="exact")
+    seen: set[str] = set()
+    for name, data, found in rows:
+        family = name.split("-")[0]
+        label = None if family in seen else family
+        panel.errorbar(data.h + 0.02 * len(seen - {family}), *found[key], color="C0", label=label, **styles[name])
+        seen.add(family)
+
+
+def draw_distances(panel: Any, rows: list[Row], styles: dict[str, dict[str, Any]]) -> None:
+    import numpy as np
+
     colours = {h: f"C{i}" for i, h in enumerate(sorted({data.h for _, data, _ in rows}))}
     for name, data, found in rows:
-        family = families.index(name.split("-")[0])
-        style = {"fmt": "os^D"[family % 4], "ms": 5 - family, "capsize": 2, "lw": 1, "mfc": "none" if family else None}
-        shift = 0.02 * family
-        first = data.h == min(colours)
-        for panel, key in ((left, "energy"), (middle, "magnetisation-x")):
-            label = families[family] if first else None
-            panel.errorbar(data.h + shift, *found[key], color=colours[data.h], label=label, **style)
         distances = np.arange(1, data.sites)
-        values = [found[f"correlation-zz-{r}"] for r in distances]
-        right.errorbar(
-            distances + 3 * shift, [v.value for v in values], [v.error for v in values], color=colours[data.h], **style
-        )
-        if family == 0:
-            exactly = exact(data)
-            line = [exactly[f"correlation-zz-{r}"] for r in distances]
-            right.plot(distances, line, color=colours[data.h], lw=1, label=f"exact, h/J = {data.h:g}")
-    right.set(xlabel="distance r", ylabel=r"$\langle\sigma^z_i \sigma^z_{i+r}\rangle$")
-    for panel in (left, middle, right):
-        panel.legend(frameon=False, fontsize=8)
-    figure.savefig(out, dpi=110)
+        values, errors = zip(*(found[f"correlation-zz-{r}"] for r in distances), strict=True)
+        panel.errorbar(distances, values, errors, color=colours[data.h], **styles[name])
+    for h, data in {data.h: data for _, data, _ in rows}.items():
+        distances, right = np.arange(1, data.sites), exact(data)
+        line = [right[f"correlation-zz-{r}"] for r in distances]
+        panel.plot(distances, line, color=colours[h], lw=1, label=f"exact, h/J = {h:g}")
 
 
 if __name__ == "__main__":
