@@ -25,6 +25,7 @@ def run() -> list[dict[str, Any]]:
 def sampling(n: int, repeats: int) -> dict[str, Any]:
     """A PixelCNN's images, 28 x 28 of 256 levels: every pixel takes a pass over the image, or the rest of one pass."""
 
+    from dgm_autoregressive.chain import uniform
     from dgm_autoregressive.gated import RowByRow
     from dgm_autoregressive.pixelcnn import PixelCNN
 
@@ -32,8 +33,7 @@ def sampling(n: int, repeats: int) -> dict[str, Any]:
 
     model = PixelCNN(PIXELCNN).eval()
     width = model.event_shape[-1]
-    noise = IndexedNoise(0, n)
-    u = noise.uniform(784, model.head.uniforms, name="u")
+    u = uniform(IndexedNoise(0, n), 784, model.head.uniforms).float()
 
     @torch.no_grad()
     def plain() -> Tensor:

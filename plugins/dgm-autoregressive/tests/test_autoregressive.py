@@ -94,6 +94,25 @@ def test_probabilities_sum_to_one_also_in_single_precision(name):
         assert float(model.float().log_prob(x.float()).double().exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", TOYS)
+def test_a_model_in_half_precision_is_one_too(name, dtype):
+    model = make(name).to(dtype)
+    with torch.no_grad():
+        total = model.log_prob(everything(model).to(dtype)).double().exp().sum()
+        x = model.sample(IndexedNoise(0, 8, dtype=dtype))
+        assert model.log_prob(x).isfinite().all()
+    assert float(total) == pytest.approx(1, abs=1e-5)
+    assert x.dtype == dtype
+
+
+def test_256_levels_survive_half_precision():
+    levels = Levels(256, -1.0, 1.0)
+    index = torch.arange(256)
+    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+        assert torch.equal(levels.index(levels.values(index, dtype)[:, None])[:, 0], index), dtype
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_samples_follow_the_probabilities(name):
     model, n = make(name), 20_000
@@ -321,7 +340,7 @@ def test_a_mixture_of_orders_is_trained_order_by_order():
             return x
 
         def minimize(self, loss):
-            losses.append(float(loss))
+            losses.append(loss.item())
 
     for index in range(4):
         step = Step()

@@ -17,7 +17,14 @@ from dgmcore.noise import Noise
 
 from .levels import Levels
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "uniform"]
+
+
+def uniform(noise: Noise, *shape: int) -> Tensor:
+    """Returns uniform noise between 0 and 1, float64 `(n, *shape)`, the same whatever the precision of a model."""
+
+    bits = 32
+    return (noise.integers(2**bits, *shape, name="u").double() + 0.5) / 2**bits
 
 
 class Chain(Model):

@@ -28,7 +28,7 @@ class Head(Protocol):
         """Maps numbers `(n, outputs, ...)` and levels `(n, C, ...)` to each channel's nats given those before."""
 
     def draw(self, params: Tensor, u: Tensor) -> Tensor:
-        """Maps numbers `(n, outputs)` and uniform ones `(n, uniforms)` to levels `(n, C)`."""
+        """Maps numbers `(n, outputs)` and uniform ones `(n, uniforms)`, between 0 and 1, to levels `(n, C)`."""
 
 
 class Softmax:
@@ -108,8 +108,7 @@ class LogisticMixture:
             return t.gather(2, component.unsqueeze(1).expand(-1, t.shape[1], -1)).squeeze(2)
 
         means, scales, shifts = pick(means), pick(log_scales).exp(), pick(shifts)
-        tiny = torch.finfo(u.dtype).tiny
-        logistic = torch.log(u[:, 1:].clamp(min=tiny)) - torch.log1p(-u[:, 1:])
+        logistic = torch.logit(u[:, 1:])
         found: list[Tensor] = []
         for c in range(self.channels):
             mean = means[:, c]

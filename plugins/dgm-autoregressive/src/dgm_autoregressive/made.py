@@ -17,7 +17,7 @@ from dgmcore.config import Config
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
-from .chain import Chain
+from .chain import Chain, uniform
 from .heads import at_least_single
 from .levels import Levels
 
@@ -101,7 +101,7 @@ class MADE(Chain):
 
         count, size = self.orders.shape
         chosen = noise.integers(count, name="order")
-        u = noise.uniform(size, name="u").double()
+        u = uniform(noise, size)
         groups = [(rows, m) for m in range(count) if len(rows := (chosen == m).nonzero()[:, 0])]
         growing = [Growing(self.network(self.orders[m]), len(rows)) for rows, m in groups]
         places = self.orders[chosen]

@@ -16,7 +16,7 @@ from dgmcore.errors import RegistryError
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
-from .chain import Chain
+from .chain import Chain, uniform
 from .gated import GatedNet, RowByRow
 from .heads import Head, LogisticMixture, Softmax
 from .levels import Levels
@@ -119,7 +119,7 @@ class PixelCNN(Chain):
         """Draws pixel by pixel; what the net has computed above and to the left is kept, not computed again."""
 
         channels, height, width = self.image_shape
-        u = noise.uniform(height * width, self.head.uniforms, name="u").double()
+        u = uniform(noise, height * width, self.head.uniforms)
         net = RowByRow(copy.deepcopy(self.network).double(), noise.n)
         places = self.orders.view(height * width, channels)
         seen: Tensor | None = None

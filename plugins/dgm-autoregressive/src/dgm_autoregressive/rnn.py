@@ -15,7 +15,7 @@ from dgmcore.config import Config
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
-from .chain import Chain
+from .chain import Chain, uniform
 from .heads import Softmax
 from .levels import Levels
 
@@ -73,7 +73,7 @@ class RNN(Chain):
     def draws(self, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
         """Draws symbol by symbol; the hidden state is all that is kept of those before."""
 
-        u = noise.uniform(self.config.length, name="u").double()
+        u = uniform(noise, self.config.length)
         network = copy.deepcopy(self.network).double()
         before, state = u.new_zeros(noise.n, 1, self.levels.count), None
         for t in range(self.config.length):
