@@ -36,4 +36,5 @@ def mnist_binary(split: str = "train", root: str | os.PathLike[str] | None = Non
     random = np.random.Generator(np.random.Philox(key=derive_seed(seed, f"mnist-binary/{split}")))
     # uniform on 0 to 254, which is below g in g of 255 cases
     white = random.integers(0, 255, grey.array.shape, np.uint8) < grey.array
-    return BinaryImages("mnist-binary", 255 * white.astype(np.uint8), grey._labels)
+    labels = grey.labels(np.arange(len(grey)))
+    return BinaryImages("mnist-binary", 255 * white.astype(np.uint8), None if labels is None else labels.numpy())
