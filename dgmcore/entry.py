@@ -79,7 +79,7 @@ class Data(Config):
     event_shape: tuple[int, ...]
     range: tuple[float, float] | None = None  # None: unbounded
     levels: int | None = None  # 256 for 8-bit images
-    options: dict[str, Any] = {}  # of the data set
+    options: dict[str, Any] = {}  # of the data set, as in the recipe: the noise of moons, ...
 
 
 class Metric(Config):

@@ -21,7 +21,7 @@ class Fit(Phase):
 
 
 class Good(Model):
-    """An affine map of Gaussian noise: generator, pushforward, trajectory, critic, exact density, encoder."""
+    """An affine map of Gaussian noise, which answers every question of the core."""
 
     class Config(Config):
         scale: float = 0.7
@@ -60,6 +60,13 @@ class Good(Model):
 
     def log_prob(self, x):
         return -0.5 * self.encode(x).square().sum(1) - math.log(2 * math.pi) - self.log_scale.sum()
+
+    @property
+    def orders(self):
+        return torch.arange(2)[None]
+
+    def log_conditionals(self, x, chain=0):
+        return -0.5 * self.encode(x).square() - 0.5 * math.log(2 * math.pi) - self.log_scale
 
     def score(self, x):
         return self.log_prob(x)
@@ -245,6 +252,22 @@ class NoBound(Good):
 
     def log_prob(self, x, *, noise=None, k=1):
         return super().log_prob(x) - 3.0 * (k > 1)
+
+
+class ChainsDisagree(Good):
+    caught_by = "chains-multiply-to-the-density"
+
+    def log_conditionals(self, x, chain=0):
+        return super().log_conditionals(x) - 1.0
+
+
+class LooksAhead(Good):
+    """The first value's conditional depends on the second."""
+
+    caught_by = "chains-look-back-only"
+
+    def log_conditionals(self, x, chain=0):
+        return super().log_conditionals(x).flip(1)
 
 
 class DecodesWrongShape(Good):

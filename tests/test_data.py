@@ -506,6 +506,14 @@ def test_data_for_a_model_are_in_its_range_and_shape(home):
         open_for(entry, "rgb.npy")
 
 
+def test_an_entrys_data_set_is_opened_with_its_options(home):
+    data = dgmcore.entry.Data(dataset="moons", event_shape=(2,), options={"noise": 0.0})
+    entry = dgmcore.entry.Entry(schema=1, name="m", architecture="a", license="l", data=data)
+    assert torch.equal(every(open_for(entry, "moons:test")), every(open_data("moons:test", options={"noise": 0.0})))
+    assert torch.equal(every(open_for(entry, "moons:test", options={})), every(open_data("moons:test")))
+    assert torch.equal(every(open_for(entry, "25gaussians:test")), every(open_data("25gaussians:test")))
+
+
 # --- order --------------------------------------------------------------------------------------------
 
 
