@@ -24,6 +24,13 @@ def dgm_architectures():
             "summary": "Variance-preserving SDE; Euler-Maruyama, predictor-corrector and probability-flow ODE",
             "paper": "https://arxiv.org/abs/2011.13456",
         },
+        {
+            "name": "flowmatching",
+            "family": "diffusion",
+            "import": "dgm_diffusion.flowmatching.model:FlowMatching",
+            "summary": "Flow matching, independent or optimal-transport couplings, classes with guidance",
+            "paper": "https://arxiv.org/abs/2210.02747",
+        },
     ]
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.noise import IndexedNoise, Noise
 
-from .networks import MLP, UNet, build_network
+from .networks import MLP, UNet, build_network, evaluate
+from .odes import log_density, log_normal, sign_probes, solve
 from .schedules import vp_log_alpha_bar
 
 __all__ = ["ScoreSDE"]
@@ -86,8 +87,7 @@ class ScoreSDE(Model):
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
         r"""The predicted noise, :math:`-\sigma(t)` times the score, for times `(n,)`, or one time `()`."""
 
-        out = self.network(x, t * 1000.0)
-        return out if isinstance(out, Tensor) else out.sample
+        return evaluate(self.network, x, t * 1000.0)
 
     def gradient_field(self, x: Tensor, t: Tensor) -> Tensor:
         r"""The predicted :math:`\nabla_x \log p_t(x)`, of noised data at times `t`, `(n,)` or `()`."""
@@ -121,17 +121,9 @@ class ScoreSDE(Model):
         x = noise.normal(*self.event_shape, name="x")
         times = self.grid(o.steps, x).flip(0)
         if o.sampler == "ode":
-            yield from self._flow(x, times)
+            yield from solve(self.drift, x, times)
         else:
             yield from self._reverse(x, times, noise, o)
-
-    def _flow(self, x: Tensor, times: Tensor) -> Iterator[Tensor]:
-        from torchdiffeq import odeint
-
-        yield x
-        for a, b in itertools.pairwise(times):
-            x = odeint(lambda t, y: self.drift(y, t), x, torch.stack([a, b]), method="rk4")[-1]
-            yield x
 
     def _reverse(self, x: Tensor, times: Tensor, noise: Noise, o: Any) -> Iterator[Tensor]:
         """Euler-Maruyama on the reverse SDE (equation 6), with a Langevin corrector (algorithm 5) if asked for."""
@@ -163,46 +155,12 @@ class ScoreSDE(Model):
         return self._ends(z, self.grid(self.Sampling().steps, z).flip(0))
 
     def _ends(self, x: Tensor, times: Tensor) -> Tensor:
-        return deque(self._flow(x, times), maxlen=1).pop()
+        return deque(solve(self.drift, x, times), maxlen=1).pop()
 
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
         r"""Integrates :math:`\frac{d}{dt} \log p_t(x_t) = -\nabla \cdot v` along the flow (equation 39), `(n,)`."""
 
-        from torchdiffeq import odeint
-
         o = self.scoring(options)
         noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
-        d = math.prod(self.event_shape)
-        probes = [noise.normal(*self.event_shape).sign() for _ in range(o.probes)]
-        higher = torch.is_grad_enabled()
-
-        def field(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
-                y = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
-                v = self.drift(y, t)
-                trace = _trace(v, y, probes, d, higher)
-            return (v, trace) if higher else (v.detach(), trace.detach())
-
-        state = (x, torch.zeros(len(x), dtype=x.dtype, device=x.device))
-        times = self.grid(o.steps, x)
-        for a, b in itertools.pairwise(times):
-            state = tuple(s[-1] for s in odeint(field, state, torch.stack([a, b]), method="rk4"))
-        z, change = state
-        return -0.5 * z.flatten(1).square().sum(1) - 0.5 * d * math.log(2 * math.pi) + change
-
-
-def _trace(v: Tensor, y: Tensor, probes: list[Tensor], d: int, higher: bool) -> Tensor:
-    """Returns the divergence of `v` in `y`, `(n,)`: exact, or by Hutchinson's estimator with the given probes."""
-
-    if probes:
-        terms = [
-            (torch.autograd.grad(v, y, e, create_graph=higher, retain_graph=True)[0] * e).flatten(1).sum(1)
-            for e in probes
-        ]
-        return torch.stack(terms).mean(0)
-    flat = v.flatten(1)
-    rows = [
-        torch.autograd.grad(flat[:, i].sum(), y, create_graph=higher, retain_graph=True)[0].flatten(1)[:, i]
-        for i in range(d)
-    ]
-    return torch.stack(rows).sum(0)
+        probes = sign_probes(noise, self.event_shape, o.probes)
+        return log_density(self.drift, x, self.grid(o.steps, x), log_normal, probes)
