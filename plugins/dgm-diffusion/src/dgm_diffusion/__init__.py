@@ -25,6 +25,13 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/2011.13456",
         },
         {
+            "name": "ve-sde",
+            "family": "diffusion",
+            "import": "dgm_diffusion.vesde:VESDE",
+            "summary": "Variance-exploding SDE (NCSN): annealed Langevin, predictor-corrector, probability flow",
+            "paper": "https://arxiv.org/abs/1907.05600",
+        },
+        {
             "name": "flowmatching",
             "family": "diffusion",
             "import": "dgm_diffusion.flowmatching.model:FlowMatching",

@@ -6,18 +6,25 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Annotated
 
+import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
 
-__all__ = ["Label", "dropped", "guided", "labels_of"]
+from .networks import evaluate
+
+__all__ = ["Classes", "Guidance", "Label", "dropped", "guided", "labels_of"]
 
 #: One class for all samples, or classes that are repeated over them; None: no class.
 Label = int | tuple[int, ...] | None
+#: The number of classes of a config; 0: without classes.
+Classes = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+#: The weight of guidance: 0 sees no label, above 1 there is more of the class than in the data.
+Guidance = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 def labels_of(label: Label, noise: Noise, classes: int) -> Tensor | None:
@@ -46,28 +53,31 @@ def labels_of(label: Label, noise: Noise, classes: int) -> Tensor | None:
     return torch.tensor(chosen, device=noise.device)[place]
 
 
-def guided(
-    predict: Callable[[Tensor, Tensor], Tensor], x: Tensor, labels: Tensor | None, guidance: float, classes: int
-) -> Tensor:
-    r"""Returns :math:`f(x, \varnothing) + w\,(f(x, y) - f(x, \varnothing))`, `(n, *event_shape)`.
+def guided(network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None, guidance: float, classes: int) -> Tensor:
+    r"""Returns :math:`f(x, t, \varnothing) + w\,(f(x, t, y) - f(x, t, \varnothing))`, `(n, *event_shape)`.
 
-    With `guidance` w = 0 no label is seen and with w = 1 the label's own prediction is taken, at one pass each.
-    In the paper's notation w is 1 more.
+    With `guidance` w = 0 no label is seen and with w = 1 the label's own prediction is taken, at one pass each;
+    else a pass has both. In the paper's notation w is 1 more.
 
     Arguments:
-        predict: Maps points `(m, *event_shape)` and labels `(m,)` to predictions; label `classes` means none.
+        network: What :func:`dgm_diffusion.networks.build_network` made for so many `classes`.
         x: Points, `(n, *event_shape)`.
+        t: Times in 0..1000, `(n,)`, or one for all, `()`.
         labels: Their labels, `(n,)`, or None: none.
         guidance: The weight w.
-        classes: The number of classes.
+        classes: The number of classes; 0: the network takes no labels.
     """
 
+    if not classes:
+        return evaluate(network, x, t)
     null = torch.full((len(x),), classes, device=x.device)
     if labels is None or guidance == 0:
-        return predict(x, null)
+        return evaluate(network, x, t, null)
     if guidance == 1:
-        return predict(x, labels)
-    with_label, without = predict(torch.cat([x, x]), torch.cat([labels, null])).chunk(2)
+        return evaluate(network, x, t, labels)
+    times = t if t.ndim == 0 else t.repeat(2)
+    both = evaluate(network, torch.cat([x, x]), times, torch.cat([labels, null]))
+    with_label, without = both.chunk(2)
     return without + guidance * (with_label - without)
 
 

@@ -12,17 +12,34 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
 import torch
 from torch import Tensor
 
 from dgmcore.noise import Noise
 
-__all__ = ["Field", "Solver", "divergence", "log_density", "log_normal", "sign_probes", "solve"]
+__all__ = [
+    "Field",
+    "Probes",
+    "Solver",
+    "Steps",
+    "Tolerance",
+    "divergence",
+    "log_density",
+    "log_normal",
+    "sign_probes",
+    "solve",
+]
 
 Field = Callable[[Tensor, Tensor], Tensor]
 Solver = Literal["euler", "midpoint", "heun", "rk4", "dopri5"]
+Steps = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+#: Of an adaptive solver, relative and absolute.
+Tolerance = Annotated[float, msgspec.Meta(ge=1e-12, le=0.1)]
+#: Hutchinson's vectors a datum; 0: the exact trace, at d gradients a step.
+Probes = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 #: The names that torchdiffeq gives them.
 _METHODS = {"heun": "heun2"}

@@ -9,24 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.noise import IndexedNoise, Noise
 
-from ..labels import Label, guided, labels_of
-from ..networks import MLP, UNet, build_network, evaluate
-from ..odes import Solver, log_density, log_normal, sign_probes, solve
+from ..labels import Classes, Guidance, Label, guided, labels_of
+from ..networks import MLP, UNet, build_network
+from ..odes import Probes, Solver, Steps, Tolerance, log_density, log_normal, sign_probes, solve
 
-__all__ = ["FlowMatching", "Steps", "Velocity"]
-
-Steps = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-Guidance = Annotated[float, msgspec.Meta(ge=0, le=100)]
-Tolerance = Annotated[float, msgspec.Meta(ge=1e-12, le=0.1)]
+__all__ = ["FlowMatching", "Velocity"]
 
 
 class Velocity(Model):
@@ -35,7 +30,7 @@ class Velocity(Model):
     class Config(Config):
         event_shape: tuple[int, ...] = (2,)
         network: MLP | UNet = MLP()
-        classes: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0  # 0: without classes
+        classes: Classes = 0
 
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
 
@@ -58,14 +53,7 @@ class Velocity(Model):
             guidance: The weight of classifier-free guidance, see :func:`dgm_diffusion.labels.guided`.
         """
 
-        if not self.config.classes:
-            return evaluate(self.network, x, t * 1000.0)
-
-        def predict(x: Tensor, labels: Tensor) -> Tensor:
-            times = t * 1000.0 if t.ndim == 0 else (t * 1000.0).repeat(len(x) // len(t))
-            return evaluate(self.network, x, times, labels)
-
-        return guided(predict, x, labels, guidance, self.config.classes)
+        return guided(self.network, x, t * 1000.0, labels, guidance, self.config.classes)
 
 
 class FlowMatching(Velocity):
@@ -79,15 +67,15 @@ class FlowMatching(Velocity):
         solver: Solver = "midpoint"
         steps: Steps = 20
         tolerance: Tolerance = 1e-6  # of dopri5
-        label: Label = None  # a class, or classes that are repeated over the samples
-        guidance: Guidance = 1.0  # 0: no label; above 1: more of the class than the data have
+        label: Label = None
+        guidance: Guidance = 1.0
 
     class Scoring(Options):
         solver: Solver = "rk4"
         steps: Steps = 40
         tolerance: Tolerance = 1e-6
         label: Label = None
-        probes: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0  # Hutchinson's; 0: exact trace, d gradients a step
+        probes: Probes = 0
 
     likelihood = Likelihood.ESTIMATE  # of the discretised flow
     phases = {"match": "dgm_diffusion.flowmatching.phases:Match"}
