@@ -32,6 +32,20 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/1907.05600",
         },
         {
+            "name": "schroedinger",
+            "family": "diffusion",
+            "import": "dgm_diffusion.schroedinger.models:GaussianBridge",
+            "summary": "Diffusion Schroedinger bridge from data to Gaussian noise and back, and its flow's density",
+            "paper": "https://arxiv.org/abs/2106.01357",
+        },
+        {
+            "name": "schroedinger-bridge",
+            "family": "diffusion",
+            "import": "dgm_diffusion.schroedinger.models:DataBridge",
+            "summary": "Diffusion Schroedinger bridge between two data sets",
+            "paper": "https://arxiv.org/abs/2106.01357",
+        },
+        {
             "name": "flowmatching",
             "family": "diffusion",
             "import": "dgm_diffusion.flowmatching.model:FlowMatching",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dgmcore import Config
 from dgmcore.errors import DgmError, RegistryError
 
-__all__ = ["MLP", "TimeMLP", "UNet", "build_network", "evaluate", "sinusoid"]
+__all__ = ["MLP", "TimeMLP", "UNet", "build_network", "evaluate", "last_layer", "sinusoid"]
 
 
 class MLP(Config, tag="mlp", tag_field="kind"):
@@ -61,6 +61,14 @@ def evaluate(network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = N
 
     out = network(x, t) if labels is None else network(x, t, labels)
     return out if isinstance(out, Tensor) else out.sample
+
+
+def last_layer(network: nn.Module) -> nn.Module:
+    """Returns the layer that makes the output of a network that :func:`build_network` made."""
+
+    if isinstance(network, Patched):
+        return last_layer(network.unet)
+    return network.last if isinstance(network, TimeMLP) else network.conv_out
 
 
 def build_unet(args: dict[str, Any], event_shape: tuple[int, ...]) -> nn.Module:

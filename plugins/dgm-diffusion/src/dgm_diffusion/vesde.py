@@ -109,7 +109,7 @@ class VESDE(Model):
         return lambda x, sigma: (x - self.denoise(x, sigma, labels, guidance)) / sigma
 
     def levels(self, steps: int, like: Tensor, rho: float = RHO) -> Tensor:
-        r"""Returns `steps + 1` decreasing levels, equidistant in :math:`\sigma^{1/\rho}`, for an infinite rho geometric."""
+        r"""Returns `steps + 1` falling levels, even in :math:`\sigma^{1/\rho}`; for an infinite rho geometric."""
 
         u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
         high, low = self.config.sigma_max, self.config.sigma_min
