@@ -18,6 +18,13 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/2006.11239",
         },
         {
+            "name": "ddpm-flow",
+            "family": "diffusion",
+            "import": "dgm_diffusion.ddpmflow:ProbabilityFlow",
+            "summary": "The probability flow of a ddpm: pushforward, encoder, density",
+            "paper": "https://arxiv.org/abs/2011.13456",
+        },
+        {
             "name": "score-sde",
             "family": "diffusion",
             "import": "dgm_diffusion.scoresde:ScoreSDE",

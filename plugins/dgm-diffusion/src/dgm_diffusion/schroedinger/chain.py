@@ -6,9 +6,12 @@ The reference is Brownian motion over t in [0, 1] with variance :math:`\sigma^2`
 .. math:: X_{k+1} = X_k + \gamma_k f_k(X_k) + \sigma \sqrt{\gamma_k}\, Z_k, \qquad
           X_k = X_{k+1} + \gamma_k b_{k+1}(X_{k+1}) + \sigma \sqrt{\gamma_k}\, Z_k,
 
-from the data at k = 0 to the prior at k = N and back. The Schroedinger bridge is the pair of chains that is nearest to
-the reference, in relative entropy, of all that join the data and the prior: entropic optimal transport with the cost
-:math:`|x - y|^2` and the regularisation :math:`2 \sigma^2`.
+from the data at k = 0 to the prior at k = N and back. A chain reversed has other variances than
+:math:`\sigma^2 \gamma_k`, the more so the longer the steps, so each direction has a factor for each of its steps.
+
+The Schroedinger bridge is the pair of chains that is nearest to the reference, in relative entropy, of all that join
+the data and the prior: entropic optimal transport with the cost :math:`|x - y|^2` and the regularisation
+:math:`2 \sigma^2`.
 
 References:
     Diffusion Schroedinger Bridge with Applications to Score-Based Generative Modeling (De Bortoli et al., 2021),
@@ -52,6 +55,8 @@ class Bridge(Model):
         steps: Annotated[int, msgspec.Meta(ge=1, le=200)] = 10
         sigma: Positive = 1.0  # of the reference, from one end to the other
         ratio: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 100.0  # of the longest step to the shortest
+        #: Of the noise of a step: the reference's, or what the reversed chain is found to have.
+        variances: Literal["reference", "fitted"] = "fitted"
 
     class Sampling(Options):
         #: Where the chain goes; `round-trip` goes from data to the prior and back.
@@ -63,6 +68,7 @@ class Bridge(Model):
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}, "steps": 4}
 
     gammas: Tensor
+    factors: Tensor
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
@@ -75,6 +81,7 @@ class Bridge(Model):
                 nn.init.zeros_(parameter)  # a drift of zero: the reference itself
         sizes = self.growth(torch.linspace(0, 1, c.steps, dtype=torch.float64))
         self.register_buffer("gammas", (sizes / sizes.sum()).float(), persistent=False)
+        self.register_buffer("factors", torch.ones(2, c.steps))  # of the variances, to the data and to the prior
 
     # --- what a subclass says ------------------------------------------------------------------
 
@@ -100,9 +107,13 @@ class Bridge(Model):
         """
 
         network = self.onward if direction == "to-prior" else self.backward
-        left = self._left(direction)[k].view(-1, *[1] * (x.ndim - 1))
         times = k.to(x.dtype) * (1000.0 / self.config.steps)
-        return evaluate(network, x, times) * (self.config.sigma / left.sqrt())
+        return evaluate(network, x, times) * self.scale(direction, k).view(-1, *[1] * (x.ndim - 1))
+
+    def scale(self, direction: Direction, k: Tensor) -> Tensor:
+        """Returns the size of a drift at the states number `k`, `(n,)` or `()`, of the same shape."""
+
+        return self.config.sigma / self._left(direction)[k].sqrt()
 
     def _left(self, direction: Direction) -> Tensor:
         """Returns the time that is left to the end from each state, `(N + 1,)`; at the end itself that of one step."""
@@ -122,9 +133,10 @@ class Bridge(Model):
 
         yield x
         for here, there in self.route(direction):
-            gamma = self.gammas[min(here, there)]
-            x = x + gamma * self.drift(direction, x, torch.tensor(here, device=x.device))
-            x = x + self.config.sigma * gamma.sqrt() * noise.normal(*self.event_shape)
+            k = min(here, there)
+            x = x + self.gammas[k] * self.drift(direction, x, torch.tensor(here, device=x.device))
+            variance = self.gammas[k] * self.factors[int(direction == "to-prior"), k]
+            x = x + self.config.sigma * variance.sqrt() * noise.normal(*self.event_shape)
             yield x
 
     # --- the probability flow ------------------------------------------------------------------

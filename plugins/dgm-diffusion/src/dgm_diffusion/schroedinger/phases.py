@@ -42,7 +42,8 @@ class ProportionalFitting(Phase):
       al., 2021),
 
     divided by :math:`\gamma` and by the drift's scale. Within each half iteration the learning rate falls by a cosine
-    to `floor` of what the recipe says, so that what the next one learns from is settled.
+    to `floor` of what the recipe says, so that what the next one learns from is settled. Variances are fitted by a
+    running mean of the squared errors of the steps' means: maximum likelihood too.
     """
 
     model: Bridge
@@ -87,9 +88,28 @@ class ProportionalFitting(Phase):
         if self.options.pairs is not None and self.options.pairs < len(inputs):
             chosen = noise.with_n(1).uniform(len(inputs))[0].argsort()[: self.options.pairs]
             inputs, targets, numbers = inputs[chosen], targets[chosen], numbers[chosen]
-        scale = bridge.config.sigma / bridge._left(back)[numbers].sqrt()
-        error = (bridge.drift(back, inputs, numbers) - targets).flatten(1) / scale[:, None]
-        return error.square().mean(1)
+        error = (bridge.drift(back, inputs, numbers) - targets).flatten(1).square().mean(1)
+        if bridge.config.variances == "fitted":
+            self.fit(back, error.detach(), numbers)
+        return error / bridge.scale(back, numbers).square()
+
+    def fit(self, back: Direction, error: Tensor, numbers: Tensor, rate: float = 0.02) -> None:
+        r"""Moves the factors of the variances of a direction towards :math:`\gamma / \sigma^2` times the drift's error.
+
+        Arguments:
+            back: The direction.
+            error: Mean squared errors of drifts, `(m,)`.
+            numbers: The numbers of their states, `(m,)`.
+            rate: Of the running mean.
+        """
+
+        bridge = self.model
+        steps = numbers if back == "to-prior" else numbers - 1
+        seen = torch.bincount(steps, minlength=bridge.config.steps)
+        mean = torch.zeros_like(bridge.gammas).index_add(0, steps, error) / seen.clamp_min(1)
+        found = torch.where(seen > 0, mean * bridge.gammas / bridge.config.sigma**2, 1.0)
+        row = bridge.factors[int(back == "to-prior")]
+        row.copy_(torch.where(seen > 0, torch.lerp(row, found, rate), row))
 
     @torch.no_grad()
     def pairs(self, draws: Direction, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
