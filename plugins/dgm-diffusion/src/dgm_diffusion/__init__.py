@@ -63,6 +63,17 @@ def dgm_architectures():
 
 
 @hookimpl
+def dgm_metrics():
+    return [
+        {
+            "name": "label-agreement",
+            "import": "dgm_diffusion.metrics:label_agreement",
+            "summary": "Samples of the class asked for",
+        }
+    ]
+
+
+@hookimpl
 def dgm_converters():
     return [
         {

@@ -42,6 +42,6 @@ def _assignment(start: Tensor, end: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment  # imported where it runs: sampling needs no scipy
 
     x, y = start.detach().flatten(1).float(), end.detach().flatten(1).float()
-    # of |x - y|^2 only the product depends on the coupling
-    _, order = linear_sum_assignment(-(y @ x.T).cpu().numpy())
-    return torch.from_numpy(order).to(start.device)
+    # of |x - y|^2 only the product depends on the coupling; noise as rows is twice as fast as data as rows
+    _, places = linear_sum_assignment(-(x @ y.T).cpu().numpy())
+    return torch.from_numpy(places).argsort().to(start.device)
