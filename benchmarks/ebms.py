@@ -24,7 +24,7 @@ def langevin_step(name: str, batch: int, vae: dict, energy: dict, repeats: int) 
     from dgm_hybrids.vaebm import VAEBM
     from dgm_vaes.nvae import NVAE
 
-    from dgmcore.compose.tilted import flatten
+    from dgmcore.compose import flatten
     from dgmcore.noise import StreamNoise
 
     torch.manual_seed(0)

@@ -10,7 +10,8 @@ from timing import compared
 def run() -> list[dict]:
     """Measures; see `run.py` for what a row is."""
 
-    return [moons("independent", 256), moons("ot", 256), images(32)]
+    # assignment by scipy is as fast as POT's exact solver for images, and slower for hundreds of points in the plane
+    return [moons("independent", 256), moons("ot", 64), {**moons("ot", 256), "limit": 1.6}, images(32)]
 
 
 def moons(coupling: str, batch: int) -> dict:
@@ -35,7 +36,7 @@ def images(batch: int) -> dict:
     }
     config = {"event_shape": [1, 28, 28], "network": {"kind": "unet", "patch": 2, "args": args}}
     x = torch.randn(batch, 1, 28, 28)
-    return step(f"flow matching, small U-Net, batch {batch}, training step", config, x, "independent", 9)
+    return step(f"flow matching, small U-Net, ot coupling, batch {batch}, training step", config, x, "ot", 9)
 
 
 def step(name: str, config: dict, x: object, coupling: str, repeats: int) -> dict:

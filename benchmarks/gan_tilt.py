@@ -21,7 +21,7 @@ import torch
 from dgm_eval.metrics.distances import energy_distance
 
 import dgmcore
-from dgmcore.compose.tilted import tilt
+from dgmcore.compose import tilt
 from dgmcore.data import as_tensor, open_for
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -19,6 +19,7 @@ from .suggestions import did_you_mean
 __all__ = ["Config", "Options", "parse", "to_dict"]
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Base of typed configurations: immutable, keyword-only, unknown keys refused.
 
@@ -90,7 +91,8 @@ def parse(
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
 
-    return msgspec.to_builtins(config)
+    plain: dict[str, Any] = msgspec.to_builtins(config)
+    return plain
 
 
 def _type_at(kind: Any, path: str) -> Any:

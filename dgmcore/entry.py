@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from .files.atomic import replacing
 __all__ = [
     "ENTRY_FILE",
     "SCHEMA",
+    "WEIGHTS_FILE",
     "Data",
     "Entry",
     "HubFile",
@@ -26,11 +28,15 @@ __all__ = [
     "Paper",
     "Training",
     "Weights",
+    "dump_entry",
     "read_entry",
     "write_entry",
 ]
 
 SCHEMA = 1
+#: The files of an entry's folder.
+ENTRY_FILE = "model.yaml"
+WEIGHTS_FILE = "model.safetensors"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -48,7 +54,7 @@ class HubFile(Config):
     """
 
     repo: Repo
-    file: FileName = "model.safetensors"
+    file: FileName = WEIGHTS_FILE
     revision: str | None = None
     trust: Literal["sha256", "first-fetch"] = "sha256"
 
@@ -56,7 +62,7 @@ class HubFile(Config):
 class Weights(Config):
     """Where the weights are and what they must be. `ema` says whether they are an average."""
 
-    file: FileName = "model.safetensors"
+    file: FileName = WEIGHTS_FILE
     sha256: Sha256 | None = None
     size: int | None = None
     hub: HubFile | None = None
@@ -72,6 +78,7 @@ class Data(Config):
     event_shape: tuple[int, ...]
     range: tuple[float, float] | None = None  # None: unbounded
     levels: int | None = None  # 256 for 8-bit images
+    options: dict[str, Any] = {}  # of the data set
 
 
 class Metric(Config):
@@ -138,8 +145,18 @@ class Entry(Config):
     papers: tuple[Paper, ...] = ()
     tags: tuple[str, ...] = ()
 
+    def part_names(self) -> list[str]:
+        """Returns the names of the entries that it is composed of, those inside its own parts included."""
 
-ENTRY_FILE = "model.yaml"
+        return list(_part_names(self.parts))
+
+
+def _part_names(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
+    for part in parts.values():
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _part_names(part.parts)
 
 
 def read_entry(path: str | os.PathLike[str]) -> Entry:
@@ -187,20 +204,26 @@ def _check(entry: Entry, path: Path) -> None:
 
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
-    """Writes a `model.yaml` atomically: keys in the order of :class:`Entry`, defaults left out, configs complete.
+    """Writes a `model.yaml` atomically.
 
     Arguments:
         path: The file, or a folder (made if need be) that gets one.
     """
 
-    from .files import yaml
-
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         path = path / ENTRY_FILE
     with replacing(path) as file:
-        file.write(yaml.dump(_plain(entry)).encode())
+        file.write(dump_entry(entry))
     return path
+
+
+def dump_entry(entry: Entry) -> bytes:
+    """Returns what a `model.yaml` says: keys in the order of :class:`Entry`, defaults left out, configs complete."""
+
+    from .files import yaml
+
+    return yaml.dump(_plain(entry)).encode()
 
 
 def _plain(value: Any) -> Any:

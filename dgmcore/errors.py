@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DataError",
     "DgmError",
+    "NotFiniteError",
     "OptionError",
     "PluginError",
     "RegistryError",
@@ -32,7 +33,7 @@ class DgmError(Exception):
     def __str__(self) -> str:
         return f"{self.what} ({self.hint})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[DgmError], tuple[str, str]]:
         return type(self), (self.what, self.hint)
 
 
@@ -60,6 +61,10 @@ class PluginError(DgmError):
 
 class DataError(DgmError):
     """A data set or data file is missing or unusable."""
+
+
+class NotFiniteError(DgmError):
+    """A result has numbers that are not finite, so it is not passed on."""
 
 
 class TrainingError(DgmError):

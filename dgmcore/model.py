@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
+from . import plugins
 from .config import Config, parse, to_dict
-from .errors import OptionError, UsageError
+from .entry import (
+    ENTRY_FILE,
+    SCHEMA,
+    WEIGHTS_FILE,
+    Data,
+    Entry,
+    HubFile,
+    Metric,
+    Paper,
+    PartSpec,
+    Training,
+    write_entry,
+)
+from .errors import OptionError, RegistryError, UsageError
+from .files.atomic import replacing_folder
+from .files.tensors import write_tensors
 from .interfaces import CAPABILITIES, capabilities
-
-if TYPE_CHECKING:
-    from .entry import Entry
 
 __all__ = ["Model"]
 
@@ -215,9 +232,98 @@ class Model(nn.Module):
             f"{type(self).__name__} reads no weights in the layout {layout}", "correct weights.layout in the entry"
         )
 
-    def save(self, folder: Any, **entry: Any) -> Any:
-        """Writes `model.safetensors` and `model.yaml` into `folder`; see :func:`dgmcore.loading.save.save`."""
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        name: str,
+        license: str,
+        data: Data | Mapping[str, Any],
+        summary: str = "",
+        architecture: str | None = None,
+        ema: bool = False,
+        hub: HubFile | Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        metrics: Iterable[Metric | Mapping[str, Any]] = (),
+        training: Training | Mapping[str, Any] | None = None,
+        papers: Iterable[Paper | Mapping[str, Any]] = (),
+        tags: Iterable[str] = (),
+        samples_png: str | os.PathLike[str] | None = None,
+    ) -> Path:
+        """Writes `model.safetensors` and `model.yaml` into `folder`, each under a temporary name first.
 
-        from .loading.save import save
+        Parts that are entries of their own are named in the entry and not stored again; all other parts are
+        stored in the model's file. A tied tensor is stored once.
 
-        return save(self, folder, **entry)
+        Arguments:
+            folder: The entry's folder, which :func:`dgmcore.load` reads; made if need be.
+            name: The entry's name.
+            license: The licence of the weights (an SPDX identifier, or a sentence).
+            data: The data that the model stands for.
+            summary: One line.
+            architecture: The registered name; found from the model's class if left out.
+            ema: Whether the weights are an average over the training.
+            hub: Where the same file lies on the Hub.
+            sampling: Defaults of the sampling options, instead of the class's.
+            metrics: Measurements.
+            training: How the weights came to be.
+            papers: The papers that the model follows.
+            tags: Words to search by.
+            samples_png: A picture of samples, copied to `samples.png`.
+
+        Returns:
+            The folder.
+        """
+
+        folder = Path(folder)
+        described = {
+            "schema": SCHEMA,
+            "name": name,
+            "architecture": architecture or self.registered_name(),
+            "license": license,
+            "data": data,
+            "summary": summary,
+            "config": self.config,
+            "parts": self._describe_parts(),
+            "sampling": self._sampling_defaults if sampling is None else sampling,
+            "metrics": list(metrics),
+            "training": training,
+            "papers": list(papers),
+            "tags": list(tags),
+        }
+        weights = {"ema": ema, "parameters": self.num_parameters(), **({} if hub is None else {"hub": hub})}
+        with replacing_folder(folder, last=ENTRY_FILE) as stage:
+            weights |= write_tensors(self.own_state(), stage / WEIGHTS_FILE)._asdict()
+            entry = parse(Entry, msgspec.to_builtins({**described, "weights": weights}), source=f"entry {name}")
+            if samples_png is not None and Path(samples_png).resolve() != (folder / "samples.png").resolve():
+                shutil.copyfile(samples_png, stage / "samples.png")
+            write_entry(entry, stage)
+        return folder
+
+    def registered_name(self) -> str:
+        """Returns the name that a plugin gave the architecture.
+
+        Raises:
+            RegistryError: If no plugin provides it.
+        """
+
+        if self.architecture:
+            return self.architecture
+        kind = type(self)
+        # names are compared first, so that only the plugin in question is imported
+        for name, info in plugins.architectures().items():
+            if info["import"].rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
+                return name
+        raise RegistryError(
+            f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}",
+            "give save(..., architecture=NAME), or register it with the hook dgm_architectures",
+        )
+
+    def _describe_parts(self) -> dict[str, str | PartSpec]:
+        """Returns the section `parts` of the entry: names of entries, and descriptions of own parts."""
+
+        return {
+            name: self.shared_parts.get(name)
+            or PartSpec(architecture=part.registered_name(), config=to_dict(part.config), parts=part._describe_parts())
+            for name, part in self.parts.items()
+        }

@@ -94,6 +94,12 @@ class IndexedNoise(Noise):
         self.scope = scope
         self.draws = 0
 
+    @classmethod
+    def like(cls, x: Tensor, seed: int = 0) -> IndexedNoise:
+        """Returns the noise of as many samples as `x` has rows, on its device and of its dtype."""
+
+        return cls(seed, len(x), device=x.device, dtype=x.dtype)
+
     def __repr__(self) -> str:
         return f"IndexedNoise(seed={self.seed}, n={self.n}, start={self.start}, scope={self.scope!r})"
 
@@ -183,7 +189,8 @@ def _philox(key: bytes, start: int, n: int, size: int, normal: bool) -> np.ndarr
     generator = np.random.Philox(key=int.from_bytes(key, "little"), counter=start * blocks)
     words = generator.random_raw(n * blocks * 4).reshape(n, blocks * 4)
     if not normal:
-        return np.multiply(words[:, :size] >> np.uint64(11), 2.0**-53)
+        uniform: np.ndarray = np.multiply(words[:, :size] >> np.uint64(11), 2.0**-53)
+        return uniform
     # contiguous copies, so that numpy takes the same vectorised path for every n
     radius = ((words[:, :half] >> np.uint64(11)).astype(np.float64) + 1.0) * 2.0**-53  # (0, 1]
     np.log(radius, out=radius)

@@ -110,3 +110,19 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr("dgmcore.hub.client.DELAYS", (0.01, 0.01))
         yield server
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    """A user with the plugin of toys that are trained."""
+    import training_models
+
+    with training_models.user(tmp_path_factory.mktemp("home")) as home:
+        yield home
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder, new and empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -9,9 +9,19 @@ import torch
 from torch import nn
 
 from dgmcore import IndexedNoise, Model
-from dgmcore.compose.tilted import Tilted, flatten, frozen, langevin_step, metropolis, tilt, tree_map, unflatten
+from dgmcore.compose import (
+    Tilted,
+    flatten,
+    frozen,
+    langevin,
+    langevin_step,
+    metropolis,
+    tilt,
+    tree_map,
+    unflatten,
+)
 from dgmcore.config import Config, Options
-from dgmcore.errors import OptionError, UsageError
+from dgmcore.errors import NotFiniteError, OptionError, UsageError
 from dgmcore.interfaces import capabilities
 
 SHAPES = {"z": {"0": (3,), "1": (2, 2)}, "x": (4,)}
@@ -218,3 +228,59 @@ def test_an_unknown_sampler_offers_those_there_are(tilted):
     with pytest.raises(OptionError, match="invalid enum value 'mala'") as caught:
         tilted.sample(IndexedNoise(0, 2), sampler="mala")
     assert caught.value.hint == "choose one of langevin, metropolis"
+
+
+class Odd(Model):
+    """A critic whose score is `value` where the first coordinate is positive, and flat elsewhere."""
+
+    class Config(Config):
+        value: float = math.nan
+
+    def score(self, x):
+        return torch.where(x[:, 0] > 0, self.config.value, 0.0 * x.sum(1))
+
+
+@pytest.mark.parametrize("options", [{}, {"sampler": "metropolis", "step_size": 0.5}])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_critic_that_is_not_finite_is_an_error_and_no_sample(options, value):
+    model = Tilted(base=Base({"linear": True}), critic=Odd({"value": value})).eval()
+    with pytest.raises(NotFiniteError, match=r"the critic's score of \d+ of 50 samples is not finite") as caught:
+        model.sample(IndexedNoise(0, 50), **options)
+    assert "critic" in caught.value.hint
+
+
+def test_metropolis_takes_minus_infinity_for_what_is_impossible():
+    class Half(Model):
+        def score(self, x):
+            return torch.where(x[:, 0] > 0, 0.0, -math.inf)
+
+    model = Tilted(base=Base({"linear": True}), critic=Half()).eval()
+    x = model.sample(IndexedNoise(0, 200), sampler="metropolis", steps=40, step_size=1.0)
+    assert (x[:, 0] > 0).all()
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+def test_a_chain_that_diverges_is_an_error_that_names_the_step(steps):
+    eps = {"z": torch.full((3, 2), 1e30)}
+    chain = langevin(lambda e: e["z"].square().square().sum(1), eps, IndexedNoise(0, 3), steps=steps, step_size=1e10)
+    with pytest.raises(NotFiniteError, match="of 3 of") as caught:
+        list(chain)
+    assert caught.value.hint
+
+
+def test_the_last_state_is_checked_too():
+    chain = langevin(lambda e: -e["z"].sum(1), {"z": torch.ones(4, 2)}, IndexedNoise(0, 4), steps=1, step_size=1e38)
+    list(chain)
+    steep = langevin(lambda e: -9 * e["z"].sum(1), {"z": torch.ones(4, 2)}, IndexedNoise(0, 4), steps=1, step_size=1e38)
+    with pytest.raises(NotFiniteError, match="the state of 4 of 4 chains is not finite after 1 steps"):
+        list(steep)
+
+
+@pytest.mark.parametrize("options", [{}, {"sampler": "metropolis", "step_size": 0.5}])
+def test_chains_run_under_inference_mode(tilted, options):
+    expected = tilted.sample(IndexedNoise(3, 6), steps=5, **options)
+    with torch.inference_mode():
+        x = tilted.sample(IndexedNoise(3, 6), steps=5, **options)
+        *_, last = tilted.trajectory(IndexedNoise(3, 6), steps=5, **options)
+    assert torch.equal(x, expected) and torch.equal(last, expected)
+    assert all(p.requires_grad for p in tilted.parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -190,3 +191,105 @@ def test_wrong_calls(formats, checkpoint, toys):
             call()
         assert caught.value.exit_code == 2
     assert conversion.Converted
+
+
+# --- hostile files: a few bytes that ask for much ---------------------------------------------------
+
+
+def expanded():
+    return {**STATE, "matrix": torch.zeros(1).expand(2, 10**9)}
+
+
+def overlapping():
+    zero = torch.zeros(10_000)
+    return {str(i): zero[: 9000 + i] for i in range(2000)}
+
+
+def in_itself():
+    inner = {"w": torch.ones(2)}
+    for _ in range(60):
+        inner = {"a": inner, "b": inner}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (expanded, "the tensor matrix has 2,000,000,000 numbers, more than the file stores"),
+        (lambda: {"state_dict": {"deep": [expanded()]}}, "the tensor matrix has"),
+        (overlapping, "numbers, more than the file stores"),
+        (lambda: {"w": torch.ones(3).to_sparse()}, "the tensor w is no plain one"),
+        (lambda: {"w": torch.empty(10**9, device="meta")}, "the tensor w is no plain one"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_are_bounded_by_what_is_stored(tmp_path, content, words, zipped):
+    torch.save(content(), tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    assert (tmp_path / "x.pt").stat().st_size < 1_000_000
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_checkpoint(tmp_path / "x.pt")
+    assert caught.value.hint
+
+
+def test_containers_within_each_other_are_walked_once(tmp_path):
+    torch.save(in_itself(), tmp_path / "x.pt")
+    assert set(read_checkpoint(tmp_path / "x.pt")) == {"a", "b"}
+
+
+def test_tensors_that_share_what_is_stored_are_read(tmp_path):
+    w = torch.randn(100, 100)
+    torch.save({"a": w, "b": w.T, "c": w[:50], "tied": w}, tmp_path / "x.pt")
+    assert torch.equal(read_checkpoint(tmp_path / "x.pt")["b"], w.T)
+
+
+def test_a_config_that_asks_for_more_than_its_tensors_is_refused(formats, checkpoint, toys):
+    def greedy(files, options):
+        made = converter(files, options)
+        made.config = {"width": 10**9}
+        return made
+
+    globals()["greedy"] = greedy
+    formats["greedy"] = {"import": f"{__name__}:greedy", "plugin": "t"}
+    with pytest.raises(WeightsError, match="larger than its weights"):
+        dgmcore.convert(checkpoint, "mine", "greedy", toys / "registry")
+
+
+# --- files in pieces --------------------------------------------------------------------------------
+
+
+def shards(folder, weight_map, kind="safetensors"):
+    from safetensors.torch import save_file
+
+    folder.mkdir(exist_ok=True)
+    for i, (name, tensor) in enumerate(STATE.items()):
+        path = folder / f"part-{i}.{kind}"
+        save_file({name: tensor}, path) if kind == "safetensors" else torch.save({name: tensor}, path)
+    index = folder / "model.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return index
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pt"])
+def test_files_in_pieces_are_read_by_their_index(formats, toys, tmp_path, kind):
+    index = shards(tmp_path / "pieces", {"offset": f"part-0.{kind}", "matrix": f"part-1.{kind}"}, kind)
+    folder = dgmcore.convert(index, "mine", "toy", toys / "registry")
+    assert torch.equal(dgmcore.load("mine").shift, STATE["offset"])
+    assert read_entry(folder).training.source["file"] == "model.index.json"
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "words"),
+    [
+        ({"offset": "part-0.safetensors", "matrix": "part-0.safetensors"}, "does not hold what .* says: matrix"),
+        ({"offset": "part-0.safetensors", "matrix": "gone.safetensors"}, "there is no file"),
+        ({"offset": "../secret.safetensors"}, "no file beside it"),
+        ({"offset": "/etc/passwd"}, "no file beside it"),
+        ({"offset": "model.index.json"}, "no file beside it"),
+        (["offset"], "no index of weights"),
+        (None, "no index of weights"),
+    ],
+)
+def test_an_index_that_lies_is_refused(tmp_path, weight_map, words):
+    with pytest.raises(WeightsError, match=words) as caught:
+        read_checkpoint(shards(tmp_path / "pieces", weight_map))
+    assert caught.value.hint

@@ -21,7 +21,8 @@ from dgmcore.data import Dataset, as_tensor, dequantize, open_data, open_for
 from dgmcore.data.idx import read_idx
 from dgmcore.data.images import Images
 from dgmcore.data.spec import DataSpec
-from dgmcore.errors import DataError
+from dgmcore.errors import DataError, PluginError
+from dgmcore.files.folders import user_plugins
 from dgmcore.noise import IndexedNoise, StreamNoise
 
 
@@ -401,7 +402,7 @@ def folder(home, **files):
         ({"a": b"text"}, "a.png can't be read: it is no PNG or JPEG"),
         ({"a": b""}, "a.png can't be read"),
         ({"a": png(pixels(4, 4, 4))}, "a.png has the mode RGBA"),
-        ({"a": png(pixels(4, 4).astype(np.uint16))}, "a.png has the mode I"),
+        ({"a": png(pixels(4, 4)), "b": png(pixels(4, 4, 3))[:60]}, "b.png"),
     ],
 )
 def test_bad_pictures_are_named(home, files, message):
@@ -422,13 +423,13 @@ def test_truncated_jpegs_are_never_accepted(tmp_path_factory, cut):
 
 
 def test_bombs_are_refused(home, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.picture_files._PIXEL_LIMIT", 100)
+    monkeypatch.setattr("dgmcore.data.decode._PIXEL_LIMIT", 100)
     with pytest.raises(DataError, match="400 x 1 pixels"):
         open_data(folder(home, a=png(pixels(1, 400))))
-    monkeypatch.setattr("dgmcore.data.picture_files._FILE_LIMIT", 1000)
+    monkeypatch.setattr("dgmcore.data.decode._FILE_LIMIT", 1000)
     with zipfile.ZipFile(home / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", b"\0" * 100_000)
-    with pytest.raises(DataError, match="unpacks to more"):
+    with pytest.raises(DataError, match=r"a\.png has more than 1000 bytes"):
         open_data(str(home / "z.zip"))
     (home / "z.zip").write_bytes((home / "z.zip").read_bytes()[:50])
     with pytest.raises(DataError, match=r"z\.zip can't be read"):
@@ -516,23 +517,181 @@ def test_each_epoch_is_another_permutation_shared_by_the_processes(n, batch, see
     data = View(Arrays("n", np.arange(n, dtype=np.float32)), DataSpec(dataset="n"))
     batch *= world
     ranks = [Stream(data, batch, seed=seed, scope="s", rank=r, world=world) for r in range(world)]
-    epochs = [torch.cat([s.next() for _ in range(n // batch) for s in ranks])[:, 0].tolist() for _ in range(3)]
+    per_epoch = n // batch
+    epochs = [
+        torch.cat([s.batch(e * per_epoch + k) for k in range(per_epoch) for s in ranks])[:, 0].tolist()
+        for e in range(3)
+    ]
     for epoch in epochs:
         assert len(set(epoch)) == len(epoch) == n // batch * batch
-    late = Stream(data, batch, seed=seed, scope="s", rank=0, world=world)
-    late.position = ranks[0].position - 1
-    after = late.next()
+    late = Stream(data, batch, seed=seed, scope="s", rank=0, world=world).batch(3 * per_epoch - 1)
     again = Stream(data, batch, seed=seed, scope="s", rank=0, world=world)
-    for _ in range(ranks[0].position):
-        last = again.next()
-    assert torch.equal(after, last), "batch k is the same whenever it is asked for"
+    for k in range(3 * per_epoch):
+        last = again.batch(k)
+    assert torch.equal(late, last), "batch k is the same whenever it is asked for"
 
 
 def test_processes_share_endless_batches():
     data = open_data("moons")
-    whole = Stream(data, 8, seed=0, scope="s").next()
-    shares = [Stream(data, 8, seed=0, scope="s", rank=r, world=2).next() for r in (0, 1)]
+    whole = Stream(data, 8, seed=0, scope="s").batch(0)
+    shares = [Stream(data, 8, seed=0, scope="s", rank=r, world=2).batch(0) for r in (0, 1)]
     assert torch.equal(torch.stack(shares, 1).reshape(8, 2), whole)
     with pytest.raises(DataError, match="3 processes can't share batches of 8"):
         Stream(data, 8, seed=0, scope="s", world=3)
     assert torch.equal(data.draw(IndexedNoise(0, 4)), data.draw(IndexedNoise(0, 4)))
+
+
+# --- nothing is lost without a word -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["x,y\nNA,NA\n1,2\n", "NA,NA\n1,2\n", "a,b\nc,d\n1,2\n", "1;2\n3;4\n", "x,y\n,\n1,2\n"]
+)
+def test_lines_of_a_csv_without_numbers_are_no_second_heading(home, text):
+    (home / "x.csv").write_text(text)
+    with pytest.raises(DataError, match=r"x\.csv: a line has no number"):
+        open_data("x.csv")
+
+
+@pytest.mark.parametrize("name", ["index", "Index", ""])
+def test_a_column_that_counts_the_rows_is_no_data(home, name):
+    (home / "x.csv").write_text(f"{name},x0,x1\n0,5,6\n1,7,8\n")
+    assert as_tensor(open_data("x.csv")).tolist() == [[5, 6], [7, 8]]
+    (home / "x.csv").write_text(f"{name},x0,x1\n3,5,6\n1,7,8\n")  # numbers that happen to be called so
+    assert open_data("x.csv").event_shape == (3,)
+    (home / "x.csv").write_text("0,5\n1,7\n")
+    assert open_data("x.csv").event_shape == (2,)
+
+
+def test_rows_of_a_csv_get_the_models_shape(home):
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 1, 2, 3)).astype(np.float32)
+    np.savetxt("x.csv", x.reshape(5, -1), delimiter=",", fmt="%.9g")
+    data = dgmcore.entry.Data(dataset="mine", event_shape=(1, 2, 3), range=(-1.0, 1.0))
+    entry = dgmcore.entry.Entry(schema=1, name="m", architecture="a", license="l", data=data)
+    np.testing.assert_array_equal(as_tensor(open_for(entry, "x.csv")).numpy(), x)
+    np.save("x.npy", x.reshape(5, -1))  # that says what shape it has
+    with pytest.raises(DataError, match=r"shape \(6,\), but m wants \(1, 2, 3\)"):
+        open_for(entry, "x.npy")
+
+
+def test_suffixes_may_be_upper_case(home):
+    x = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    np.save("x.npy", x)
+    (home / "x.npy").rename("X.NPY")
+    np.savez("y.npz", samples=x)
+    (home / "y.npz").rename("Y.NPZ")
+    (home / "Z.CSV").write_text("1,2\n")
+    for name in ("X.NPY", "Y.NPZ", "./X.NPY"):
+        np.testing.assert_array_equal(as_tensor(open_data(name)).numpy(), x)
+    assert open_data("Z.CSV").event_shape == (2,)
+
+
+def test_short_floats_are_data(home):
+    from safetensors.torch import save_file
+
+    x = torch.randn(4, 3)
+    for kind in (torch.bfloat16, torch.float16, torch.float64):
+        save_file({"samples": x.to(kind)}, "x.safetensors")
+        assert torch.equal(as_tensor(open_data("x.safetensors")), x.to(kind).float())
+
+
+def test_an_array_twice_in_an_npz_is_refused(home):
+    with zipfile.ZipFile("x.npz", "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        for _ in range(2):
+            archive.writestr("samples.npy", b"")
+    with pytest.raises(DataError, match="an array twice"):
+        open_data("x.npz")
+
+
+# --- splits ---------------------------------------------------------------------------------------------
+
+
+def test_splits_of_files_are_those_they_have(home):
+    (home / "d").mkdir()
+    train, test = np.ones((4, 2), np.float32), np.zeros((3, 2), np.float32)
+    np.savez("d/s.npz", x_train=train, x_test=test)
+    np.savez("d/t.npz", x_test=test)
+    np.save("d/a.npy", train)
+    np.save("d/odd:name.npy", test)
+    for place in ("d/s.npz", "./d/s.npz", f"{home}/d/s.npz"):
+        assert len(open_data(f"{place}:test")) == 3 and len(open_data(f"{place}:train")) == 4
+        assert len(open_data(place)) == 4 and len(open_data(place, split="test")) == 3
+    assert len(open_data("d/odd:name.npy")) == 3 and len(open_data("d/a.npy:train")) == 4
+    for spec, message in [
+        ("d/a.npy:test", r"d/a\.npy has no splits, so none is called test"),
+        ("d/a.npy:nonsense", "none is called nonsense"),
+        ("d/s.npz:nonsense", "has no split nonsense"),
+        ("d/t.npz", "has no split train"),
+        ("d/a.npy:", "names no split"),
+        ("moons:", "names no split"),
+        ("d:test", "has no split test"),
+    ]:
+        with pytest.raises(DataError, match=message) as caught:
+            open_data(spec)
+        assert caught.value.hint
+    with pytest.raises(DataError, match="has no splits"):
+        open_data(DataSpec(dataset="d/a.npy", split="test"))
+
+
+def test_an_entrys_own_data_are_opened_with_its_options(home):
+    data = dgmcore.entry.Data(dataset="swissroll", event_shape=(2,), options={"noise": 0.3})
+    entry = dgmcore.entry.Entry(schema=1, name="m", architecture="a", license="l", data=data)
+    own = every(open_for(entry, "swissroll:test", limit=100))
+    assert torch.equal(own, every(open_data("swissroll:test", options={"noise": 0.3}, limit=100)))
+    assert not torch.equal(own, every(open_data("swissroll:test", limit=100)))
+    asked = every(open_for(entry, "swissroll:test", limit=100, options={"noise": 1.0}))
+    assert torch.equal(asked, every(open_data("swissroll:test", limit=100)))
+    assert open_for(entry, "moons").event_shape == (2,), "options are those of the entry's data set alone"
+
+
+def test_where_mnist_goes_is_said_and_so(home):
+    with pytest.raises(DataError) as caught:
+        open_data("mnist")
+    assert "mnist.npz into one of these folders" in caught.value.hint
+    x = pixels(5, 28, 28)
+    for place in ("", "mnist"):
+        (home / "data" / place).mkdir(exist_ok=True)
+        path = home / "data" / place / "mnist.npz"
+        np.savez(path, x_train=x, y_train=np.arange(5))
+        assert len(open_data("mnist")) == 5
+        path.unlink()
+
+
+ONE_FILE = """
+import numpy as np
+
+import dgmcore.hookspecs as dgm
+from dgmcore.data.arrays import Arrays
+
+PLUGIN_API = 1
+
+
+@dgm.hookimpl
+def dgm_datasets():
+    where = f"{__name__}:"
+    names = {"ramp": "ramp", "ramp-gone": "gone", "ramp-odd": "odd"}
+    return [{"name": name, "import": where + function, "summary": "Numbers"} for name, function in names.items()]
+
+
+def ramp(split="train", root=None, *, n=4):
+    return Arrays("ramp", np.arange(n, dtype=np.float32))
+
+
+def odd(split="train", root=None):
+    return [1, 2, 3]
+"""
+
+
+def test_a_data_set_of_a_one_file_plugin_opens(home, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "share"))
+    monkeypatch.delenv("DGM_PLUGINS")
+    folder = user_plugins()
+    folder.mkdir(parents=True)
+    (folder / "my_ramp.py").write_text(ONE_FILE)
+    assert as_tensor(open_data("ramp", options={"n": 3})).tolist() == [[0], [1], [2]]
+    with pytest.raises(DataError, match="no option m"):
+        open_data("ramp", options={"m": 3})
+    for name, message in [("ramp-gone", "can't be imported"), ("ramp-odd", "is no dgmcore.data.Dataset")]:
+        with pytest.raises(PluginError, match=message) as caught:
+            open_data(name)
+        assert caught.value.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -121,12 +122,26 @@ def as_bin(folder, unet):
     return [folder / "diffusion_pytorch_model.bin"]
 
 
-@pytest.mark.parametrize("layout", [as_pipeline, as_bin])
+def as_halves(folder, unet):
+    copy.deepcopy(unet).half().save_pretrained(folder, variant="fp16")
+    assert (folder / "diffusion_pytorch_model.fp16.safetensors").exists()
+    return [folder]
+
+
+def as_shards(folder, unet):
+    unet.save_pretrained(folder / "unet", max_shard_size="50KB")
+    assert len(list((folder / "unet").glob("*.safetensors"))) > 1
+    return [folder]
+
+
+@pytest.mark.parametrize("layout", [as_pipeline, as_bin, as_shards, as_halves])
 def test_convert_gives_diffusers_output_bit_for_bit(place, unet, tmp_path, layout):
     files = layout(tmp_path / "theirs", unet)
     folder = dgmcore.convert(files, "mine", "diffusers-unet", tmp_path, license="mit", dataset="church")
     model = dgmcore.load(folder)
-    assert_same_output(model, unet)
+    assert_same_output(model, copy.deepcopy(unet).half().float() if layout is as_halves else unet)
+    if layout is as_shards:
+        assert sum("-of-" in f["file"] for f in model.entry.training.source["files"]) > 1
     assert model.entry.license == "mit" and model.entry.data.dataset == "church"
     if layout is as_pipeline:
         c = model.config

@@ -12,7 +12,7 @@ from dgmcore import plugins
 from dgmcore.errors import DgmError
 from dgmcore.files.safetensors import TensorInfo
 from dgmcore.loading import load as loading
-from dgmcore.loading.limits import bounded
+from dgmcore.loading.memory_limit import memory_limit
 
 
 def examples():
@@ -34,7 +34,7 @@ def test_fuzz_configs(tmp_path):
             config = mutate.tree({**models[name].config_dict(), **copy.deepcopy(config)})
 
             def build(name=name, config=config):
-                with bounded(headers[name], name):
+                with memory_limit(headers[name], name):
                     return loading.build(name, config, init=False)
 
             judge(build, (name, config))
@@ -44,7 +44,7 @@ def test_fuzz_configs(tmp_path):
 def header_of(model):
 
     end = sum(t.numel() * t.element_size() for t in model.own_state().values())
-    return {key: TensorInfo("F32", tuple(t.shape), 0, end) for key, t in model.own_state().items()}
+    return {key: TensorInfo("F32", tuple(t.shape), (0, end)) for key, t in model.own_state().items()}
 
 
 def test_a_model_may_not_outgrow_its_weights(toys):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml as pyyaml
-from dgm_train.reading import read_recipe
-from dgm_train.recipe import Recipe
+from dgm_train.recipe import Recipe, read_recipe
 from fuzzing import VALUES, judging
 from hub_server import HubServer
 
@@ -21,7 +20,7 @@ from dgmcore.data import open_data
 from dgmcore.entry import Entry
 from dgmcore.errors import DgmError
 from dgmcore.files import yaml
-from dgmcore.loading import pull as hub
+from dgmcore.hub.client import check_repo
 from dgmcore.plugins import index
 from dgmcore.suggestions import nearest
 
@@ -201,7 +200,7 @@ def test_fuzz_names_of_models_and_repositories(installation, tmp_path, monkeypat
             assert found is None or found.entry.name == "glow-fashion", name
             judge(lambda name=name, i=i: open_data(f"{name}.npy" if i % 3 else name), name)
             judge(lambda name=name: read_recipe(name), name)
-            repo = judge(lambda name=name: hub.check_repo(name), name)
+            repo = judge(lambda name=name: check_repo(name), name)
             assert repo is None or (repo.count("/") == 1 and ".." not in repo)
 
 

@@ -19,10 +19,10 @@ import dgmcore
 from dgmcore.entry import HubFile, read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.files import verify
-from dgmcore.hub import first_fetch as pins
-from dgmcore.hub.following import Follower
+from dgmcore.files.tensors import write_tensors
+from dgmcore.hub import trust_on_first_use as pins
+from dgmcore.hub.fetch import Meter
 from dgmcore.loading.load import build
-from dgmcore.loading.save import write_tensors
 from dgmcore.registry.find import find
 
 DATA = {"dataset": "moons", "event_shape": [2]}
@@ -41,7 +41,9 @@ def publish(server, home: Path, name: str = "toy", *, width: int = 50_000, revis
 
 
 def blobs(home: Path) -> list[Path]:
-    return [p for p in (home / "hf" / "hub").glob("models--*/blobs/*") if p.is_file()]
+    """The bytes in the cache, and those of downloads that are not complete."""
+    found = (home / "hf" / "hub").glob("models--*/blobs/**/*")
+    return [p for p in found if p.is_file() and (p.parent.name == "blobs" or p.suffix == ".incomplete")]
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_passing_faults_complete(published, toys, fault, monkeypatch):
     monkeypatch.setattr(time, "sleep", shortened(time.sleep))
     published.faults.append(fault)
     (done,) = dgmcore.pull("toy")
-    assert verify.mismatch(done.path, find("toy").entry.weights) is None
+    assert verify.mismatch(done.path, done.size, find("toy").entry.weights.sha256) is None
     assert len(blobs(toys)) == 1
 
 
@@ -219,11 +221,11 @@ def test_a_huge_entry_is_not_fetched(toys, hub):
 
 
 def test_a_server_that_never_stops_is_stopped(published, toys):
-    follower = Follower(toys, None, label="x", total=100)
-    follower.bar(total=100)
-    follower.report(100)
+    meter = Meter("x", 100, lambda n: None)
+    meter(100)
     with pytest.raises(DgmError, match="sends more"):
-        follower.report(1)
+        for _ in range(20):
+            meter(100_000)
 
 
 def test_a_cache_that_cant_be_written(published, toys):
@@ -240,7 +242,7 @@ def test_an_entry_without_sha256_is_not_fetched(published, toys):
         dgmcore.pull("toy")
 
 
-# --- no sha256, but trust in what comes first (dgmcore/pins.py) -----------------------------------------
+# --- no sha256, but trust in what comes first (dgmcore/hub/trust_on_first_use.py) --------------------
 
 
 @pytest.fixture
@@ -251,7 +253,7 @@ def trusting(published, toys):
     weights = msgspec.structs.replace(entry.weights, sha256=None, size=None, hub=hub)
     write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
     monkey = pytest.MonkeyPatch()  # records go to a folder of this test
-    monkey.setattr("dgmcore.hub.first_fetch.user_data", lambda: toys / "data")
+    monkey.setattr("dgmcore.hub.trust_on_first_use.user_data", lambda: toys / "data")
     yield published
     monkey.undo()
 

@@ -63,7 +63,7 @@ def test_the_global_random_state_is_untouched(toys):
 
 
 def test_initialisation_is_skipped_in_the_loading_thread_only(toys):
-    from dgmcore.loading.load import _uninitialised
+    from dgmcore.loading.skip_init import skip_init
 
     seen = {}
 
@@ -72,7 +72,7 @@ def test_initialisation_is_skipped_in_the_loading_thread_only(toys):
         seen["other"] = torch.nn.Linear(4, 4).weight.detach().clone()
 
     before = torch.nn.init.kaiming_uniform_
-    with _uninitialised():
+    with skip_init():
         w = torch.full((2, 2), 7.0)
         assert torch.equal(torch.nn.init.normal_(w), torch.full((2, 2), 7.0))
         thread = threading.Thread(target=other)

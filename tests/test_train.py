@@ -1,4 +1,4 @@
-"""Training from outside: recipes in, entries, logs and errors out."""
+"""Training from outside: recipes in, entries and logs out."""
 
 from __future__ import annotations
 
@@ -6,60 +6,24 @@ import json
 import math
 import os
 import signal
-import threading
 import time
-from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import training_models
-from dgm_train.loop.checkpoint import last_checkpoint
-from dgm_train.loop.optim import flatten_state, learning_rate, make_optimizer, restore_state
-from dgm_train.reading import override, read_recipe
-from dgm_train.recipe import Optimizer, Schedule
+from dgm_train.build import build_model
+from dgm_train.loop.optimizers import flatten_state, make_optimizer, restore_state
+from dgm_train.loop.schedule import learning_rate
+from dgm_train.recipe import Optimizer, Schedule, read_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from training_runs import BLOB, log, recipe, weights
 
 import dgmcore
-from dgmcore.errors import DataError, DgmError, OptionError, RegistryError, TrainingError
+from dgmcore.errors import TrainingError
 
-FIT = {"phase": "fit", "batch_size": 64, "steps": 8, "optimizer": {"lr": 0.05}}
-BLOB = {
-    "schema": 1,
-    "name": "blob",
-    "architecture": "train-blob",
-    "data": {"dataset": "25gaussians"},
-    "phases": [FIT],
-    "license": "CC0-1.0",
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
-    """A user with the plugin of toys, whose runs are in a folder of their own."""
-    with training_models.user(tmp_path_factory.mktemp("home")) as home:
-        yield home
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def recipe(*phases, base=BLOB, **changes):
-    return {**deepcopy(base), **changes, **({"phases": [{**FIT, **p} for p in phases]} if phases else {})}
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def log(name="blob"):
-    return [json.loads(line) for line in Path(f"runs/{name}/log.jsonl").read_text().splitlines()]
+pytestmark = pytest.mark.usefixtures("trainer", "here")
 
 
 # --- a run and what it leaves ---------------------------------------------------------------------
@@ -152,7 +116,7 @@ def test_ema_is_the_average_of_the_weights():
 
 def test_a_step_of_gradient_descent_is_clipped():
     sgd = {"phase": "point", "options": {"to": 100.0}, "optimizer": {"name": "sgd", "lr": 1.0}}
-    start = weights(dgmcore.train(recipe({**sgd, "steps": 0}), runs="a"))["mean"]
+    start = build_model(read_recipe(recipe(sgd))).mean.detach()
     value = weights(dgmcore.train(recipe({**sgd, "steps": 1, "clip_value": 0.5}), runs="b"))["mean"]
     norm = weights(dgmcore.train(recipe({**sgd, "steps": 1, "clip_norm": 0.5}), runs="c"))["mean"]
     torch.testing.assert_close(value - start, torch.full((2,), 0.5))
@@ -261,8 +225,7 @@ def test_parts_are_trained_in_their_own_phases_and_saved_as_entries(here):
         assert dgmcore.load("pair-two").entry.parts["base"] == "pair-base"
         assert not [k for k in weights(again) if k.startswith("parts.base")]
         # weights to start from, by name
-        start = weights(dgmcore.train(recipe({"steps": 0}, init="pair-base")))
-        assert torch.equal(start["mean"], base.mean)
+        assert torch.equal(build_model(read_recipe(recipe({}, init="pair-base"))).mean, base.mean)
         duo = recipe({"phase": "mean"}, architecture="train-duo", data={"dataset": "moons"}, name="duo")
         dgmcore.train(duo, out=here / "zoo")
         with pytest.raises(TrainingError, match=r"duo does not fit: .*\(16, 2\), here \(8, 2\)"):
@@ -291,167 +254,3 @@ def test_validation_keeps_the_best_weights():
 
     x = as_tensor(open_data("moons:validation", limit=700))
     assert (model.score(x) - x[:, 0]).square().mean().item() == pytest.approx(min(values.values()), rel=1e-4)
-
-
-# --- stops ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("what", ["nan_at", "explode_at", "poison_at"])
-def test_a_lost_run_stops_with_the_last_good_checkpoint(what):
-    bad = {"phase": "point", "steps": 30, "options": {what: 13}, "optimizer": {"name": "sgd", "lr": 0.01}}
-    data = recipe(bad, checkpoint_steps=5)
-    with pytest.raises(TrainingError, match=r"step 1[345] of point; the last good checkpoint is runs/blob/check") as e:
-        dgmcore.train(data)
-    assert "clip_norm" in e.value.hint
-    last = last_checkpoint(Path("runs/blob/checkpoints"))
-    assert last.name == "00-000000010.safetensors"
-    assert all(t.isfinite().all() for t in load_file(last).values())
-    assert not os.path.exists("runs/blob/registry")
-    # it goes on from there with other options
-    folder = dgmcore.train(data, resume=True, set={"phases": {"0": {"options": {what: None}}}})
-    assert dgmcore.load(folder).entry.training.steps == 30
-
-
-def test_ctrl_c_writes_a_checkpoint_and_resume_gives_the_same_weights():
-    data = recipe({"phase": "play", "steps": 120, "ema": 0.9}, architecture="train-duo", data={"dataset": "moons"})
-    whole = weights(dgmcore.train(data, runs="whole"))
-
-    def interrupt():
-        path = "runs/blob/log.jsonl"
-        while not (os.path.exists(path) and os.path.getsize(path)):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(TrainingError, match=r"stopped at step .*checkpoint written") as e:
-        dgmcore.train(data)
-    assert "--resume" in e.value.hint
-    with pytest.raises(TrainingError, match="there is a run in runs/blob already"):
-        dgmcore.train(data)
-    resumed = weights(dgmcore.train(data, resume=True))
-    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
-    steps = [r["step"] for r in log()]
-    assert steps == sorted(set(steps)), "no step is logged twice"
-
-
-def test_a_finished_run_goes_on_if_its_budget_grows():
-    short = weights(dgmcore.train(recipe({"steps": 4})))
-    again = weights(dgmcore.train(recipe({"steps": 4}), resume=True))
-    longer = weights(dgmcore.train(recipe({"steps": 9}), resume=True))
-    whole = weights(dgmcore.train(recipe({"steps": 9}), runs="whole"))
-    assert torch.equal(short["mean"], again["mean"]) and not torch.equal(short["mean"], longer["mean"])
-    assert torch.equal(longer["mean"], whole["mean"])
-
-
-def test_a_run_that_goes_on_keeps_its_recipe():
-    dgmcore.train(recipe({}))
-    with pytest.raises(TrainingError, match="another seed in its recipe"):
-        dgmcore.train(recipe({}, seed=3), resume=True)
-    os.truncate(last_checkpoint(Path("runs/blob/checkpoints")), 100)
-    with pytest.raises(TrainingError, match=r"the checkpoint .* can't be read"):
-        dgmcore.train(recipe({}), resume=True)
-
-
-def test_two_processes_can_not_share_a_run(here):
-    import fcntl
-
-    (here / "runs/blob").mkdir(parents=True)
-    with open(here / "runs/blob/lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(TrainingError, match="another process trains in runs/blob"):
-            dgmcore.train(recipe({}))
-
-
-# --- wrong recipes ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"architecture": "train-blub"}, DgmError, "train-bl"),
-        ({"sed": 1}, RegistryError, "unknown key sed"),
-        ({"phases": []}, RegistryError, "at least one phase"),
-        ({"phases": [{"phase": "fit", "steps": 1, "epochs": 1}]}, RegistryError, "steps and epochs"),
-        ({"phases": [{"phase": "fit"}]}, RegistryError, "no budget"),
-        ({"phases": [{"phase": "fit", "steps": "9"}]}, RegistryError, r"phases\[0\]\.steps|phases.*steps"),
-        ({"phases": [{"phase": "fit", "steps": 1, "ema": 1.5}]}, RegistryError, "ema"),
-        ({"phases": [{"phase": "fti", "steps": 1}]}, TrainingError, "no phase fti"),
-        ({"phases": [{"phase": "base.fit", "steps": 1}]}, TrainingError, "no part base"),
-        ({"phases": [{"phase": "fit", "steps": 1, "options": {"x": 1}}]}, TrainingError, "unknown key x"),
-        ({"phases": [{"phase": "fit", "steps": 1, "optimizers": {"g": {}}}]}, TrainingError, "no optimiser g"),
-        ({"phases": [{**FIT, "optimizer": {"name": "sgd", "eps": 1.0}}]}, TrainingError, "sgd has no eps"),
-        ({"phases": [{**FIT, "schedule": {"name": "step"}}]}, RegistryError, "every"),
-        ({"data": {"dataset": "mooons"}}, DataError, "no data set is called mooons"),
-        ({"data": {"dataset": "moons", "options": {"nois": 1}}}, DataError, "no option nois"),
-        ({"data": {"dataset": "moons", "flip": True}}, DataError, "only images"),
-        ({"config": {"x": 1}}, DgmError, "unknown key x"),
-    ],
-)
-def test_wrong_recipes_are_named(changes, error, message):
-    with pytest.raises(error, match=message) as e:
-        dgmcore.train(recipe(**changes))
-    assert e.value.hint and "\n" not in e.value.what + e.value.hint
-    assert not os.path.exists("runs/blob/checkpoints")
-
-
-def test_data_of_another_shape_are_refused(here):
-    np.save("x.npy", np.zeros((99, 3), np.float32))
-    with pytest.raises(TrainingError, match=r"shape \(3,\), but blob wants \(2,\)"):
-        dgmcore.train(recipe({}, data={"dataset": "./x.npy"}))
-    np.save("few.npy", np.zeros((9, 2), np.float32))
-    with pytest.raises(DataError, match="fewer than a batch of 64"):
-        dgmcore.train(recipe({}, data={"dataset": "./few.npy"}))
-
-
-def test_a_missing_recipe_offers_its_neighbours(here):
-    (here / "blob.yaml").write_text(json.dumps(BLOB))
-    with pytest.raises(TrainingError, match=r"no recipe blub\.yaml") as e:
-        dgmcore.train("blub.yaml")
-    assert "blob.yaml" in e.value.hint
-    with pytest.raises(OptionError, match="phases has 1 elements"):
-        dgmcore.train("blob.yaml", set=["phases.3.steps=1"])
-
-
-def test_overrides_leave_everything_else():
-    whole = read_recipe(recipe({}))
-    same = read_recipe(recipe({}), {"phases": {"0": {"schedule": {"warmup": 3}}}})
-    assert same.phases[0].schedule.warmup == 3
-    assert same.phases[0].optimizer == whole.phases[0].optimizer
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.recursive(
-        st.integers(), lambda c: st.lists(c, max_size=3) | st.dictionaries(st.sampled_from("abc"), c), max_leaves=8
-    )
-)
-def test_overriding_nothing_changes_nothing(data):
-    if isinstance(data, list | dict):
-        assert override(data, {}) == data
-
-
-def test_the_command_line(here, capsys):
-    from dgmcore.cli import main
-
-    (here / "blob.yaml").write_text(json.dumps(BLOB))
-    assert main(["train", "blob.yaml", "--set", "phases.0.steps=2"]) == 0
-    out, err = capsys.readouterr()
-    assert out.strip() == "runs/blob/registry/blob" and "dgm sample ./runs/blob/registry/blob" in err
-    assert main(["train", "blob.yaml"]) == 1
-    error, hint = capsys.readouterr().err.splitlines()
-    assert error.startswith("error: there is a run") and hint.startswith("hint: go on with --resume")
-    assert main(["train", "blob.yaml", "--set", "phases.0.stps=2"]) == 1
-    assert "unknown key" in capsys.readouterr().err
-
-
-def test_the_command_line_offers_what_the_model_can_do(here, capsys):
-    from dgmcore.cli import main
-
-    draw = np.random.default_rng(0)
-    np.savez("x.npz", x_train=draw.integers(0, 256, (64, 8, 8), np.uint8), y_train=draw.integers(0, 10, 64))
-    config = {"event_shape": [1, 8, 8], "channels": [4], "kernel": 3, "width": 12}
-    phase = {"phase": "classify", "batch_size": 16, "steps": 2}
-    made = {**BLOB, "name": "judge", "architecture": "classifier", "config": config, "phases": [phase]}
-    (here / "judge.yaml").write_text(json.dumps({**made, "data": {"dataset": "x.npz"}}))
-    assert main(["train", "judge.yaml"]) == 0
-    assert "try it: dgm eval ./runs/judge/registry/judge\n" in capsys.readouterr().err

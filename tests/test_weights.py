@@ -11,12 +11,13 @@ import torch
 
 import dgmcore
 import dgmcore.registry.find
-from dgmcore.entry import Weights
 from dgmcore.errors import WeightsError
 from dgmcore.files import verify
+from dgmcore.files.safetensors import read_header
+from dgmcore.files.tensors import write_tensors
+from dgmcore.loading import load as loading
 from dgmcore.loading import weights
 from dgmcore.loading.load import build
-from dgmcore.loading.save import write_tensors
 
 DATA = {"dataset": "moons", "event_shape": [2]}
 
@@ -26,15 +27,21 @@ def model(toys):
     return build("toy-shift", {"width": 3})
 
 
+def read_into(model, path):
+    with verify.open_verified(path, None, None) as file:
+        read_header(file)
+        loading.read_into(model, file, source=path)
+
+
 def snapshot(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
 def test_round_trip(model, tmp_path):
     stated = write_tensors(model.own_state(), tmp_path / "x.safetensors")
-    assert stated["size"] == (tmp_path / "x.safetensors").stat().st_size
+    assert stated.size == (tmp_path / "x.safetensors").stat().st_size
     other = build("toy-shift", {"width": 3}, init=False)
-    weights.read_into(other, tmp_path / "x.safetensors")
+    read_into(other, tmp_path / "x.safetensors")
     for key, value in snapshot(model).items():
         assert torch.equal(other.state_dict()[key], value), key
 
@@ -48,7 +55,7 @@ def test_all_problems_are_listed_and_nothing_is_touched(model, tmp_path):
     write_tensors(state, tmp_path / "x.safetensors")
     before = snapshot(model)
     with pytest.raises(WeightsError) as caught:
-        weights.read_into(model, tmp_path / "x.safetensors")
+        read_into(model, tmp_path / "x.safetensors")
     for words in (
         "shift has the shape [5], not [2]",
         "bulk.weight is F16, not F32",
@@ -63,7 +70,7 @@ def test_all_problems_are_listed_and_nothing_is_touched(model, tmp_path):
 def test_many_problems_are_counted(model, tmp_path):
     write_tensors({f"x{i}": torch.ones(1) for i in range(20)}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match="and 19 more"):
-        weights.read_into(model, tmp_path / "x.safetensors")
+        read_into(model, tmp_path / "x.safetensors")
 
 
 def test_ties_are_stored_once_and_tied_again(toys):
@@ -82,13 +89,13 @@ def test_ties_may_be_stored_under_any_or_all_of_their_names(toys, tmp_path):
     rest = {"shift": torch.ones(2), "steps": torch.tensor(7)}
     for names in (["twin.weight"], ["bulk.weight", "twin.weight"]):
         write_tensors({**rest, **{n: value.clone() for n in names}}, tmp_path / "x.safetensors")
-        weights.read_into(model, tmp_path / "x.safetensors")
+        read_into(model, tmp_path / "x.safetensors")
         assert torch.equal(model.bulk.weight, value) and torch.equal(model.twin.weight, value)
     before = snapshot(model)
     both = {"bulk.weight": value, "twin.weight": value + 1}
     write_tensors({**rest, "shift": torch.zeros(2), **both}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match="tied, but differ"):
-        weights.read_into(model, tmp_path / "x.safetensors")
+        read_into(model, tmp_path / "x.safetensors")
     assert torch.equal(model.shift, before["shift"])
 
 
@@ -158,7 +165,7 @@ def test_weights_may_lie_in_a_folder_of_their_own(model, toys):
 def test_mismatch_names_the_difference(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
-    assert verify.mismatch(path, Weights(size=3, sha256=verify.sha256_of(path))) is None
-    assert "not 4" in verify.mismatch(path, Weights(size=4))
-    assert "sha256" in verify.mismatch(path, Weights(sha256="0" * 64))
+    assert verify.mismatch(path, 3, verify.sha256_of(path)) is None
+    assert "not 4" in verify.mismatch(path, 4, None)
+    assert "sha256" in verify.mismatch(path, None, "0" * 64)
     assert weights.beside(SimpleNamespace(entry=SimpleNamespace(weights=None), folder=tmp_path)) is None

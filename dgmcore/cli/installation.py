@@ -224,7 +224,8 @@ def _weights(compiled: index.Index, row: dict[str, Any], subject: str) -> Iterat
             if file.read(24) == b"version https://git-lfs.":
                 yield Finding("fail", subject, f"{path} is a pointer of git-lfs, not the file", "run `git lfs pull`")
                 return
-        reason = mismatch(Path(path), parse(Weights, compiled.entry(row)["weights"]))
+        stated = parse(Weights, compiled.entry(row)["weights"])
+        reason = mismatch(path, stated.size, stated.sha256)
         if reason is None:
             read_header(path)
         else:

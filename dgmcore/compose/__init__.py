@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from .chains import Nested, flatten, langevin, langevin_step, metropolis, tree_map, unflatten
-from .tilted import Tilted, frozen, tilt
+from .gradients import frozen, gradients, leaf, step_frozen
+from .langevin import langevin, langevin_step
+from .metropolis import metropolis
+from .nested import Nested, flatten, half_square, tree_map, unflatten
+from .tilted import Tilted, tilt
 
 __all__ = [
     "Nested",
     "Tilted",
     "flatten",
     "frozen",
+    "gradients",
+    "half_square",
     "langevin",
     "langevin_step",
+    "leaf",
     "metropolis",
+    "step_frozen",
     "tilt",
     "tree_map",
     "unflatten",

@@ -13,7 +13,8 @@ so Langevin dynamics runs on :math:`\epsilon`, where all coordinates have one sc
 which need no gradient of the critic.
 
 References:
-    [1] Deep generative models: exponential tilting (Xiao, doctoral thesis, 2022), sections 4.3.1 to 4.3.3
+    [1] Designing Deep Generative Models with Symbiotic Composition (Xiao, doctoral thesis, 2022),
+        sections 4.3.1 to 4.3.3
     [2] VAEBM: A Symbiosis between Variational Autoencoders and Energy-based Models (Xiao et al., 2021),
         https://arxiv.org/abs/2010.00654
     [3] Your GAN is Secretly an Energy-based Model and You Should Use Discriminator Driven Latent Sampling
@@ -22,50 +23,26 @@ References:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import Config, Options
 from ..errors import OptionError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
 from ..noise import Noise
-from .chains import Nested, flatten, half_square, langevin, langevin_step, metropolis, tree_map, unflatten
+from . import temperature
+from .gradients import step_frozen
+from .langevin import langevin
+from .metropolis import metropolis
+from .nested import Nested, flatten, half_square, tree_map
 
-__all__ = [
-    "Nested",
-    "Tilted",
-    "flatten",
-    "frozen",
-    "langevin",
-    "langevin_step",
-    "metropolis",
-    "tilt",
-    "tree_map",
-    "unflatten",
-]
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Within it no parameter of the modules requires gradients: only those of inputs are computed."""
-
-    live = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for p in live:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in live:
-            p.requires_grad_(True)
-
-
-# --- the tilted model ----------------------------------------------------------------------------
+__all__ = ["Tilted", "tilt"]
 
 
 class Tilted(Model):
@@ -113,30 +90,43 @@ class Tilted(Model):
         #: Names of noises that are set to zero in what is returned, not in the chain.
         final_mean: tuple[str, ...] = ()
 
+    config: Config
+
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
-        base, critic = self.parts["base"], self.parts["critic"]
-        self.event_shape = tuple(base.event_shape)
-        wanted = getattr(critic, "event_shape", None)
+        self.event_shape = tuple(self.base.event_shape)
+        wanted = getattr(self.critic, "event_shape", None)
         if wanted is not None and tuple(wanted) != self.event_shape:
             raise UsageError(
                 f"the critic judges data of shape {list(wanted)}, the base draws {list(self.event_shape)}",
                 "tilt a model by a critic that was trained on the same data",
             )
-        unknown = set(self.config.mean) - set(base.noise_shapes)
+        unknown = set(self.config.mean) - set(self.base.noise_shapes)
         if unknown:
             raise UsageError(
                 f"the base has no noise named {', '.join(sorted(unknown))}",
-                f"its noises are: {', '.join(base.noise_shapes)}",
+                f"its noises are: {', '.join(self.base.noise_shapes)}",
             )
 
     # --- the pieces ------------------------------------------------------------------------------
 
     @property
+    def base(self) -> Any:
+        """The part that draws."""
+
+        return self.parts["base"]
+
+    @property
+    def critic(self) -> Any:
+        """The part that judges."""
+
+        return self.parts["critic"]
+
+    @property
     def chain_shapes(self) -> dict[str, Any]:
         """The noise that the chain runs on: the base's, without what the config holds at its mean."""
 
-        return {k: v for k, v in self.parts["base"].noise_shapes.items() if k not in self.config.mean}
+        return {k: v for k, v in self.base.noise_shapes.items() if k not in self.config.mean}
 
     def complete(self, eps: Nested, mean: Sequence[str] = ()) -> dict[str, Any]:
         """Returns the base's noise: the chain's state scaled, zeros for what is held at its mean."""
@@ -150,30 +140,27 @@ class Tilted(Model):
             return first.new_zeros(first.shape[0], *shape)
 
         def scaled(name: str) -> Any:
-            if t == 1.0 or name == "x":
-                return eps[name]
-            return tree_map(lambda e: t * e, {name: eps[name]})[name]
+            return eps[name] if t == 1.0 or name == "x" else tree_map(lambda e: t * e, eps[name])
 
         held = {*self.config.mean, *mean}
-        return {
-            name: zeros(shape) if name in held else scaled(name)
-            for name, shape in self.parts["base"].noise_shapes.items()
-        }
+        return {name: zeros(shape) if name in held else scaled(name) for name, shape in self.base.noise_shapes.items()}
 
     def push(self, eps: Nested, mean: Sequence[str] = ()) -> Tensor:
         """Returns g(t eps), shape `(n, *event_shape)`, with the noises called in `mean` set to zero."""
 
-        return self.parts["base"].push(self.complete(eps, mean))
+        x: Tensor = self.base.push(self.complete(eps, mean))
+        return x
 
     def critic_score(self, x: Tensor) -> Tensor:
         """Returns the critic's score of the base's data, carried to the critic's range; shape `(n,)`."""
 
-        base, critic = self.parts["base"].entry, self.parts["critic"].entry
+        base, critic = self.base.entry, self.critic.entry
         if base is not None and critic is not None:
             have, want = base.data.range, critic.data.range
             if have is not None and want is not None and tuple(have) != tuple(want):
                 x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
-        return self.parts["critic"].score(x)
+        score: Tensor = self.critic.score(x)
+        return score
 
     def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
         """Returns U(eps) without the Gaussian's part, shape `(n,)`, with the score's weight times `weight`."""
@@ -187,25 +174,21 @@ class Tilted(Model):
 
     # --- sampling --------------------------------------------------------------------------------
 
-    def chain(self, eps: Nested, noise: Noise, options: Any) -> Iterator[dict[str, Any]]:
+    def chain(self, eps: Nested, noise: Noise, options: Any) -> Iterator[Nested]:
         """Yields the states of the chain from `eps` on, `options` being of :class:`Sampling`."""
 
         last = options.temperature if options.final_temperature is None else options.final_temperature
-        span = max(options.steps - 1, 1)
-        temperatures = [options.temperature + (last - options.temperature) * k / span for k in range(options.steps)]
-
-        given = {"steps": options.steps, "step_size": options.step_size, "temperature": temperatures}
+        given = {
+            "steps": options.steps,
+            "step_size": options.step_size,
+            "temperature": temperature.linear(options.temperature, last, options.steps),
+        }
         if options.sampler == "metropolis":
             states = metropolis(partial(self.excess, weight=options.weight), eps, noise, **given)
         else:
             potential = partial(self.potential, weight=options.weight)
             states = langevin(potential, eps, noise, gradient_clip=options.gradient_clip, **given)
-        while True:
-            with frozen(self):  # only around the step: what runs between steps may train
-                state = next(states, None)
-            if state is None:
-                return
-            yield state
+        return step_frozen(states, self)
 
     def start(self, noise: Noise, options: Any) -> dict[str, Any]:
         """Returns where the chain starts: the noise that gives the base's sample for that seed, scaled."""
@@ -217,10 +200,10 @@ class Tilted(Model):
                 f"the chain has no noise named {', '.join(sorted(odd))}", f"its noises are: {', '.join(eps)}"
             )
         for name, scale in options.start.items():
-            eps[name] = tree_map(lambda e, scale=scale: scale * e, {name: eps[name]})[name]
+            eps[name] = tree_map(lambda e, scale=scale: scale * e, eps[name])
         return eps
 
-    def _states(self, noise: Noise, options: Any) -> Iterator[dict[str, Any]]:
+    def _states(self, noise: Noise, options: Any) -> Iterator[Nested]:
         eps = self.start(noise, options)
         yield eps
         yield from self.chain(eps, noise.child("langevin"), options)
@@ -236,7 +219,7 @@ class Tilted(Model):
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
         chosen = self.sampling(options)
-        *_, eps = self._states(noise, chosen)
+        eps = deque(self._states(noise, chosen), maxlen=1).pop()
         with torch.no_grad():
             return self.push(eps, chosen.final_mean)
 
@@ -248,13 +231,10 @@ def tilt(base: Model, critic: Model, weight: float = 1.0) -> Tilted:
     its `mean: true` holds the noise "x" at zero.
     """
 
-    for role, model, protocol in (("base", base, Pushforward), ("critic", critic, Critic)):
-        if not isinstance(model, protocol):
-            name = model.entry.name if model.entry else type(model).__name__
-            raise UsageError(
-                f"{name} is no {protocol.__name__.lower()} and can't be the {role} of a tilted model",
-                f"dgm list --can {protocol.__name__.lower()}",
-            )
+    if not isinstance(base, Pushforward):
+        raise _unfit(base, "base", "pushforward")
+    if not isinstance(critic, Critic):
+        raise _unfit(critic, "critic", "critic")
     chosen = base.sampling()
     config: dict[str, Any] = {"weight": float(weight)}
     if isinstance(getattr(chosen, "temperature", None), float):
@@ -264,3 +244,8 @@ def tilt(base: Model, critic: Model, weight: float = 1.0) -> Tilted:
     model = Tilted(config, base=base, critic=critic)
     model.entry = base.entry
     return model.eval()
+
+
+def _unfit(model: Model, role: str, wanted: str) -> UsageError:
+    name = model.entry.name if model.entry else type(model).__name__
+    return UsageError(f"{name} is no {wanted} and can't be the {role} of a tilted model", f"dgm list --can {wanted}")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..errors import DgmError, PluginError, UsageError, WeightsError
+from ..files.safetensors import TensorInfo
 from ..suggestions import did_you_mean
 from .foreign import read_checkpoint, tensors_of
 
@@ -85,9 +88,7 @@ def convert(
         DgmError: If a file can't be read, its format is unknown, or a tensor is unknown or missing.
     """
 
-    from ..entry import Name
     from ..files.folders import user_registry
-    from ..files.verify import sha256_of
     from ..loading.save import save
 
     paths = [Path(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
@@ -96,7 +97,7 @@ def convert(
             raise UsageError(f"there is no file {path}", "check the path")
     if not paths:
         raise UsageError("no file to convert", "name the checkpoint's file")
-    _check_name(as_, Name)
+    _check_name(as_)
     told = {key: options.pop(key) for key in ("license", "summary", "url") if key in options}
     format, converted, model = _convert(paths, format, options)
     license = told.get("license", converted.license)
@@ -105,11 +106,6 @@ def convert(
             f"{paths[0].name} does not state the licence of its weights",
             "find out, then --set license=... (an SPDX name)",
         )
-    sources = [{"file": p.name, "sha256": sha256_of(p)} for p in converted.files or paths]
-    source = {**sources[0]} if len(sources) == 1 else {"files": sources}
-    source |= {"format": format, "license": str(converted.license or license)}
-    source |= {"url": told["url"]} if "url" in told else {}
-    source |= {"notes": list(converted.notes)} if converted.notes else {}
     folder = Path(out) / as_ if out is not None else user_registry() / as_
     return save(
         model,
@@ -121,17 +117,30 @@ def convert(
         architecture=converted.architecture,
         ema=converted.ema,
         sampling=converted.sampling,
-        training={"source": source},
+        training={"source": _source(converted, paths, format, str(license), told.get("url"))},
         papers=converted.papers,
         tags=converted.tags,
     )
 
 
-def _check_name(name: str, kind: Any) -> None:
-    import msgspec
+def _source(converted: Converted, paths: list[Path], format: str, license: str, url: Any) -> dict[str, Any]:
+    """Returns what an entry says of the files that its weights come from."""
+
+    from ..files.verify import sha256_of
+
+    files = [{"file": p.name, "sha256": sha256_of(p)} for p in converted.files or paths]
+    source: dict[str, Any] = {**files[0]} if len(files) == 1 else {"files": files}
+    source |= {"format": format, "license": converted.license or license}
+    source |= {"url": url} if url is not None else {}
+    source |= {"notes": list(converted.notes)} if converted.notes else {}
+    return source
+
+
+def _check_name(name: str) -> None:
+    from ..entry import Name
 
     try:
-        msgspec.convert(name, kind)
+        msgspec.convert(name, Name)
     except msgspec.ValidationError:
         raise UsageError(f"{name} is no name for an entry", "use a-z, 0-9 and -, such as my-model") from None
 
@@ -195,6 +204,7 @@ def _try(
 ) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
 
+    from ..loading.limits import bounded
     from ..loading.load import build
     from ..plugins.imports import import_string
 
@@ -211,9 +221,20 @@ def _try(
         ) from e
     if not isinstance(converted, Converted):
         raise PluginError(f"the converter {format} returns no Converted", "correct the plugin")
-    model = build(converted.architecture, converted.config, converted.parts, init=False)
+    with bounded(_header(converted.state), f"the format {format}"):
+        model = build(converted.architecture, converted.config, converted.parts, init=False)
     fill(model, converted.state, format)
     return format, converted, model.eval()
+
+
+def _header(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
+    """Returns tensors as the header of a file has them, those that are the same counted once."""
+
+    header, end = {}, 0
+    for name, tensor in {id(tensor): (name, tensor) for name, tensor in state.items()}.values():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = TensorInfo(str(tensor.dtype), tuple(tensor.shape), begin, end)
+    return header
 
 
 def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any]) -> Converted:
@@ -229,7 +250,8 @@ def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any])
     known = plugins.converters()
     if format not in known:
         raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
-    return import_string(known[format]["import"])(list(files), dict(options))
+    converted: Converted = import_string(known[format]["import"])(list(files), dict(options))
+    return converted
 
 
 def options_of(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:
@@ -265,20 +287,11 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
         names = [name for name in group if name in state]
         unused -= set(names)
         first, target = next(iter(group.items()))
-        if not names:
-            problems.append(f"{first} is missing")
-            continue
-        source = state[names[0]]
-        if tuple(source.shape) != tuple(target.shape):
-            problems.append(f"{names[0]} has the shape {list(source.shape)}, not {list(target.shape)}")
-        elif source.is_floating_point() != target.is_floating_point():
-            problems.append(f"{names[0]} is {source.dtype}, not {target.dtype}")
-        elif source.is_floating_point() and not bool(torch.isfinite(source).all()):
-            problems.append(f"{names[0]} is not finite")
-        elif any(not torch.equal(source, state[name]) for name in names[1:]):
-            problems.append(f"{names[0]} and {', '.join(names[1:])} are tied in the model, but differ")
+        problem = _misfit(names, state, target) if names else f"{first} is missing"
+        if problem:
+            problems.append(problem)
         else:
-            plan.append((target, source))
+            plan.append((target, state[names[0]]))
     problems += [f"{name} is unknown" for name in state if name in unused]
     if problems:
         raise WeightsError(
@@ -288,3 +301,20 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
     with torch.no_grad():
         for target, source in plan:
             target.copy_(source)
+
+
+def _misfit(names: list[str], state: Mapping[str, Tensor], target: Tensor) -> str | None:
+    """Returns why a tensor can't be copied into a model's, which has all of these names, or None."""
+
+    import torch
+
+    name, source = names[0], state[names[0]]
+    if tuple(source.shape) != tuple(target.shape):
+        return f"{name} has the shape {list(source.shape)}, not {list(target.shape)}"
+    if source.is_floating_point() != target.is_floating_point() or source.is_complex() != target.is_complex():
+        return f"{name} is {source.dtype}, not {target.dtype}"
+    if source.is_floating_point() and not bool(torch.isfinite(source.to(target.dtype)).all()):
+        return f"{name} is not finite"
+    if any(not torch.equal(source, state[other]) for other in names[1:]):
+        return f"{name} and {', '.join(names[1:])} are tied in the model, but differ"
+    return None

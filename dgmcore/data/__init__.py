@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Dataset
-from .open import as_tensor, open_data, open_for
+from .open import as_tensor, is_path, open_data, open_for
 from .view import dequantize
 
-__all__ = ["Dataset", "as_tensor", "dequantize", "open_data", "open_for"]
+__all__ = ["Dataset", "as_tensor", "dequantize", "is_path", "open_data", "open_for"]

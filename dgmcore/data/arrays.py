@@ -7,6 +7,7 @@ import math
 import os
 import zipfile
 from array import array as numbers
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +35,21 @@ class Arrays(Dataset):
         name: The data set's name, or the path.
         array: Shape `(N, *event_shape)`, or `(N,)` for events of shape `(1,)`; it may be a memory map.
         labels: Integers `(N,)`, or None.
+        is_table: Whether the rows come from a text of numbers, which can't say what shape they have.
     """
 
-    def __init__(self, name: str, array: np.ndarray, labels: np.ndarray | None = None):
-        self.name, self._labels = name, labels
+    def __init__(self, name: str, array: np.ndarray, labels: np.ndarray | None = None, is_table: bool = False):
+        self.name, self._labels, self.is_table = name, labels, is_table
         self.array = array[:, None] if array.ndim == 1 else array
         self.event_shape = tuple(self.array.shape[1:])
 
     def __len__(self) -> int:
         return len(self.array)
+
+    def shaped(self, event_shape: tuple[int, ...]) -> Arrays:
+        """Returns the same data, each of its rows in another shape."""
+
+        return Arrays(self.name, self.array.reshape(len(self), *event_shape), self._labels)
 
     def take(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(self.array[np.asarray(index)], np.float32))
@@ -58,15 +65,24 @@ def open_arrays(path: Path, split: str | None = None) -> Dataset:
     channels last (or first, if the last axis is none of channels, or without an axis of channels).
     """
 
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         arrays = Npz(path)
         key = _key(path, list(arrays), split)
         labels = arrays.get("y" + key[1:]) if key.startswith("x") else None
         return from_array(str(path), arrays[key], labels, what=f"{path}: array {key}")
-    return from_array(str(path), read_array(path))
+    if split not in (None, "train"):
+        raise DataError(f"{path} has no splits, so none is called {split}", "leave out the split, or use a .npz")
+    return from_array(str(path), read_array(path), is_table=path.suffix.lower() == ".csv")
 
 
-def from_array(name: str, array: np.ndarray, labels: np.ndarray | None = None, *, what: str | None = None) -> Dataset:
+def from_array(
+    name: str,
+    array: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    what: str | None = None,
+    is_table: bool = False,
+) -> Dataset:
     """Returns the data set of an array's rows, images if it holds bytes.
 
     Raises:
@@ -85,7 +101,7 @@ def from_array(name: str, array: np.ndarray, labels: np.ndarray | None = None, *
         return Images(name, _channels_first(array, what), labels)
     if kind == "f":
         _check_finite(array, what)
-    return Arrays(name, array, labels)
+    return Arrays(name, array, labels, is_table)
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -94,25 +110,36 @@ def read_array(path: Path) -> np.ndarray:
     A `.npy` is memory-mapped. Objects are refused, so nothing in the file is run.
     """
 
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         arrays = Npz(path)
         return arrays[_key(path, list(arrays), None)]
-    if path.suffix == ".csv":
+    if suffix == ".csv":
         return _read_csv(path)
     try:
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            read_header(path)
-            with safe_open(path, "np") as file:
-                return file.get_tensor(_key(path, list(file.keys()), None))
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        if suffix == ".safetensors":
+            return _read_safetensors(path)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except DgmError:
         raise
     except Exception as e:  # numpy and safetensors say many things about damaged files
         raise DataError(
             f"{path} can't be read: {_first_line(e)}", "store plain numbers, and check that it is complete"
         ) from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} can't be read: it holds several arrays", f"call it {path.stem}.npz")
+    return array
+
+
+def _read_safetensors(path: Path) -> np.ndarray:
+    from safetensors import safe_open
+
+    read_header(path)
+    with safe_open(path, "pt") as file:
+        tensor = file.get_tensor(_key(path, list(file.keys()), None))
+    # numpy has none of the short types of neural networks
+    array: np.ndarray = (tensor.float() if tensor.is_floating_point() and tensor.itemsize <= 2 else tensor).numpy()
+    return array
 
 
 class Npz:
@@ -122,15 +149,18 @@ class Npz:
         self.path = path
         try:
             with zipfile.ZipFile(path) as archive:
-                self.members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+                members = [(i.filename.removesuffix(".npy"), i) for i in archive.infolist()]
         except Exception as e:  # zipfile says many things about damaged files
             raise DataError(
                 f"{path} can't be read: {_first_line(e)}", "check that it is a complete .npz file"
             ) from None
+        self.members = dict(members)
         if not self.members:
             raise DataError(f"{path} holds no arrays", "store the data as the array `samples`")
+        if len(self.members) < len(members):
+            raise DataError(f"{path} has an array twice: {_some(self.members)}", "store each array once")
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.members)
 
     def get(self, key: str) -> np.ndarray | None:
@@ -146,20 +176,21 @@ class Npz:
             )
         try:
             with np.load(self.path, allow_pickle=False) as file:
-                return file[key]
+                array: np.ndarray = file[key]
         except Exception as e:  # numpy and zlib say many things about damaged files
             raise DataError(
                 f"{self.path}: array {key} can't be read: {_first_line(e)}",
                 "store plain numbers, and check that the file is complete",
             ) from None
+        return array
 
 
 def _key(path: Path, keys: list[str], split: str | None) -> str:
     if split is not None:
         if f"x_{split}" in keys:
             return f"x_{split}"
-        if split != "train":
-            splits = [k[2:] for k in keys if k.startswith("x_")]
+        splits = [k[2:] for k in keys if k.startswith("x_")]
+        if split != "train" or (splits and not {"samples", "x"} & set(keys)):
             raise DataError(f"{path} has no split {split}", f"its splits: {', '.join(splits) or 'none'}")
     for key in ("samples", "x", "x_train"):
         if key in keys:
@@ -169,23 +200,29 @@ def _key(path: Path, keys: list[str], split: str | None) -> str:
     return keys[0]
 
 
-def _read_csv(path: Path) -> np.ndarray:
-    """Reads numbers in columns, with or without a line of names before them."""
+#: How tables say that a number is missing.
+_MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-"}
 
-    values, width = numbers("f"), 0
+
+def _read_csv(path: Path) -> np.ndarray:
+    """Reads numbers in columns, with or without a line of names before them.
+
+    A first column without a name or called `index` that counts the rows from 0, as tables are often written, is left
+    out.
+    """
+
+    values, width, names = numbers("f"), 0, None
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            for cells in csv.reader(file):
-                if not cells:
+            for cells in filter(None, csv.reader(file)):
+                row = _numbers(cells)
+                if row is None and not width and names is None and not _lacks(cells):
+                    names = cells
                     continue
                 shown = ",".join(cells)[:60]
-                try:
-                    row = [float(c) for c in cells]
-                except ValueError:
-                    if values or any(_is_number(c) for c in cells):
-                        raise DataError(f"{path}: a line has no number: {shown}", "correct the line") from None
-                    continue  # the names of the columns
-                if values and len(row) != width:
+                if row is None:
+                    raise DataError(f"{path}: a line has no number: {shown}", "correct or remove the line")
+                if width and len(row) != width:
                     raise DataError(
                         f"{path}: a line has {len(row)} numbers, the first {width}: {shown}", "correct the line"
                     )
@@ -197,15 +234,29 @@ def _read_csv(path: Path) -> np.ndarray:
         raise DataError(f"{path} can't be read: {_first_line(e)}", "give numbers separated by commas") from None
     if not values:
         raise DataError(f"{path} is empty", "give numbers separated by commas")
-    return np.array(values, np.float32).reshape(-1, width)
+    table = np.array(values, np.float32).reshape(-1, width)
+    if names and names[0].strip().lower() in ("", "index") and width > 1 and _counts(table[:, 0]):
+        return table[:, 1:]
+    return table
 
 
-def _is_number(cell: str) -> bool:
+def _numbers(cells: list[str]) -> list[float] | None:
+    """Returns the numbers of a line, or None if a cell is none."""
+
     try:
-        float(cell)
+        return [float(cell) for cell in cells]
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _lacks(cells: list[str]) -> bool:
+    """Whether a line without names is one of data in which something is missing."""
+
+    return any(_numbers([cell]) for cell in cells) or all(cell.strip().lower() in _MISSING for cell in cells)
+
+
+def _counts(column: np.ndarray) -> bool:
+    return np.array_equal(column, np.arange(len(column), dtype=np.float32))
 
 
 def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
@@ -229,9 +280,9 @@ def _check_finite(array: np.ndarray, what: str) -> None:
             raise DataError(f"{what} is not finite in row {row}, as float32", "remove the row")
 
 
-def _some(names) -> str:
-    names = list(names)
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "")
 
 
 def _first_line(e: Exception) -> str:
@@ -241,4 +292,4 @@ def _first_line(e: Exception) -> str:
 def is_array_file(path: str | os.PathLike[str]) -> bool:
     """Whether a path names an array file."""
 
-    return Path(path).suffix in SUFFIXES
+    return Path(path).suffix.lower() in SUFFIXES

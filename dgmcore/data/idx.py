@@ -7,6 +7,7 @@ import math
 import os
 import struct
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     return np.frombuffer(data, kind).reshape(shape)
 
 
-def _read(file, count: int) -> bytearray:
+def _read(file: gzip.GzipFile | BufferedReader, count: int) -> bytearray:
     """Reads up to `count` bytes, without trusting `count` before they are there."""
 
     data = bytearray()

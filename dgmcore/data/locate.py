@@ -52,14 +52,16 @@ def find_files(
         DataError: If no place has all of them; it says where they were looked for.
     """
 
-    names = [tuple(n) for n in names]
+    wanted = [tuple(n) for n in names]
     looked = places(root)
     for place in looked:
         for folder in folders:
-            found = [next((place / folder / n for n in some if (place / folder / n).is_file()), None) for some in names]
+            found = [
+                next((place / folder / n for n in some if (place / folder / n).is_file()), None) for some in wanted
+            ]
             if all(found):
                 return [path for path in found if path is not None]
-    first = " and ".join(some[0] for some in names)
+    first = " and ".join(some[0] for some in wanted)
     where = ", ".join(str(p) for p in looked)
     raise DataError(
         f"the data set {dataset} is not here: no {first} in {where}",

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -25,11 +26,12 @@ Root = str | os.PathLike[str] | None
 def mnist(split: str = "train", root: Root = None) -> Images:
     """MNIST: `mnist.npz` (x_train, y_train, ...), or the four idx files in `mnist/`."""
 
-    hint = "put mnist.npz or the idx files into the folder mnist of one of these, or set DGM_DATA"
+    folders = ["mnist", "MNIST", "MNIST/raw"]
+    hint = "put mnist.npz into one of these folders, or the idx files into its subfolder mnist; DGM_DATA adds a folder"
     try:
-        (path,) = find_files("mnist", [["mnist.npz"]], root=root)
+        (path,) = find_files("mnist", [["mnist.npz"]], root=root, folders=["", *folders])
     except DataError:
-        return _idx("mnist", split, root, ["mnist", "MNIST", "MNIST/raw"], hint)
+        return _idx("mnist", split, root, folders, hint)
     return _npz("mnist", path, split)
 
 
@@ -77,7 +79,7 @@ def celeba64(split: str = "train", root: Root = None) -> Images:
     return Images("celeba64", array, rows=rows)
 
 
-def _npz(name: str, path, split: str) -> Images:
+def _npz(name: str, path: Path, split: str) -> Images:
     _check_split(name, split, ("train", "test"))
     arrays = Npz(path)
     x = arrays[f"x_{split}"]

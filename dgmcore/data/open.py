@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,27 @@ import torch
 from torch import Tensor
 
 from ..config import parse
-from ..errors import DataError
+from ..console import say
+from ..errors import DataError, PluginError
 from ..suggestions import did_you_mean
-from .arrays import is_array_file, open_arrays
+from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
+from .decode import Wanted
 from .images import Images
 from .picture_files import SUFFIXES as PICTURES
 from .picture_files import open_pictures
 from .spec import DataSpec
 from .view import View
 
-__all__ = ["as_tensor", "open_data", "open_for"]
+__all__ = ["as_tensor", "is_path", "open_data", "open_for"]
 
 
 def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = None, **changes: Any) -> View:
     """Opens data in the range and size that `spec` wants.
 
     Arguments:
-        spec: A data set's name, with a split (`"fashion:test"`) or without (`train`); a path to a
-            `.npy`, `.npz`, `.csv` or `.safetensors` file, an image, a folder or a zip of images; or a `DataSpec`.
+        spec: A data set's name, or a path to a `.npy`, `.npz`, `.csv` or `.safetensors` file, an image, a folder or a
+            zip of images; with a split (`"fashion:test"`, `"mine.npz:test"`) or without (`train`). Or a `DataSpec`.
         split: Another split.
         changes: Other fields of the `DataSpec`: `range`, `pad`, `resize`, `limit`, `options`, ...
 
@@ -43,42 +45,38 @@ def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = No
         (2,)
     """
 
-    if not isinstance(spec, DataSpec):
-        name = os.fspath(spec)
-        if not _is_path(name) and ":" in name:
-            name, _, suffix = name.rpartition(":")
-            split = split or suffix
-        spec = DataSpec(dataset=name)
-    if split is not None:
-        changes["split"] = split
-    if changes:
-        given = {f: getattr(spec, f) for f in spec.__struct_fields__}
-        spec = parse(DataSpec, {**given, **changes}, source="data", error=DataError)
+    spec = _spec_of(spec, split, changes)
     return View(_open(spec), spec)
 
 
 def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any) -> View:
-    """Opens data in the range and shape of a model, or of its entry.
+    """Opens data in the range and shape of a model, or of its entry; its own data set with the entry's options.
+
+    Images of the model's own data set get a margin, and others of the same proportions are resized, which is said on
+    stderr. Rows of a `.csv` are given the model's shape.
 
     Arguments:
         model: A loaded model, or an `Entry`.
         spec: As in :func:`open_data`.
+        changes: As in :func:`open_data`; with `crop=True` images of other proportions are cut to squares.
+
+    Raises:
+        DataError: If there is no such data, or if they don't fit.
     """
 
     entry = getattr(model, "entry", None) or model
     data = getattr(entry, "data", None)
     if data is None:
         return open_data(spec, **changes)
-    shape = tuple(data.event_shape)
     if data.range is not None:
         changes.setdefault("range", tuple(data.range))
-    view = open_data(spec, **changes)
-    pictures = isinstance(view.base, Images)  # arrays of numbers must fit as they are
-    if pictures and view.event_shape != shape and len(shape) == 3 and shape[0] == view.event_shape[0]:
-        # the same pictures with a margin, as MNIST in 32 x 32, or pictures of another size
-        size, have = shape[-1], view.event_shape[-1]
-        key = "pad" if size > have and data.dataset == view.name else "resize"
-        view = open_data(spec, **{**changes, key: size})
+    chosen = _spec_of(spec, None, changes)
+    if chosen.dataset == data.dataset and not chosen.options and data.options:
+        chosen = _changed(chosen, {"options": data.options})
+    view = View(_open(chosen), chosen)
+    shape = tuple(data.event_shape)
+    if view.event_shape != shape:
+        view = _fitted(view, shape, data.dataset)
     if view.event_shape != shape:
         name = getattr(entry, "name", type(model).__name__)
         raise DataError(
@@ -95,12 +93,59 @@ def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
     return torch.cat(blocks) if blocks else torch.empty(0, *dataset.event_shape)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether data are in a file or a folder, by their name, rather than known by a name."""
+
     return "/" in name or os.sep in name or is_array_file(name) or name.lower().endswith((*PICTURES, ".zip"))
 
 
+def _spec_of(spec: str | os.PathLike[str] | DataSpec, split: str | None, changes: dict[str, Any]) -> DataSpec:
+    """Returns what is asked for, a split after a colon taken from the name."""
+
+    if not isinstance(spec, DataSpec):
+        name = os.fspath(spec)
+        head, colon, tail = name.rpartition(":")
+        # a path may have a colon of its own
+        if colon and "/" not in tail and os.sep not in tail and not os.path.exists(os.path.expanduser(name)):
+            if not head or not tail:
+                raise DataError(f"{name} names no split", f"write {head or 'NAME'}:test, or leave out the colon")
+            name, split = head, split or tail
+        spec = DataSpec(dataset=name)
+    return _changed(spec, {**changes, **({"split": split} if split is not None else {})})
+
+
+def _changed(spec: DataSpec, changes: dict[str, Any]) -> DataSpec:
+    given = {field: getattr(spec, field) for field in spec.__struct_fields__}
+    return parse(DataSpec, {**given, **changes}, source="data", error=DataError) if changes else spec
+
+
+def _fitted(view: View, shape: tuple[int, ...], own: str) -> View:
+    """Returns data in another shape where they can be carried to it, else as they are.
+
+    Arguments:
+        view: The data.
+        shape: The shape that a model wants.
+        own: The model's own data set.
+    """
+
+    if isinstance(view.base, Arrays) and view.base.is_table and math.prod(shape) == math.prod(view.event_shape):
+        return View(view.base.shaped(shape), view.spec)
+    if not isinstance(view.base, Images) or len(shape) != 3 or shape[0] != view.event_shape[0]:
+        return view  # arrays of numbers must fit as they are
+    (height, width), (rows, columns) = view.event_shape[1:], shape[1:]
+    if rows == columns > max(height, width) and own == view.name:  # as MNIST in 32 x 32
+        return View(view.base, _changed(view.spec, {"pad": rows}))
+    if height * columns != rows * width or rows != columns:
+        raise DataError(
+            f"{view.name} has images of {width} x {height}, the model's are {columns} x {rows}",
+            "cut them to these proportions first",
+        )
+    say(f"{view.name}: images of {width} x {height} are resized to {columns} x {rows}")
+    return View(view.base, _changed(view.spec, {"resize": rows}))
+
+
 def _open(spec: DataSpec) -> Dataset:
-    if _is_path(spec.dataset):
+    if is_path(spec.dataset):
         return _open_path(spec)
     from ..plugins.provided import datasets
 
@@ -109,13 +154,26 @@ def _open(spec: DataSpec) -> Dataset:
         if os.path.exists(spec.dataset):  # a folder of images here
             return _open_path(spec)
         raise DataError(f"no data set is called {spec.dataset}", did_you_mean(spec.dataset, known))
-    module, _, name = known[spec.dataset]["import"].partition(":")
-    function = getattr(import_module(module), name)
+    if spec.background is not None:
+        raise DataError(f"{spec.dataset} has no transparent pictures", "drop data.background")
+    return _open_named(spec, known[spec.dataset]["import"])
+
+
+def _open_named(spec: DataSpec, where: str) -> Dataset:
+    from ..plugins.imports import import_string
+
+    try:
+        function = import_string(where)
+    except (ImportError, AttributeError) as e:
+        raise PluginError(f"the data set {spec.dataset} can't be imported: {e}", "see `dgm plugins`") from e
     accepted = [p.name for p in inspect.signature(function).parameters.values() if p.name not in ("split", "root")]
     for key in spec.options:
         if key not in accepted:
             raise DataError(f"the data set {spec.dataset} has no option {key}", did_you_mean(key, accepted))
-    return function(spec.split, None, **spec.options)
+    opened = function(spec.split, None, **spec.options)
+    if not isinstance(opened, Dataset):
+        raise PluginError(f"the data set {spec.dataset} is no dgmcore.data.Dataset: {opened!r}", "correct the plugin")
+    return opened
 
 
 def _open_path(spec: DataSpec) -> Dataset:
@@ -125,11 +183,14 @@ def _open_path(spec: DataSpec) -> Dataset:
     if not os.path.exists(path):
         raise DataError(f"there is no {path}", "check the path")
     if is_array_file(path) and path.is_file():
+        if spec.background is not None:
+            raise DataError(f"{path} has no transparent pictures", "drop data.background")
         return open_arrays(path, spec.split)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in (*PICTURES, ".zip")):
         if spec.split != "train":
             raise DataError(f"{path} has no split {spec.split}", "files of images have no splits")
-        return open_pictures(path)
+        size = (spec.resize, spec.resize) if spec.crop and spec.resize else None
+        return open_pictures(path, Wanted(size=size, background=spec.background))
     raise DataError(
         f"{path} is of an unknown kind", "give .npy, .npz, .csv, .safetensors, an image, or a folder or zip of images"
     )

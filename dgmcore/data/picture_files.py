@@ -3,172 +3,242 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import stat
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ..errors import DataError
 from ..files.atomic import hidden
+from .decode import Wanted, decode, read_file, read_limited
 from .images import Images
 from .locate import cache_folder
 
 __all__ = ["SUFFIXES", "open_pictures", "read_pictures"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-_FILE_LIMIT = 1 << 26  # bytes of one image file
-_PIXEL_LIMIT = 1 << 24
+#: Pictures that are not read, and so are refused where they lie among others.
+OTHERS = (".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl")
 _UNPACKED = 1 << 30  # bytes that all images may always have; beyond, not more than _RATIO times those of their files
 _RATIO = 200
 _THREADS = 4
 _CACHE_FROM = 1 << 24  # bytes from which on decoded images are kept on disk
-_MODES = {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB"}
+_VERSION = 2  # of what decoding does; kept images of another are none
 
 
-def open_pictures(path: Path) -> Images:
+def open_pictures(path: Path, wanted: Wanted = Wanted()) -> Images:
     """Opens an image, a folder (with its subfolders) or a zip of images, sorted by name.
 
-    Files that are not `.png`, `.jpg` or `.jpeg`, and hidden ones, are none of the data.
+    Files that are no pictures by their names, and hidden ones, are none of the data.
 
     Raises:
         DataError: If there is none, or if one can't be read or differs from the first in size or mode.
     """
 
-    return Images(str(path), read_pictures(path)[0])
+    return Images(str(path), read_pictures(path, wanted)[0])
 
 
-def read_pictures(path: Path) -> tuple[np.ndarray, list[str]]:
+def read_pictures(path: Path, wanted: Wanted = Wanted()) -> tuple[np.ndarray, list[str]]:
     """Returns uint8 `(N, C, H, W)`, memory-mapped if large, and the names of the files."""
 
     with ExitStack() as stack:
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file())
-            keys = [f"{p.relative_to(path)}" for p in files]
-            stamps = {k: _stamp(p) for k, p in zip(keys, files, strict=True)}
-            sizes = {k: p.stat().st_size for k, p in zip(keys, files, strict=True)}
-            read: Callable[[str], bytes] = lambda name: _read_file(path / name)  # noqa: E731
+            source: Source = Folder(path)
         elif path.suffix.lower() == ".zip":
-            try:
-                archive = stack.enter_context(zipfile.ZipFile(path))
-            except Exception as e:  # zipfile says many things about damaged files
-                raise DataError(f"{path} can't be read: {e}", "check that it is a complete zip file") from None
-            infos = {i.filename: i for i in archive.infolist() if i.filename and not i.is_dir()}
-            stamps = {k: f"{i.CRC}:{i.file_size}" for k, i in infos.items()}
-            sizes = {k: i.compress_size for k, i in infos.items()}
-            read = lambda name: _read_member(path, archive, infos[name])  # noqa: E731
+            source = Zip(path, stack)
         else:
-            stamps = {path.name: _stamp(path)}
-            sizes = {path.name: path.stat().st_size}
-            read = lambda name: _read_file(path)  # noqa: E731
-        names = sorted(n for n in stamps if _is_picture(n))
-        if not names:
+            source = Source(path, [path.name])
+        if not source.names:
             raise DataError(f"{path} has no images", f"give a folder or zip of {', '.join(SUFFIXES)} files")
-        key = hashlib.blake2b(repr([(n, stamps[n]) for n in names]).encode(), digest_size=16).hexdigest()
-        packed = sum(sizes[n] for n in names)
-        return _decode_all(path, names, read, f"{path.stem}-{key}", packed), names
+        return _decode_all(source, wanted), source.names
 
 
-def _decode_all(path: Path, names: Sequence[str], read: Callable[[str], bytes], key: str, packed: int) -> np.ndarray:
-    def one(name: str, like: np.ndarray | None = None) -> np.ndarray:
-        return _decode(f"{path}: {name}" if path.name != name else str(path), read(name), like, names[0])
+# --- where the files are ---------------------------------------------------------------------------
 
-    first = one(names[0])
-    total = first.nbytes * len(names)
+
+class Source:
+    """Picture files by name; this one is a single file.
+
+    Arguments:
+        path: What errors name.
+        names: The files' names, sorted.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]):
+        self.path, self.names = path, sorted(names)
+
+    def title(self, name: str) -> str:
+        """What errors call a picture."""
+
+        return str(self.path)
+
+    def file(self, name: str) -> Path:
+        return self.path
+
+    def read(self, name: str) -> bytes:
+        return read_file(self.file(name))
+
+    def size(self, name: str) -> int:
+        """The bytes that a picture takes where it lies."""
+
+        return self._stat(name).st_size
+
+    def stamp(self, name: str) -> str:
+        """Another text where the picture may be another one."""
+
+        info = self._stat(name)
+        return f"{self.file(name).absolute()}:{info.st_size}:{info.st_mtime_ns}"
+
+    def _stat(self, name: str) -> os.stat_result:
+        file = self.file(name)
+        try:
+            info = file.stat()
+        except OSError as e:
+            raise DataError(f"{file} can't be read: {e.strerror}", "check the path, or remove it") from None
+        if not stat.S_ISREG(info.st_mode):
+            raise DataError(f"{file} is no regular file", "remove it")
+        return info
+
+
+class Folder(Source):
+    """The pictures of a folder and its subfolders; links are followed."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, [name for name in _walk(path) if _is_picture(name, path)])
+
+    def title(self, name: str) -> str:
+        return f"{self.path}: {name}"
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+
+class Zip(Source):
+    """The pictures of a zip, which is open as long as `stack` is."""
+
+    def __init__(self, path: Path, stack: ExitStack):
+        try:
+            self.archive = stack.enter_context(zipfile.ZipFile(path))
+        except Exception as e:  # zipfile says many things about damaged files
+            raise DataError(f"{path} can't be read: {e}", "check that it is a complete zip file") from None
+        found = [i for i in self.archive.infolist() if i.filename and not i.is_dir() and _is_picture(i.filename, path)]
+        self.infos = {i.filename: i for i in found}
+        super().__init__(path, [i.filename for i in found])
+        twice = next((a for a, b in zip(self.names, self.names[1:], strict=False) if a == b), None)
+        if twice is not None:
+            raise DataError(f"{path} has two files called {twice}", "make the zip again, with each file once")
+
+    def title(self, name: str) -> str:
+        return f"{self.path}: {name}"
+
+    def size(self, name: str) -> int:
+        return self.infos[name].compress_size
+
+    def stamp(self, name: str) -> str:
+        return f"{self.infos[name].CRC}:{self.infos[name].file_size}"
+
+    def read(self, name: str) -> bytes:
+        try:
+            with self.archive.open(self.infos[name]) as file:
+                return read_limited(file, self.title(name))
+        except DataError:
+            raise
+        except Exception as e:  # zipfile and its decompressors say many things about damaged files
+            raise DataError(f"{self.path}: {name} can't be read: {e}", "make the zip again") from None
+
+
+def _walk(folder: Path) -> list[str]:
+    """Returns the names of the files below a folder, with the folders on the way, without what is hidden."""
+
+    def refuse(e: OSError) -> None:
+        raise DataError(f"{e.filename} can't be read: {e.strerror}", "check its permissions, or remove it")
+
+    names: list[str] = []
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        here = os.path.realpath(place)
+        folders[:] = [f for f in folders if not _is_hidden(f)]
+        for name in folders:
+            inside = os.path.realpath(os.path.join(place, name))
+            if here == inside or here.startswith(inside + os.sep):
+                raise DataError(f"{os.path.join(place, name)} leads back to a folder that it is in", "remove the link")
+        names += [os.path.relpath(os.path.join(place, file), folder) for file in files]
+    return names
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith((".", "__MACOSX"))
+
+
+def _is_picture(name: str, path: Path) -> bool:
+    """Whether a file is one of the data; raises for pictures that are not read."""
+
+    if any(map(_is_hidden, PurePosixPath(name.replace(os.sep, "/")).parts)):
+        return False
+    if name.lower().endswith(OTHERS):
+        raise DataError(f"{path}: {name} is no PNG or JPEG by its name", "convert or remove it")
+    return name.lower().endswith(SUFFIXES)
+
+
+# --- decoding them all -----------------------------------------------------------------------------
+
+
+def _decode_all(source: Source, wanted: Wanted) -> np.ndarray:
+    """Returns all pictures of a source, uint8 `(N, C, H, W)`, from the cache where it has them."""
+
+    names = source.names
+    stamps = [(name, source.stamp(name)) for name in names]
+    first = decode(source.read(names[0]), source.title(names[0]), wanted)
+    shape = (len(names), *first.shape)
+    total, packed = first.nbytes * len(names), sum(map(source.size, names))
     if total > max(_UNPACKED, _RATIO * packed):
         raise DataError(
-            f"{path}: {len(names)} images of {packed:,} bytes unpack to {total:,}", "use fewer or smaller images"
+            f"{source.path}: {len(names)} images of {packed:,} bytes unpack to {total:,}",
+            "use fewer or smaller images",
         )
-    cached = cache_folder() / f"{key}.npy" if total >= _CACHE_FROM else None
-    if cached is not None:
-        try:
-            array = np.load(cached, mmap_mode="r", allow_pickle=False)
-            if array.shape == (len(names), *first.shape) and array.dtype == np.uint8:
-                return array
-        except (OSError, ValueError):
-            pass  # not decoded yet
-
-    def fill(array: np.ndarray) -> np.ndarray:
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            for i, image in enumerate(pool.map(lambda name: one(name, first), names)):
-                array[i] = image
-        return array
-
-    if cached is not None:
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            with hidden(cached) as temporary:
-                array = fill(np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), *first.shape)))
-                array.flush()
-                os.replace(temporary, cached)
-            return np.load(cached, mmap_mode="r")
-        except OSError:
-            pass  # no writable cache: keep them in memory
-    return fill(np.empty((len(names), *first.shape), np.uint8))
+    fill = partial(_fill, source, wanted, first)
+    if total < _CACHE_FROM:
+        return fill(np.empty(shape, np.uint8))
+    key = hashlib.blake2b(repr((_VERSION, wanted, stamps)).encode(), digest_size=16).hexdigest()
+    cached = cache_folder() / f"{source.path.stem}-{key}.npy"
+    kept = _kept(cached, shape)
+    if kept is not None:
+        return kept
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with hidden(cached) as temporary:
+            on_disk = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            fill(on_disk)
+            on_disk.flush()
+            os.replace(temporary, cached)
+        kept = _kept(cached, shape)
+    except OSError:
+        pass  # no writable cache: keep them in memory
+    return fill(np.empty(shape, np.uint8)) if kept is None else kept
 
 
-def _decode(what: str, data: bytes, like: np.ndarray | None, other: str) -> np.ndarray:
-    """Decodes one image to uint8 `(C, H, W)`, which must be the shape of the `other` one that it is to be `like`."""
+def _kept(cached: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Returns the images of an earlier decoding, or None."""
 
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
-            if image.width * image.height > _PIXEL_LIMIT:
-                raise DataError(f"{what} has {image.width} x {image.height} pixels", "make it smaller")
-            mode = _MODES.get(image.mode)
-            if mode is None:
-                raise DataError(f"{what} has the mode {image.mode}", "convert it to 8-bit grey or RGB")
-            shape = (len(mode), image.height, image.width)
-            if like is not None and shape != like.shape:  # known before it is decoded
-                a, b = _describe(shape), _describe(like.shape)
-                raise DataError(f"{what} is {a}, but {other} is {b}", "give images of one size and mode")
-            array = np.asarray(image.convert(mode) if image.mode != mode else image)
-    except DataError:
-        raise
-    except Exception as e:  # Pillow says many things about damaged files
-        reason = "it is no PNG or JPEG" if isinstance(e, UnidentifiedImageError) else (str(e).splitlines() or ["?"])[0]
-        raise DataError(f"{what} can't be read: {reason}", "replace or remove it") from None
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+        array: np.ndarray = np.load(cached, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
-def _read_file(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_FILE_LIMIT + 1)
-    except OSError as e:
-        raise DataError(f"{path} can't be read: {e.strerror}", "replace or remove it") from None
-    if len(data) > _FILE_LIMIT:
-        raise DataError(f"{path} is larger than {_FILE_LIMIT} bytes", "make it smaller")
-    return data
+def _fill(source: Source, wanted: Wanted, first: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Decodes all pictures of a source into an array; each must have the shape of the first."""
 
+    def one(name: str) -> np.ndarray:
+        return decode(source.read(name), source.title(name), wanted, (first.shape, source.names[0]))
 
-def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    try:
-        with archive.open(info) as file:
-            data = file.read(_FILE_LIMIT + 1)  # the size that the zip states may be wrong
-    except Exception as e:  # zipfile and its decompressors say many things about damaged files
-        raise DataError(f"{path}: {info.filename} can't be read: {e}", "make the zip again") from None
-    if len(data) > _FILE_LIMIT:
-        raise DataError(f"{path}: {info.filename} unpacks to more than {_FILE_LIMIT} bytes", "make it smaller")
-    return data
-
-
-def _stamp(path: Path) -> str:
-    try:
-        stat = path.stat()
-    except OSError as e:
-        raise DataError(f"{path} can't be read: {e.strerror}", "check the path") from None
-    return f"{path.absolute()}:{stat.st_size}:{stat.st_mtime_ns}"
-
-
-def _is_picture(name: str) -> bool:
-    parts = Path(name).parts
-    return name.lower().endswith(SUFFIXES) and not any(p.startswith((".", "__MACOSX")) for p in parts)
-
-
-def _describe(shape: tuple[int, ...]) -> str:
-    return f"{shape[2]} x {shape[1]} {'RGB' if shape[0] == 3 else 'grey'}"
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        for i, image in enumerate(pool.map(one, source.names)):
+            array[i] = image
+    return array

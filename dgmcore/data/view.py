@@ -39,50 +39,75 @@ class View(Dataset):
 
     def __init__(self, base: Dataset, spec: DataSpec):
         self.base, self.spec, self.name = base, spec, base.name
-        images = isinstance(base, Images)
-        self.event_shape = tuple(base.event_shape)
-        self.range = tuple(spec.range) if spec.range is not None else base.range
+        self.range = spec.range if spec.range is not None else base.range
         self.levels = spec.levels or base.levels
+        self._check_values()
+        self.event_shape = self._shape()
+
+    def _check_values(self) -> None:
+        """Checks the range and the levels."""
+
+        base, spec = self.base, self.spec
         if self.range is not None and not self.range[0] < self.range[1]:
             raise DataError(f"{base.name}: the range {list(self.range)} is empty", "set data.range to [low, high]")
         if base.range is None and spec.range is not None:
-            _check_within(base, self.range)
-        if not images and spec.levels and self.range is None:
+            _check_within(base, spec.range)
+        if not isinstance(base, Images) and spec.levels and self.range is None:
             raise DataError(f"{base.name}: levels need a range", "set data.range to that of the values")
-        if (spec.resize or spec.pad or spec.flip) and len(self.event_shape) != 3:
-            raise DataError(f"{base.name}: only images can be resized, padded or flipped", "drop those keys of data")
-        for key in ("resize", "pad", "limit"):
-            value = getattr(spec, key)
-            if value is not None and value < 1:
-                raise DataError(f"{base.name}: data.{key} must be at least 1, not {value}", f"correct data.{key}")
         if spec.dequantize and (self.levels is None or self.range is None):
             raise DataError(
                 f"{base.name}: data without levels can't be dequantised", "drop data.dequantize, or set levels"
             )
+
+    def _shape(self) -> tuple[int, ...]:
+        """Returns the shape of a datum, after it is cut, resized and padded."""
+
+        name, spec, shape = self.name, self.spec, tuple(self.base.event_shape)
+        for key in ("resize", "pad", "limit"):
+            value = getattr(spec, key)
+            if value is not None and value < 1:
+                raise DataError(f"{name}: data.{key} must be at least 1, not {value}", f"correct data.{key}")
+        if not (spec.resize or spec.pad or spec.flip or spec.crop):
+            return shape
+        if len(shape) != 3:
+            raise DataError(f"{name}: only images can be cut, resized, padded or flipped", "drop those keys of data")
+        channels, height, width = shape
+        if spec.crop:
+            height = width = min(height, width)
         if spec.resize:
-            self.event_shape = (self.event_shape[0], spec.resize, spec.resize)
-        if spec.pad:
-            if min(spec.pad - s for s in self.event_shape[1:]) < 0:
+            if height != width:
                 raise DataError(
-                    f"{base.name}: images of {self.event_shape[1:]} can't be padded to {spec.pad}",
-                    "set a larger data.pad",
+                    f"{name}: resizing images of {width} x {height} to a square would squash them",
+                    "set data.crop: true, which cuts them to squares first",
                 )
-            self.event_shape = (self.event_shape[0], spec.pad, spec.pad)
+            height = width = spec.resize
+        if spec.pad:
+            if spec.pad < max(height, width):
+                raise DataError(
+                    f"{name}: images of {(height, width)} can't be padded to {spec.pad}", "set a larger data.pad"
+                )
+            height = width = spec.pad
+        return channels, height, width
 
     def __len__(self) -> int:
         return min(len(self.base), self.spec.limit or len(self.base))
 
     def take(self, index: np.ndarray) -> Tensor:
         if isinstance(self.base, Images):
-            x = _pad(_resize(self.base.raw(index), self.spec.resize), self.spec.pad, 0)
-            return to_range(x, self.range or self.base.range)
+            return to_range(self._frame(self.base.raw(index), 0), self.range or self.base.range)
         return self._carry(self.base.take(index))
 
     def _carry(self, x: Tensor) -> Tensor:
         old, new = self.base.range, self.range
         if old is not None and new is not None and old != new:
             x = (x - old[0]) * ((new[1] - new[0]) / (old[1] - old[0])) + new[0]
-        return _pad(_resize(x, self.spec.resize), self.spec.pad, new[0] if new else 0.0)
+        return self._frame(x, new[0] if new else 0.0)
+
+    def _frame(self, x: Tensor, border: float) -> Tensor:
+        """Cuts, resizes and pads a batch of images; others stay as they are."""
+
+        x = _crop(x) if self.spec.crop else x
+        return _pad(_resize(x, self.spec.resize), self.spec.pad, border)
 
     def labels(self, index: np.ndarray) -> Tensor | None:
         return self.base.labels(index)
@@ -97,9 +122,18 @@ class View(Dataset):
         if self.spec.flip:
             mirrored = noise.child("flip").uniform() < 0.5
             x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
-        if self.spec.dequantize:
+        if self.spec.dequantize and self.range is not None and self.levels is not None:
             x = dequantize(x, noise.child("dequantize"), self.range, self.levels)
         return x
+
+
+def _crop(x: Tensor) -> Tensor:
+    """Cuts squares from the middle of images."""
+
+    height, width = x.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return x[..., top : top + side, left : left + side]
 
 
 def _resize(x: Tensor, size: int | None) -> Tensor:

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all.
+"""Files and folders that appear whole or not at all: the only place where files are replaced.
 
-What is being written has a hidden name beside its target, and a lock that the system takes back from a process that
-dies. So the next run to the same target knows what nobody writes any more, and removes it.
+What is being written lies in a hidden folder beside its target, with a lock that the system takes back from a process
+that dies. So the next run to the same target knows what nobody writes any more, and removes it.
 """
 
 from __future__ import annotations
@@ -11,128 +11,43 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import DgmError
+from .errno_hints import hint_of
+from .locks import locked
 
 __all__ = ["hidden", "replacing", "replacing_folder", "temporary_name", "write_error"]
 
-_SPACE = "free some space, or write to another disk with --out"
-_RIGHTS = "choose a folder that you may write to with --out"
-_HINTS = {
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
-    errno.EFBIG: _SPACE,
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
-    errno.EROFS: _RIGHTS,
-    errno.EISDIR: "it is a folder: choose the name of a file with --out",
-    errno.ENOTDIR: "it is, or lies in, a file: choose another name with --out",
-    errno.ENAMETOOLONG: "choose a shorter name with --out",
-}
-
 
 def temporary_name(path: Path, token: str | None = None) -> Path:
-    """Returns a hidden name beside `path` that no other run uses."""
+    """Returns a name in a hidden folder beside `path` that no other run uses."""
 
-    return path.with_name(f".{path.name[:200]}.{token or secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name[:200]}.{token or secrets.token_hex(4)}.tmp") / "new"
 
 
 def write_error(path: Path, error: OSError) -> DgmError:
     """Returns the error to show when `path` can't be written."""
 
-    what = f"can't write {path}: {error.strerror or error}"
-    return DgmError(what, _HINTS.get(error.errno or 0, "choose another place with --out"))
+    hint = hint_of(error, "--out", "choose another place with --out")
+    return DgmError(f"can't write {path}: {error.strerror or error}", hint)
 
 
 @contextmanager
-def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | None = None) -> Iterator[Path]:
-    """Yields a new, empty, hidden file (or folder) beside `path` that is gone after the block, if it was not renamed.
-
-    What killed processes left of earlier attempts at `path` is removed first.
-
-    Raises:
-        OSError: If it can't be made.
-    """
-
-    path = Path(path)
-    _sweep(path)
-    name = temporary_name(path, token)
-    lock = None
-    try:
-        while True:  # until nobody has swept it away between its making and its lock
-            if folder:
-                name.mkdir()
-            else:
-                name.touch(exist_ok=False)
-            try:
-                lock = _lock(name, wait=True)
-                break
-            except FileNotFoundError:
-                continue
-        yield name
-    finally:
-        _remove(name)
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(name: Path, *, wait: bool) -> int | None:
-    """Returns a handle that holds the lock of a file or folder; None if another does, or there are no locks.
-
-    Raises:
-        FileNotFoundError: If it is not there (any more).
-    """
-
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        return None
-    handle = os.open(name, os.O_RDONLY if name.is_dir() else os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        if os.fstat(handle).st_ino == os.stat(name).st_ino:
-            return handle
-    except FileNotFoundError:
-        os.close(handle)
-        raise
-    except OSError:  # it is locked, or the file system has no locks
-        pass
-    os.close(handle)
-    return None
-
-
-def _sweep(path: Path) -> None:
-    """Removes what earlier attempts at `path` left behind, except what a living process writes."""
-
-    prefix = f".{path.name[:200]}."
-    pattern = re.compile(re.escape(prefix) + r"(part\d+\.)?[0-9a-f]{8}\.tmp")
-    with suppress(OSError), os.scandir(path.parent) as items:
-        left = [Path(i.path) for i in items if i.name.startswith(prefix) and pattern.fullmatch(i.name)]
-        for name in left:
-            with suppress(OSError):
-                lock = _lock(name, wait=False)
-                if lock is not None:
-                    _remove(name)
-                    os.close(lock)
-
-
-def _remove(name: Path) -> None:
-    if name.is_dir() and not name.is_symlink():
-        shutil.rmtree(name, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            name.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], *, sync: bool = False, first_wins: bool = False) -> Iterator[BinaryIO]:
     """Yields a file that takes the name `path` if the block succeeds, and vanishes otherwise.
 
-    The folder is made if need be. A file of that name is replaced in one step.
+    The folder is made if need be. A file of that name is replaced in one step, by one with the same permissions.
+    A link is followed; a pipe or a device is written to as it is.
+
+    Arguments:
+        path: The file.
+        sync: Whether it must be on the disk before it gets its name.
+        first_wins: Whether a file that has the name by then keeps it.
 
     Raises:
         DgmError: If the file can't be written.
@@ -140,13 +55,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
+        if _is_stream(path):
+            with path.open("wb") as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with hidden(path) as temporary:
+        with hidden(target) as temporary:
             with temporary.open("wb") as file:
                 yield file
-            os.replace(temporary, path)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            _name(temporary, target, first_wins)
+            if sync:
+                _sync_folder(target.parent)
     except OSError as e:
         raise write_error(path, e) from e
 
@@ -179,6 +104,81 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
             for file in sorted((p for p in stage.rglob("*") if p.is_file()), key=lambda p: (p.name == last, p)):
                 target = path / file.relative_to(stage)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
+                _name(file, target)
     except OSError as e:
         raise write_error(path, e) from e
+
+
+@contextmanager
+def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | None = None) -> Iterator[Path]:
+    """Yields a new, empty, hidden file (or folder) near `path` that is gone after the block, if it was not renamed.
+
+    What killed processes left of earlier attempts at `path` is removed first.
+
+    Raises:
+        OSError: If it can't be made.
+    """
+
+    path = Path(path)
+    _sweep(path)
+    name = temporary_name(path, token)
+    with ExitStack() as stack:
+        _make(name, folder, stack)
+        yield name
+
+
+def _make(name: Path, folder: bool, stack: ExitStack) -> None:
+    """Makes a hidden file or folder, locked until `stack` is closed."""
+
+    while True:  # until nobody has swept it away between its making and its lock
+        name.parent.mkdir()
+        stack.callback(shutil.rmtree, name.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            stack.enter_context(locked(name.parent / "lock"))
+            name.mkdir() if folder else name.touch()
+            return
+
+
+def _sweep(path: Path) -> None:
+    """Removes what earlier attempts at `path` left behind, except what a living process writes."""
+
+    pattern = re.compile(rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp")
+    with suppress(OSError), os.scandir(path.parent) as items:
+        for left in [i.path for i in items if pattern.fullmatch(i.name) and i.is_dir(follow_symlinks=False)]:
+            with suppress(OSError), locked(os.path.join(left, "lock"), wait=False) as nobody_writes:
+                if nobody_writes:
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether what has a name is no file or folder that could be replaced, such as a pipe or `/dev/stdout`."""
+
+    if os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _name(file: Path, target: Path, first_wins: bool = False) -> None:
+    """Gives a finished file its name, and the permissions of the one that has it."""
+
+    if first_wins:
+        with suppress(FileExistsError):
+            os.rename(file, target) if os.name == "nt" else os.link(file, target)
+        return
+    with suppress(FileNotFoundError):
+        file.chmod(stat.S_IMODE(target.stat().st_mode))
+    os.replace(file, target)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders can't be opened there, and a rename is in the journal
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,8 +1,8 @@
-"""The header of a safetensors file, checked before any other code sees the file.
+"""Reading safetensors files that come from anywhere.
 
-The format is eight bytes of little-endian length `N`, `N` bytes of JSON, and the tensors' bytes [1].
-Everything that the header says is checked against the file: a file that passes is exactly covered
-by tensors of known types that neither overlap nor leave gaps.
+The format is eight bytes of little-endian length `N`, `N` bytes of JSON, and the tensors' bytes [1]. The library
+checks that the header and the bytes fit each other. What it lets through is refused here: headers of more than
+4 MB, names that are there twice or can't be printed, absurd shapes, keys that the format does not have.
 
 References:
     [1] https://huggingface.co/docs/safetensors
@@ -11,154 +11,104 @@ References:
 from __future__ import annotations
 
 import json
-import math
 import os
-import stat
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import msgspec
+from safetensors import SafetensorError, safe_open
 
 from ..errors import WeightsError
+from .verify import open_regular
 
-__all__ = ["ITEM_SIZES", "MAX_HEADER", "TensorInfo", "read_header"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MAX_HEADER", "TensorInfo", "read_header", "read_tensors"]
 
 #: Bytes of JSON that a header may have; 10,000 tensors take about one million.
 MAX_HEADER = 4_000_000
-MAX_DIMENSIONS = 32
-MAX_SIZE = 1 << 48
 
-#: Bytes of one number, by type.
-ITEM_SIZES = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "U16": 2,
-    "I16": 2,
-    "F16": 2,
-    "BF16": 2,
-    "U32": 4,
-    "I32": 4,
-    "F32": 4,
-    "U64": 8,
-    "I64": 8,
-    "F64": 8,
-    "C64": 8,
-}
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 
 
-class TensorInfo(NamedTuple):
+class TensorInfo(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What a header says of one tensor; offsets count from the end of the header."""
 
     dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+    shape: Annotated[tuple[_Size, ...], msgspec.Meta(max_length=32)]
+    data_offsets: tuple[int, int]
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, TensorInfo]:
-    """Returns the tensors of a safetensors file by name, in the order of the file.
+def read_header(source: str | os.PathLike[str] | BinaryIO) -> dict[str, TensorInfo]:
+    """Reads and checks the header of a safetensors file, given by its path or opened.
+
+    Returns:
+        What it says of each tensor, by name, in the order in which they lie in the file.
 
     Raises:
         WeightsError: If the file is missing, or is no valid safetensors file.
     """
 
-    path = Path(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # a pipe would keep us waiting
-            raise _invalid(path, "it is no file")
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = file.read(8)
-            if len(start) < 8:
-                raise _invalid(path, f"{size} bytes are too few for a header")
-            length = int.from_bytes(start, "little")
-            if length > MAX_HEADER:
-                raise _invalid(path, f"its header claims {length:,} bytes; at most {MAX_HEADER:,} are allowed")
-            if length > size - 8:
-                raise _invalid(path, f"its header claims {length:,} bytes, the file has {size:,}")
-            raw = file.read(length)
+        if isinstance(source, (str, os.PathLike)):
+            with open_regular(source) as file:
+                return _header(file, os.fspath(source))
+        return _header(source, str(source.name))
     except OSError as e:
-        raise WeightsError(f"can't read {path}: {e.strerror or e}", "check the path and its permissions") from None
-    return _check(path, _parse(path, raw), size - 8 - length)
+        what = f"can't read {e.filename}: {e.strerror or e}"
+        raise WeightsError(what, "check the path and its permissions") from None
 
 
-def _invalid(path: Path, why: str) -> WeightsError:
-    return WeightsError(f"{path} is no valid safetensors file: {why}", "get the file again; do not trust this one")
+@contextmanager
+def read_tensors(file: BinaryIO) -> Iterator[dict[str, Tensor]]:
+    """Yields the tensors of an open file whose header was read: views of one memory map, to be copied."""
+
+    with safe_open(_path_of(file), framework="pt") as library:
+        yield {name: library.get_tensor(name) for name in library.keys()}  # noqa: SIM118
 
 
-def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if len(found) != len(items):
-            seen: set[str] = set()
-            twice = next(key for key, _ in items if key in seen or seen.add(key))
-            raise _invalid(path, f"the header names {_show(twice)} twice")
-        return found
-
-    if not raw.startswith(b"{"):
-        raise _invalid(path, "its header is no JSON object")
+def _header(file: BinaryIO, name: str) -> dict[str, TensorInfo]:
     try:
-        raw.decode("utf-8")
-        _check_types(raw)  # in C, and it builds nothing large, so that hostile headers are refused at once
-        return json.loads(raw, object_pairs_hook=pairs)
-    except UnicodeDecodeError:
-        raise _invalid(path, "its header is not UTF-8") from None
-    except msgspec.ValidationError as e:
-        raise _invalid(path, f"in its header, {_show(str(e))}") from None
-    except (ValueError, RecursionError):
-        raise _invalid(path, "its header is no valid JSON") from None
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise ValueError(f"its header claims {length:,} bytes; at most {MAX_HEADER:,} are allowed")
+        header = json.loads(file.read(length).decode(), object_pairs_hook=_unique)
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
+        header.pop("__metadata__", None)
+        tensors = msgspec.convert(header, dict[_Name, TensorInfo])
+        odd = next((name for name in tensors if not name.isprintable()), None)
+        if odd is not None:
+            raise ValueError(f"{_shown(odd)} is no proper name")
+        with safe_open(_path_of(file), framework="np"):
+            pass
+    except (ValueError, RecursionError, SafetensorError) as e:
+        what = f"{name} is no valid safetensors file: {_shown(str(e))}"
+        raise WeightsError(what, "get the file again; do not trust this one") from None
+    return dict(sorted(tensors.items(), key=lambda item: item[1].data_offsets))
 
 
-class _Info(msgspec.Struct, forbid_unknown_fields=True):
-    dtype: str
-    shape: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]], msgspec.Meta(max_length=MAX_DIMENSIONS)]
-    data_offsets: tuple[Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=0)]]
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a mapping of the header, if nothing is in it twice."""
+
+    found = dict(items)
+    if len(found) != len(items):
+        raise ValueError("its header names something twice")
+    return found
 
 
-def _check_types(raw: bytes) -> None:
-    members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    metadata = members.pop("__metadata__", None)
-    if metadata is not None:
-        msgspec.json.decode(metadata, type=dict[str, str])
-    info = msgspec.json.Decoder(_Info)
-    for member in members.values():
-        info.decode(member)
+def _path_of(file: BinaryIO) -> str:
+    """Returns a path that leads to an open file, whatever its own means by now; the library opens paths only."""
+
+    path = f"/dev/fd/{file.fileno()}"
+    return path if os.path.exists(path) else str(file.name)  # Windows keeps an open file in its place
 
 
-def _check(path: Path, header: dict[str, Any], available: int) -> dict[str, TensorInfo]:
-    header.pop("__metadata__", None)
-    tensors = {name: _tensor(path, name, info, available) for name, info in header.items()}
-    position = 0
-    ordered = sorted(tensors.items(), key=lambda item: item[1][2:])
-    for name, info in ordered:
-        if info.begin != position:
-            word = "overlaps the one before it" if info.begin < position else "leaves a gap before it"
-            raise _invalid(path, f"tensor {_show(name)} {word}")
-        position = info.end
-    if position != available:
-        raise _invalid(path, f"its tensors take {position:,} bytes, the file has {available:,} for them")
-    return dict(ordered)
-
-
-def _tensor(path: Path, name: str, info: dict[str, Any], available: int) -> TensorInfo:
-    def bad(why: str) -> WeightsError:
-        return _invalid(path, f"tensor {_show(name)} {why}")
-
-    if not name or len(name) > 1000 or not name.isprintable():
-        raise bad("has no proper name")
-    dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
-    if dtype not in ITEM_SIZES:
-        raise bad(f"has the unknown type {_show(dtype)}")
-    if not offsets[0] <= offsets[1] <= available:
-        raise bad("lies outside the file")
-    if math.prod(shape) * ITEM_SIZES[dtype] != offsets[1] - offsets[0]:
-        raise bad(f"has {offsets[1] - offsets[0]:,} bytes, which do not fit its shape and type")
-    return TensorInfo(dtype, tuple(shape), *offsets)
-
-
-def _show(text: str) -> str:
+def _shown(text: str) -> str:
     """Makes text from a file fit to be shown: printable, and short."""
-    return ascii(text if len(text) <= 80 else text[:77] + "...")[1:-1]
+
+    return ascii(text if len(text) <= 160 else text[:157] + "...")[1:-1]

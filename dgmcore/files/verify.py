@@ -1,79 +1,154 @@
-"""Whether a file is what somebody said it is: its size and its sha256."""
+"""Whether a file is what somebody said it is, by its size and sha256; and that it is this file which is then used."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
+import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from ..errors import DgmError, WeightsError
+from . import folders
 from .atomic import replacing
 
-if TYPE_CHECKING:
-    from ..entry import Weights
-
-__all__ = ["mismatch", "sha256_of", "verify"]
-
+__all__ = ["Mismatch", "difference", "mismatch", "open_regular", "open_verified", "remember", "sha256_of"]
 
 _MAX_REMEMBERED = 2000
 
 
-def verify(path: Path, weights: Weights) -> None:
-    """Checks a file's size and sha256 against the entry, once per state of the file.
+class Mismatch(WeightsError):
+    """A file is not what somebody said it is; `why` says how it differs."""
 
-    Raises:
-        WeightsError: If they differ.
-    """
-
-    reason = mismatch(path, weights)
-    if reason is not None:
-        raise WeightsError(
-            f"{path} is not what its entry describes: {reason}", "get the weights again; do not trust this file"
-        )
+    def __init__(self, what: str, hint: str = "get the weights again; do not trust this file", why: str = ""):
+        super().__init__(what, hint)
+        self.why = why
 
 
-def mismatch(path: Path, weights: Weights, digest: str | None = None) -> str | None:
-    """Returns how a file differs from what the entry says, or None; what was verified before is not read again.
+def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | None) -> BinaryIO:
+    """Opens a file of this size and sha256, once: what is read from it is what was hashed.
+
+    A file that nobody else may write is hashed once for each state that it is in (size, times, inode). One that
+    others may write is copied to where they can't, and the copy is hashed, every time.
 
     Arguments:
         path: The file.
-        weights: What it must be.
-        digest: Its sha256, where that is known already.
+        size: Its size, where that is known.
+        sha256: Its sha256, where that is known.
+
+    Raises:
+        Mismatch: If it is another file.
+        OSError: If it can't be read.
     """
 
-    state = path.stat()
-    if weights.size is not None and state.st_size != weights.size:
-        return f"it has {state.st_size:,} bytes, not {weights.size:,}"
-    if weights.sha256 is None:
-        return None
-    key, mark = str(path.resolve()), _mark(state, weights.sha256)
-    if digest is None and _remembered().get(key) == mark:
-        return None
-    found = digest or sha256_of(path)
-    if found != weights.sha256:
-        return f"its sha256 is {found[:12]}..., not {weights.sha256[:12]}..."
-    _remember(key, mark)
+    file = open_regular(path)
+    try:
+        reason, ours = difference(file, size, None), _only_ours(file)
+        if reason is None and sha256 is not None:
+            file = file if ours else _copied(file)
+            mark = _mark(file, sha256)
+            known = ours and _remembered().get(os.path.realpath(path)) == mark
+            reason = None if known else difference(file, size, sha256)
+            if reason is None and ours and not known:
+                _remember(os.path.realpath(path), mark)
+        if reason is not None:
+            raise Mismatch(f"{os.fspath(path)} is not what its entry describes: {reason}", why=reason)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def mismatch(path: str | os.PathLike[str], size: int | None, sha256: str | None) -> str | None:
+    """Returns how a file differs from what was said of it, or None; raises as :func:`open_verified` otherwise."""
+
+    try:
+        open_verified(path, size, sha256).close()
+    except Mismatch as e:
+        return e.why
     return None
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Returns a file's sha256, in hexadecimal."""
+def difference(file: BinaryIO, size: int | None, sha256: str | None) -> str | None:
+    """Returns how an open file differs from what was said of it, or None; it is read from its beginning."""
 
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found = os.fstat(file.fileno()).st_size
+    if size is not None and found != size:
+        return f"it has {found:,} bytes, not {size:,}"
+    if sha256 is None:
+        return None
+    file.seek(0)
+    digest = sha256_of(file)
+    file.seek(0)
+    return None if digest == sha256 else f"its sha256 is {digest[:12]}..., not {sha256[:12]}..."
 
 
-def _mark(state: os.stat_result, sha256: str) -> list[Any]:
+def remember(path: str | os.PathLike[str], sha256: str) -> None:
+    """Remembers that a file was verified in the state in which it is now."""
+
+    with open_regular(path) as file:
+        if _only_ours(file):
+            _remember(os.path.realpath(path), _mark(file, sha256))
+
+
+def sha256_of(source: str | os.PathLike[str] | BinaryIO) -> str:
+    """Returns the sha256 of a file, in hexadecimal; of an open one what comes from here on."""
+
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return sha256_of(file)
+    return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file for reading, if it is one: a pipe or a device would keep us waiting, or never end.
+
+    Raises:
+        OSError: If it can't be read, or is something else.
+    """
+
+    flag = getattr(os, "O_NONBLOCK", 0)  # a pipe is opened at once
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no file", os.fspath(path))
+    return file
+
+
+# --- hashed once, where that is enough --------------------------------------------------------------
+
+
+def _only_ours(file: BinaryIO) -> bool:
+    """Whether nobody else may change an open file, or what its folder holds."""
+
+    if not hasattr(os, "geteuid"):  # Windows keeps others from an open file
+        return True
+    states = os.fstat(file.fileno()), os.stat(os.path.dirname(os.path.realpath(file.name)))
+    return all(s.st_uid in (0, os.geteuid()) and not s.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for s in states)
+
+
+def _copied(file: BinaryIO) -> BinaryIO:
+    """Returns a nameless copy of an open file, in its place."""
+
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    with file:
+        shutil.copyfileobj(file, copy, 1 << 20)
+    copy.seek(0)
+    return copy  # type: ignore[return-value]
+
+
+def _mark(file: BinaryIO, sha256: str) -> list[Any]:
+    state = os.fstat(file.fileno())
     return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, sha256]
 
 
 def _record() -> Path:
-    from ..files.folders import user_cache
-
-    return user_cache() / "verified.json"
+    return folders.user_cache() / "verified.json"
 
 
 def _remembered() -> dict[str, Any]:
@@ -87,8 +162,7 @@ def _remembered() -> dict[str, Any]:
 
 def _remember(key: str, mark: list[Any]) -> None:
     """Adds a verified state. A cache that can't be written costs a verification at the next load, no more."""
-    record = _record()
     known = {k: v for k, v in _remembered().items() if k != key}
-    known = dict(list(known.items())[-_MAX_REMEMBERED:]) | {key: mark}
-    with suppress(DgmError), replacing(record) as file:
+    known = dict(list(known.items())[1 - _MAX_REMEMBERED :]) | {key: mark}
+    with suppress(DgmError), replacing(_record()) as file:
         file.write(json.dumps(known).encode())

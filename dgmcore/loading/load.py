@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
-from ..errors import DgmError, PluginError, RegistryError, UsageError
-from ..files.safetensors import read_header
+import torch
+
+from .. import plugins
+from ..config import parse
+from ..entry import Entry, PartSpec
+from ..errors import DgmError, PluginError, RegistryError, UsageError, WeightsError
+from ..files.safetensors import read_header, read_tensors
+from ..files.tensors import Misfit, copy_tensors
+from ..model import Model
 from ..registry import parts as closure
-from .limits import bounded
+from ..registry.find import Located
+from .memory_limit import memory_limit
+from .skip_init import skip_init
+from .weights import open_weights
 
-if TYPE_CHECKING:
-    import torch
-
-    from ..entry import PartSpec
-    from ..model import Model
-    from ..registry.find import Located
-
-__all__ = ["build", "load"]
+__all__ = ["build", "load", "read_into"]
 
 
 def load(
@@ -50,8 +51,6 @@ def load(
         >>> model.capabilities  # doctest: +SKIP
         ['generator', 'pushforward', 'density', 'encoder']
     """
-
-    import torch
 
     if isinstance(name, Path):
         name = str(name.absolute())
@@ -119,27 +118,28 @@ class _Loader:
         return self.loaded[key]
 
     def _load(self, located: Located) -> Model:
-        from . import weights
-
-        entry, path, header = located.entry, None, {}
-        if entry.weights is not None:
+        entry = located.entry
+        if entry.weights is None:
+            model = self._build_bounded(entry, {})
+            if model.own_state():
+                with open_weights(located):  # says that there are none
+                    pass
+        else:
             # the revision is that of the model asked for, not of its parts
-            path = weights.locate(located, self.revision if len(self.above) == 1 else None)
-            header = read_header(path)
-        with bounded(header, entry.name):
-            model = self.build(entry.architecture, entry.config, entry.parts, init=False)
-        if path is not None:
-            weights.read_into(model, path, names=_foreign_names(model, entry, header))
-        elif model.own_state():
-            weights.locate(located)  # says that there are none
+            revision = self.revision if len(self.above) == 1 else None
+            with open_weights(located, revision) as (path, file):
+                header = read_header(file)
+                model = self._build_bounded(entry, header)
+                read_into(model, file, source=path, names=_foreign_names(model, entry, header))
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
         return model.eval()
 
-    def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
-        from .. import plugins
-        from ..model import Model
+    def _build_bounded(self, entry: Entry, header: Mapping[str, Any]) -> Model:
+        with memory_limit(header, entry.name):
+            return self.build(entry.architecture, entry.config, entry.parts, init=False)
 
+    def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
         kind = plugins.architecture(architecture)
         if not (isinstance(kind, type) and issubclass(kind, Model)):
             raise PluginError(
@@ -156,11 +156,8 @@ class _Loader:
             else:
                 models[name] = self._build_part(part, init)
         try:
-            if init:
+            with nullcontext() if init else skip_init():
                 model = kind(config, **models)
-            else:
-                with _uninitialised():
-                    model = kind(config, **models)
         except DgmError:
             raise
         except Exception as e:  # a constructor may say anything of numbers that it can't work with
@@ -173,69 +170,39 @@ class _Loader:
         return model
 
     def _build_part(self, part: Any, init: bool) -> Model:
-        from ..config import parse
-        from ..entry import PartSpec
-
         part = parse(PartSpec, part, source="part")
         return self.build(part.architecture, part.config, part.parts, init=init)
 
 
-def _foreign_names(model: Model, entry: Any, header: Mapping[str, Any]) -> dict[str, str] | None:
+def _foreign_names(model: Model, entry: Entry, present: Collection[str]) -> dict[str, str] | None:
     """Returns the file's name for each of the model's, where the file is in another library's layout."""
 
     layout = entry.weights.layout if entry.weights else "dgmcore"
-    return None if layout == "dgmcore" else model.tensor_names(layout, set(header))
+    return None if layout == "dgmcore" else model.tensor_names(layout, set(present))
 
 
-# --- building without initialising -----------------------------------------------------------------
+def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, str] | None = None) -> None:
+    """Copies a file's tensors into a model, in place: one memory map, one copy; all of them, or none.
 
-# what costs time or random numbers; constants are kept, as constructors may compute with them
-_SKIPPED = (
-    "uniform_",
-    "normal_",
-    "trunc_normal_",
-    "xavier_uniform_",
-    "xavier_normal_",
-    "kaiming_uniform_",
-    "kaiming_normal_",
-    "sparse_",
-)
-_lock = threading.Lock()
-_skipping = threading.local()
-_originals: dict[str, Any] = {}
-_users = 0
+    Tied tensors are stored once, under any of their names; the tie is the model's, so the copy reaches all of them.
 
+    Arguments:
+        model: The model; the tensors of its shared parts are not in the file.
+        file: A safetensors file whose header was read.
+        source: What it is called in an error.
+        names: For files of another library: the file's name for each of the model's names.
 
-@contextmanager
-def _uninitialised() -> Iterator[None]:
-    """In this thread, random initialisation does nothing, and the global random state comes back unchanged."""
+    Raises:
+        WeightsError: If it does not fit the model.
+    """
 
-    import torch
-
-    global _users
-    with _lock:
-        if _users == 0:
-            for name in _SKIPPED:
-                _originals[name] = getattr(torch.nn.init, name)
-                setattr(torch.nn.init, name, _skippable(_originals[name]))
-        _users += 1
-    before = getattr(_skipping, "on", False)
-    _skipping.on = True
+    names = names or {}
+    groups = ({names.get(name, name): tensor for name, tensor in group.items()} for group in model.own_groups())
     try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        _skipping.on = before
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                for name, function in _originals.items():
-                    setattr(torch.nn.init, name, function)
-
-
-def _skippable(function: Any) -> Any:
-    @wraps(function)
-    def initialise(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return tensor if getattr(_skipping, "on", False) else function(tensor, *args, **kwargs)
-
-    return initialise
+        with read_tensors(file) as tensors:
+            copy_tensors(groups, tensors)
+    except Misfit as e:
+        raise WeightsError(
+            f"{source} does not fit {type(model).__name__}: {e}",
+            "the weights belong to another config or architecture; nothing was changed",
+        ) from None

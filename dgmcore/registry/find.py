@@ -9,7 +9,9 @@ from typing import Any
 
 from ..entry import ENTRY_FILE, Entry, read_entry
 from ..errors import DgmError, RegistryError, UsageError
+from ..hub import trust_on_first_use
 from ..hub.cache import commit_of, hub_cache
+from ..hub.entries import fetch_entry
 from ..plugins.index import Index, current
 from ..suggestions import did_you_mean
 
@@ -92,9 +94,7 @@ def _on_hub(name: str) -> Located:
     repo, _, revision = name.removeprefix("hf://").partition("@")
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
-    from ..loading import pull as hub
-
-    folder = Path(hub.fetch_entry(repo, revision or None))
+    folder = fetch_entry(repo, revision or None)
     return Located(read_entry(folder), folder, "hub", name)
 
 
@@ -271,10 +271,8 @@ def _pinned(folder: str, repo: str, revision: str | None, file: str) -> str | No
 
     if not os.path.isdir(folder):
         return None
-    from ..hub import first_fetch as pins
-
     try:
-        pin = pins.find(repo, file, revision)
+        pin = trust_on_first_use.find(repo, file, revision)
     except DgmError:
         return None
     return pin.commit if pin else None

@@ -13,13 +13,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compose import tree_map
 from ..errors import DataError, UsageError
 from ..noise import IndexedNoise
 from .draw import in_range, model_name
@@ -63,9 +64,9 @@ def between_samples(model: Model, rows: int, steps: int, *, seed: int = 0) -> Te
     scales = {name: 1.0 if name == "x" else temperature for name in noise}
     if getattr(chosen, "mean", False) is True:
         scales["x"] = 0.0
-    noise = {name: _tree(lambda e, name=name: scales[name] * e, tree) for name, tree in noise.items()}
-    start, end = (_tree(lambda e, k=k: e[k::2], noise) for k in (0, 1))
-    return _walk(model, lambda t: model.push(_tree(lambda a, b: slerp(a, b, t), start, end)), steps)
+    noise = {name: tree_map(lambda e, name=name: scales[name] * e, tree) for name, tree in noise.items()}
+    start, end = (tree_map(lambda e, k=k: e[k::2], noise) for k in (0, 1))
+    return _walk(model, lambda t: model.push(tree_map(lambda a, b: slerp(a, b, t), start, end)), steps)
 
 
 def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
@@ -81,8 +82,8 @@ def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
         raise DataError("a walk needs two data, its ends", "give more data")
     with torch.no_grad():
         code = model.encode(x[: len(x) // 2 * 2].to(model.device, model.dtype))
-    start, end = (_tree(lambda e, k=k: e[k::2], code) for k in (0, 1))
-    return _walk(model, lambda t: model.decode(_tree(lambda a, b: a + t * (b - a), start, end)), steps)
+    start, end = (tree_map(lambda e, k=k: e[k::2], code) for k in (0, 1))
+    return _walk(model, lambda t: model.decode(tree_map(lambda a, b: a + t * (b - a), start, end)), steps)
 
 
 def reconstruct(model: Model, x: Tensor) -> Tensor:
@@ -122,11 +123,3 @@ def check_encoder(model: Model) -> None:
 def _walk(model: Model, at: Callable[[float], Tensor], steps: int) -> Tensor:
     with torch.no_grad():
         return torch.stack([in_range(at(t), model).cpu() for t in np.linspace(0, 1, steps).tolist()], 1)
-
-
-def _tree(function: Callable[..., Tensor], *trees: Any) -> Any:
-    """Applies a function to the leaves of nested mappings of the same structure."""
-
-    if isinstance(trees[0], Mapping):
-        return {key: _tree(function, *(tree[key] for tree in trees)) for key in trees[0]}
-    return function(*trees)

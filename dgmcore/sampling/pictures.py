@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..files.atomic import replacing
 
 if TYPE_CHECKING:
@@ -217,20 +217,16 @@ def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
 def read_picture(path: str | os.PathLike[str], model: Model) -> Tensor:
     """Returns a picture in the shape and range of a model's images, cut to their proportions, `event_shape`."""
 
-    from PIL import Image, ImageOps
+    from ..data.decode import Wanted, decode, read_file
 
     canvas = Canvas(model)
     if canvas.kind != "image":
         raise UsageError("the model's data are no images", "leave out the picture")
     *channels, height, width = model.event_shape
-    try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as image:
-            fitted = ImageOps.fit(image.convert("RGB" if channels == [3] else "L"), (width, height))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise DataError(f"{path} can't be read: {e}", "give a PNG or JPEG picture") from None
+    wanted = Wanted(channels=3 if channels == [3] else 1, size=(height, width))
     low, high = canvas.range or (-1.0, 1.0)
-    pixels = torch.from_numpy(np.array(fitted)).float() * ((high - low) / 255) + low
-    return (pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels).reshape(model.event_shape)
+    pixels = torch.from_numpy(decode(read_file(Path(path)), str(path), wanted)).float() * ((high - low) / 255) + low
+    return pixels.reshape(model.event_shape)
 
 
 def _image(picture: np.ndarray) -> Any:

@@ -8,7 +8,7 @@ from dgm_vaes.mlp import MLPVAE
 from dgm_vaes.nvae import NVAE
 
 from dgmcore import IndexedNoise
-from dgmcore.compose.tilted import flatten
+from dgmcore.compose import flatten
 from dgmcore.errors import UsageError
 
 

@@ -1,8 +1,9 @@
 """Models in the layout of diffusers: a pipeline's or a U-Net's folder, or its files.
 
 A folder of diffusers holds `config.json` (the arguments of `UNet2DModel`) beside `diffusion_pytorch_model.safetensors`
-or `.bin`, and the scheduler's `scheduler_config.json`; pipelines keep them in `unet/` and `scheduler/`, the first ones,
-such as those of `google/ddpm-cifar10-32`, all in one folder.
+or `.bin`, perhaps of float16 (`.fp16`) or in shards that an `.index.json` names, and the scheduler's
+`scheduler_config.json`; pipelines keep them in `unet/` and `scheduler/`, the first ones, such as those of
+`google/ddpm-cifar10-32`, all in one folder.
 """
 
 from __future__ import annotations
@@ -14,12 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from dgmcore.conversion.converters import Converted, options_of, read_checkpoint, tensors_of
+from dgmcore.conversion.foreign import shards_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError, WeightsError
 
 __all__ = ["diffusers_unet", "names_in_file", "schedule_config"]
 
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_NAME = "diffusion_pytorch_model"
+#: What a folder may call its weights, the best first: whole before cut into shards, float32 before float16.
+_WEIGHTS = (
+    f"{_NAME}.safetensors",
+    f"{_NAME}.safetensors.index.json",
+    f"{_NAME}.bin",
+    f"{_NAME}.bin.index.json",
+    f"{_NAME}.fp16.safetensors",
+    f"{_NAME}.safetensors.index.fp16.json",
+    f"{_NAME}.fp16.bin",
+    f"{_NAME}.bin.index.fp16.json",
+)
 _SCHEDULER = ("scheduler_config.json",)
 _MAX_JSON = 1_000_000
 
@@ -59,6 +72,7 @@ def diffusers_unet(files: list[Path], options: dict[str, Any]) -> Converted:
         raise UsageError(
             f"{files[0].name} holds no {_WEIGHTS[0]}", "give a folder as diffusers saves it, or the weights' file"
         )
+    shards = [weights.parent / name for name in shards_of(weights)] if weights.suffix == ".json" else []
     beside = [*files, weights.parent, weights.parent.parent / "scheduler"]
     config_file = _find([weights.parent, *files], ("config.json",), "unet")
     scheduler_file = _find(beside, _SCHEDULER, "scheduler")
@@ -95,7 +109,7 @@ def diffusers_unet(files: list[Path], options: dict[str, Any]) -> Converted:
         data=Data(dataset=str(given["dataset"]), event_shape=(channels, height, width), range=(-1.0, 1.0), levels=256),
         summary=f"Denoising diffusion with diffusers' U-Net, {height}x{width}",
         papers=[{"title": "Denoising Diffusion Probabilistic Models", "url": "https://arxiv.org/abs/2006.11239"}],
-        files=[f for f in (weights, config_file, scheduler_file) if f],
+        files=[f for f in (weights, *shards, config_file, scheduler_file) if f],
         notes=notes,
     )
 

@@ -151,7 +151,7 @@ class DDPM(Model):
         """Returns the variational bound, nats, `(n,)`."""
 
         terms = self.scoring(options).terms
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         total = self.config.schedule.steps
         last = self.alpha_bar[-1]
         prior = 0.5 * (last * x.square() - last - torch.log1p(-last)).flatten(1).sum(1)  # KL(q(x_T | x_0) || N(0, I))

@@ -119,6 +119,6 @@ class ProbabilityFlow(Model):
         """Returns the density of the flow, nats, `(n,)`."""
 
         o = self.scoring(options)
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         probes = sign_probes(noise, self.event_shape, o.probes)
         return log_density(self.velocity, x, self.grid(o.steps, x), log_normal, probes, "heun")

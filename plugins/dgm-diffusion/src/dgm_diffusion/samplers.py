@@ -6,20 +6,34 @@ Each is a generator of states: `(model, x_T, times from high to low, noise, opti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dgmcore.noise import Noise
 
-if TYPE_CHECKING:
-    from .ddpm import DDPM
-
-__all__ = ["SAMPLERS", "ancestral", "ddim", "dpm_solver"]
+__all__ = ["SAMPLERS", "Denoiser", "ancestral", "ddim", "dpm_solver"]
 
 
-def ancestral(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
+class Denoiser(Protocol):
+    """What a sampler asks of a model."""
+
+    config: Any  # with `schedule`, `prediction` and `variance`
+    event_shape: tuple[int, ...]
+    betas: Tensor
+    alpha_bar: Tensor
+
+    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+        """Returns the network's output for `x` at a time `()`."""
+        ...
+
+    def denoise(self, x: Tensor, t: Tensor, clip: bool = False) -> Tensor:
+        """Returns the prediction of `x_0`."""
+        ...
+
+
+def ancestral(model: Denoiser, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
     r"""Draws from :math:`p(x_s | x_t)` along any decreasing times: equations 6 and 7 of Ho et al. with
 
     :math:`\beta = 1 - \bar\alpha_t / \bar\alpha_s`; no noise at the last step.
@@ -39,7 +53,7 @@ def ancestral(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: A
         yield x
 
 
-def ddim(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
+def ddim(model: Denoiser, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
     """Denoising Diffusion Implicit Models (Song et al., 2021), equations 12 and 16, along any decreasing times."""
 
     for i, t in enumerate(times):
@@ -54,7 +68,7 @@ def ddim(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -
         yield x
 
 
-def dpm_solver(model: DDPM, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
+def dpm_solver(model: Denoiser, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
     """DPM-Solver++ (Lu et al., 2022), second order multistep, by diffusers' scheduler."""
 
     from diffusers import DPMSolverMultistepScheduler  # takes seconds to import: only where it runs

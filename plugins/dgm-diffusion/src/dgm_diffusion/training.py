@@ -78,7 +78,7 @@ class Denoise(Regression):
         return error.square().flatten(1).mean(1)
 
 
-class MatchScore(Regression):
+class MatchScore(LabelledRegression):
     r"""Denoising score matching over continuous time (Song et al., 2021, equation 7).
 
     `weighting: simple` weighs by :math:`\sigma(t)^2`; `likelihood` by :math:`g(t)^2`, which bounds the likelihood of
@@ -88,10 +88,10 @@ class MatchScore(Regression):
 
     model: ScoreSDE
 
-    class Options(Config):
+    class Options(LabelledRegression.Options):
         weighting: Literal["simple", "likelihood"] = "simple"
 
-    def losses(self, x: Tensor, noise: Noise) -> Tensor:
+    def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
         sde = self.model
         u = spread(noise, x)
         if self.options.weighting == "likelihood":
@@ -100,7 +100,7 @@ class MatchScore(Regression):
             t = sde.config.t_min + u * (1 - sde.config.t_min)
         eps = noise.normal(*x.shape[1:])
         a, s = sde.marginal(t, x)
-        return (sde.eps(a * x + s * eps, t) - eps).square().flatten(1).mean(1)
+        return (sde.eps(a * x + s * eps, t, self.hidden(labels, noise)) - eps).square().flatten(1).mean(1)
 
 
 class MatchDenoiser(LabelledRegression):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Likelihood, Model, Noise
-from dgmcore.compose.tilted import frozen, langevin
+from dgmcore.compose import langevin, step_frozen
+from dgmcore.compose.temperature import linear
 from dgmcore.config import Config, Options
 
 __all__ = ["EBM"]
@@ -93,23 +94,18 @@ class EBM(Model):
         """Yields the states of the chain from `x` on, `options` being of :class:`Sampling`."""
 
         scale = math.sqrt(options.step_size) if options.noise_scale is None else options.noise_scale
-        first, span = scale**2 / options.step_size, max(options.steps - 1, 1)
+        first = scale**2 / options.step_size
         states = langevin(
             lambda state: -self.score(state["x"]),
             {"x": x},
             noise,
             steps=options.steps,
             step_size=options.step_size,
-            temperature=[first * (1 + (options.final_temperature - 1) * k / span) for k in range(options.steps)],
+            temperature=[first * t for t in linear(1.0, options.final_temperature, options.steps)],
             gradient_clip=options.gradient_clip,
             project=self._project,
         )
-        while True:
-            with frozen(self):  # only around the step: what runs between steps may train
-                state = next(states, None)
-            if state is None:
-                return
-            yield state["x"]
+        return (state["x"] for state in step_frozen(states, self))
 
     def _project(self, x: Tensor) -> Tensor:
         return x if self.config.range is None else x.clamp(*self.config.range)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from dgmcore import IndexedNoise, Likelihood, Model, Noise
+from dgmcore.compose import gradients, leaf
 from dgmcore.config import Config, Options
 
 __all__ = ["ODEFlow", "ascent"]
@@ -199,7 +200,7 @@ class ODEFlow(Model):
         if options.trace == "exact" or (options.trace == "auto" and d <= _EXACT_UP_TO):
             basis = torch.eye(d, dtype=x.dtype, device=x.device).view(d, 1, *self.event_shape)
             return basis.expand(-1, len(x), *self.event_shape)
-        noise = noise or IndexedNoise(0, len(x), device=x.device, dtype=x.dtype)
+        noise = noise or IndexedNoise.like(x)
         normal = noise.normal(options.probes, *self.event_shape, name="probes").movedim(1, 0)
         return torch.where(normal < 0, -1.0, 1.0).to(x) / math.sqrt(options.probes)
 
@@ -223,8 +224,8 @@ def ascent(critic: Any, x: Tensor, tangents: Tensor | None = None) -> tuple[Tens
     if own is not None:
         return own(x, tangents)
     keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = x if keep and x.requires_grad else x.detach().requires_grad_(True)
+    with gradients():
+        x = x if keep and x.requires_grad else leaf(x)
         (gradient,) = torch.autograd.grad(critic.score(x).sum(), x, create_graph=keep or tangents is not None)
         if tangents is None:
             return gradient, None

@@ -42,7 +42,7 @@ class WNConv2d(nn.Conv2d):
             return self.log_weight_norm.exp() * self._direction()
         state = tuple((p.data_ptr(), p._version, p.dtype) for p in (self.weight, self.log_weight_norm))
         if self._kept is None or self._kept[0] != state:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # gradients by inputs may pass through it later
                 self._kept = (state, self.log_weight_norm.exp() * self._direction())
         return self._kept[1]
 

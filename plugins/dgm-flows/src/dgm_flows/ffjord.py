@@ -133,7 +133,7 @@ class FFJORD(Flow):
         o = self.scoring(options)
         steps = o.steps or self.steps
         if o.trace == "hutchinson":
-            noise = noise or IndexedNoise(0, len(x), device=x.device, dtype=x.dtype)
+            noise = noise or IndexedNoise.like(x)
             out = self.integrate(x, _signs(noise.normal(*self.event_shape)), steps)
             return log_normal(out["z"]) + out["ladj"]
 

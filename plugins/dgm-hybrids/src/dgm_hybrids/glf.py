@@ -62,9 +62,12 @@ class LatentFlow(Model):
     def sample(self, noise: Noise, **options: Any) -> Tensor:
         """Returns data; see :class:`Sampling`."""
 
+        o = self.sampling(options)
         eps = noise.named(self.noise_shapes)
+        if getattr(o, "mean", False):
+            eps.pop("x", None)
         with torch.no_grad():
-            return self.push({**eps, "z": self.sampling(options).temperature * eps["z"]})
+            return self.push({**eps, "z": o.temperature * eps["z"]})
 
 
 class GLF(LatentFlow):
@@ -132,14 +135,6 @@ class VAEFlow(LatentFlow):
 
         return self.parts["base"].push({**eps, "z": self.parts["flow"].decode(eps["z"])})
 
-    def sample(self, noise: Noise, **options: Any) -> Tensor:
-        o = self.sampling(options)
-        eps = noise.named(self.noise_shapes)
-        if o.mean:
-            eps.pop("x", None)
-        with torch.no_grad():
-            return self.push({**eps, "z": o.temperature * eps["z"]})
-
     def terms(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r"""Returns :math:`\log p(x \mid z)`, :math:`\log p_\eta(z)` and :math:`\log q(z \mid x)`, each `(n,)`.
 
@@ -155,7 +150,7 @@ class VAEFlow(LatentFlow):
         """Returns the ELBO, or with `k` samples the IWAE bound, shape `(n,)`."""
 
         o = self.scoring(options)
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         bound = None
         for j in range(o.k):
             recon, log_prior, log_q = self.terms(x, noise.normal(*self.noise_shapes["z"], name=f"z{j}"))

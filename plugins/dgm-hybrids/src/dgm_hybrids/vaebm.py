@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
-from dgmcore.compose.chains import half_square
-from dgmcore.compose.tilted import Nested, Tilted, flatten, frozen, unflatten
+from dgmcore.compose import Nested, Tilted, flatten, frozen, half_square, unflatten
 from dgmcore.config import Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.training.energy import ContrastivePhase, ReplayBuffer

@@ -5,35 +5,42 @@ All files go into one commit: either everything is there afterwards, or nothing 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from dgmcore import plugins
+from dgmcore.entry import ENTRY_FILE, WEIGHTS_FILE, Entry, dump_entry, read_entry
 from dgmcore.errors import DgmError, RegistryError, UsageError, WeightsError
-from dgmcore.files.verify import sha256_of
-from dgmcore.hub import client as hubclient
-from dgmcore.hub.client import check_repo
-from dgmcore.loading import weights
-from dgmcore.registry.parts import PARTS, with_parts
+from dgmcore.files.safetensors import read_header
+from dgmcore.files.verify import open_regular, sha256_of
+from dgmcore.hub.cache import repo_folder, source_of
+from dgmcore.hub.client import check_repo, host, offline, patiently, quiet
+from dgmcore.hub.entries import PARTS
+from dgmcore.hub.failures import brief, no_connection, status_of
+from dgmcore.hub.fetch import fetch_text
+from dgmcore.loading.weights import open_weights
+from dgmcore.registry.find import Located, find
+from dgmcore.registry.parts import find_part, identity, with_parts
 
-from . import card
+from .card import licence_text, model_card
 
 if TYPE_CHECKING:
-    from dgmcore.registry.find import Located
+    from huggingface_hub import HfApi, ModelInfo
 
 __all__ = ["Pushed", "push"]
 
 #: What a repository may hold that is no model yet.
 _SCAFFOLD = {".gitattributes", "README.md", "LICENSE", ".gitignore"}
+PICTURE = "samples.png"
 
 
-@dataclass(frozen=True)
-class Pushed:
+class Pushed(msgspec.Struct, frozen=True):
     """What was published, or would be."""
 
     repo: str
@@ -59,69 +66,86 @@ def push(name: str, repo: str, *, dry_run: bool = False) -> Pushed:
         DgmError: If the entry is not complete, or the Hub refuses; then nothing is published.
     """
 
-    from dgmcore.registry.find import find
-
     check_repo(repo)
     located = with_parts(find(name))
-    with tempfile.TemporaryDirectory(prefix="dgm-push-") as folder:
-        files = _files(located, repo, Path(folder))
-        sizes = {path: file.stat().st_size for path, file in files.items()}
-        text = files["README.md"].read_text(encoding="utf-8")
-        url = f"{hubclient.host()}/{repo}"
+    with ExitStack() as stack:
+        files = _files(located, repo, stack)
+        sizes = {
+            path: len(content) if isinstance(content, bytes) else _size(content) for path, content in files.items()
+        }
+        readme = files["README.md"]
+        assert isinstance(readme, bytes)
+        pushed = Pushed(repo, f"{host()}/{repo}", sizes, readme.decode(), None, False)
         if dry_run:
-            return Pushed(repo, url, sizes, text, None, False)
+            return pushed
         commit, changed = _send(files, repo, located[0].entry.name)
-    return Pushed(repo, url, sizes, text, commit, changed)
+    return msgspec.structs.replace(pushed, commit=commit, changed=changed)
 
 
 # --- what is published -----------------------------------------------------------------------------
 
 
-def _files(located: list[Located], repo: str, folder: Path) -> dict[str, Path]:
-    """Returns the files of the repository by their path in it."""
+def _files(located: list[Located], repo: str, stack: ExitStack) -> dict[str, bytes | BinaryIO]:
+    """Returns what the files of the repository hold, by their path in it; weights are open until `stack` is closed."""
 
-    top, *parts = located
-    names = [p.entry.name for p in located]
-    if len(set(names)) < len(names):
+    top = located[0]
+    if len({p.entry.name for p in located}) < len(located):
         raise RegistryError(f"{top.entry.name} is composed of two entries of one name", "rename one of them")
-    files: dict[str, Path] = {}
+    files: dict[str, bytes | BinaryIO] = {}
+    published: dict[int, Entry] = {}
     for place in located:
-        prefix = "" if place is top else f"{PARTS}/{place.entry.name}/"
-        _add_entry(files, place, prefix, folder, dict(_renamed(place, located)))
-    picture = _picture(top, folder)
+        inside = "" if place is top else f"{PARTS}/{place.entry.name}/"
+        entry = msgspec.structs.replace(place.entry, parts=_rename(place.entry.parts, dict(_renamed(place, located))))
+        if entry.weights is not None:
+            file = files[f"{inside}{WEIGHTS_FILE}"] = _weights(place, stack)
+            sha256 = entry.weights.sha256 or _hashed(file)
+            stated = msgspec.structs.replace(
+                entry.weights, file=WEIGHTS_FILE, hub=None, sha256=sha256, size=_size(file)
+            )
+            entry = msgspec.structs.replace(entry, weights=stated)
+        files[f"{inside}{ENTRY_FILE}"] = dump_entry(entry)
+        published[id(place)] = entry
+    picture = _picture(top)
     if picture is not None:
-        files["samples.png"] = picture
-    entries = [p.entry for p in parts]
-    _add_text(files, folder, "LICENSE", card.licence_text([top.entry, *entries]))
-    text = card.model_card(top.entry, repo, entries, capabilities=_capabilities(top), picture=picture is not None)
-    _add_text(files, folder, "README.md", text)
+        files[PICTURE] = picture
+    entries = list(published.values())
+    files["LICENSE"] = licence_text(entries).encode()
+    text = model_card(entries[0], repo, entries[1:], capabilities=_capabilities(top), picture=picture is not None)
+    files["README.md"] = text.encode()
     return dict(sorted(files.items()))
+
+
+def _weights(place: Located, stack: ExitStack) -> BinaryIO:
+    """Returns the verified weights of an entry, which are in its own folder or the Hub's cache, and are safetensors."""
+
+    path, file = stack.enter_context(open_weights(place))
+    _check_inside(place, path)
+    read_header(file)
+    file.seek(0)
+    return file
+
+
+def _check_inside(place: Located, path: Path) -> None:
+    """Refuses a link that leads out of the entry's folder: what it leads to may be private."""
+
+    root = place.folder
+    if root is None or not path.is_relative_to(root):
+        return  # from the Hub, verified
+    source = source_of(root)
+    root = repo_folder(source[0]) if source else root
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UsageError(
+            f"{path} is a link out of its folder", "copy what it leads to into the folder, if it is public"
+        )
 
 
 def _renamed(place: Located, located: list[Located]) -> Iterator[tuple[str, str]]:
     """Yields how each part that an entry names is called inside the repository: by its bare name."""
 
-    from dgmcore.registry.parts import entry_parts, find_part, identity
-
     published = {identity(p): p.entry.name for p in located}
     folders = [Path(p.folder) for p in located if p.folder]
-    for name in entry_parts(place.entry.parts):
+    for name in place.entry.part_names():
         yield name, published[identity(find_part(name, folders))]
-
-
-def _add_entry(files: dict[str, Path], place: Located, prefix: str, folder: Path, renamed: dict[str, str]) -> None:
-    from dgmcore.entry import write_entry
-
-    entry = msgspec.structs.replace(place.entry, parts=_rename(place.entry.parts, renamed))
-    if entry.weights is not None:
-        source = weights.locate(place)
-        sha256 = entry.weights.sha256 or sha256_of(source)
-        stated = msgspec.structs.replace(
-            entry.weights, file="model.safetensors", hub=None, sha256=sha256, size=source.stat().st_size
-        )
-        entry = msgspec.structs.replace(entry, weights=stated)
-        files[f"{prefix}model.safetensors"] = source
-    files[f"{prefix}model.yaml"] = write_entry(entry, folder / prefix / "model.yaml")
 
 
 def _rename(parts: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
@@ -133,76 +157,80 @@ def _rename(parts: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, A
     }
 
 
-def _add_text(files: dict[str, Path], folder: Path, name: str, text: str) -> None:
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
-    files[name] = path
+def _hashed(file: BinaryIO) -> str:
+    digest = sha256_of(file)
+    file.seek(0)
+    return digest
+
+
+def _size(content: bytes | BinaryIO) -> int:
+    return len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
 
 
 def _capabilities(located: Located) -> list[str]:
-    from dgmcore import plugins
-
     return list(plugins.architectures().get(located.entry.architecture, {}).get("capabilities", []))
 
 
-def _picture(located: Located, folder: Path) -> Path | None:
+def _picture(located: Located) -> bytes | None:
     """Returns the entry's picture of samples; one is drawn where it has none and the model can."""
 
-    if located.folder and (Path(located.folder) / "samples.png").is_file():
-        return Path(located.folder) / "samples.png"
+    path = located.folder / PICTURE if located.folder else None
+    if path is not None and path.is_file():
+        _check_inside(located, path)
+        with open_regular(path) as file:
+            return file.read()
     from dgmcore.sampling.pictures import kind_of
 
     if "generator" not in _capabilities(located) or kind_of(tuple(located.entry.data.event_shape)) is None:
         return None
+    return _drawn(located)
+
+
+def _drawn(located: Located) -> bytes:
     from dgmcore.loading.load import load
     from dgmcore.sampling.draw import sample
-    from dgmcore.sampling.pictures import picture
+    from dgmcore.sampling.pictures import kind_of, picture
 
     model = load(str(located.folder.absolute()) if located.folder else located.full_name)
     n = 16 if kind_of(tuple(model.event_shape)) == "image" else 1000
-    return picture(model, sample(model, n, seed=0), folder / "samples.png")
+    with tempfile.TemporaryDirectory(prefix="dgm-push-") as folder:
+        return Path(picture(model, sample(model, n, seed=0), Path(folder) / PICTURE)).read_bytes()
 
 
 # --- sending ---------------------------------------------------------------------------------------
 
 
-def _send(files: Mapping[str, Path], repo: str, name: str) -> tuple[str, bool]:
+def _send(files: Mapping[str, bytes | BinaryIO], repo: str, name: str) -> tuple[str, bool]:
     """Makes the one commit; returns it, and whether it changed anything."""
 
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    if hubclient.offline():
+    if offline():
         raise UsageError("nothing can be published offline", "unset HF_HUB_OFFLINE and push again")
     api = HfApi(library_name="dgmcore")
-    with _explained(repo), hubclient.quiet():
+    with _explained(repo), quiet():
         before = _before(api, repo, name)
         if before is None:
-            hubclient.patiently(lambda: api.create_repo(repo, exist_ok=True), hung_up=True)
+            patiently(lambda: api.create_repo(repo, exist_ok=True), hung_up_too=True)
             before = _before(api, repo, name)
         assert before is not None
         there = {s.rfilename for s in before.siblings or []}
         gone = [p for p in sorted(there) if p.startswith(f"{PARTS}/") and p not in files]
-        operations: list[Any] = [CommitOperationDelete(path_in_repo=p) for p in gone]
-        opened = []
-        try:
-            for path, file in files.items():
+        done = api.create_commit(
+            repo,
+            [
+                *(CommitOperationDelete(path_in_repo=p) for p in gone),
                 # open files travel by plain HTTP, which every Hub understands
-                opened.append(file.open("rb"))
-                operations.append(CommitOperationAdd(path_in_repo=path, path_or_fileobj=opened[-1]))
-            done = api.create_commit(
-                repo,
-                operations,
-                commit_message=f"Publish {name} with dgm",
-                parent_commit=before.sha,
-                num_threads=1,  # two files of equal content would be read through one handle at once
-            )
-        finally:
-            for file in opened:
-                file.close()
+                *(CommitOperationAdd(path_in_repo=p, path_or_fileobj=content) for p, content in files.items()),
+            ],
+            commit_message=f"Publish {name} with dgm",
+            parent_commit=before.sha,
+            num_threads=1,  # two files of equal content would be read through one handle at once
+        )
     return str(done.oid), done.oid != before.sha
 
 
-def _before(api: Any, repo: str, name: str) -> Any:
+def _before(api: HfApi, repo: str, name: str) -> ModelInfo | None:
     """Returns the state of a repository that may be written to, or None where there is none.
 
     Raises:
@@ -212,17 +240,14 @@ def _before(api: Any, repo: str, name: str) -> Any:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        info = hubclient.patiently(lambda: api.model_info(repo), hung_up=True)
+        info = patiently(lambda: api.model_info(repo), hung_up_too=True)
     except RepositoryNotFoundError:
         return None
     there = {s.rfilename for s in info.siblings or []}
-    if "model.yaml" in there:
-        from dgmcore.entry import read_entry
-
-        path, _ = hubclient.download(repo, "model.yaml", info.sha)
+    if ENTRY_FILE in there:
         try:
-            held = read_entry(path).name
-        except DgmError:
+            held = read_entry(fetch_text(repo, ENTRY_FILE, info.sha)).name
+        except RegistryError:
             held = "an entry that can't be read"
         if held != name:
             raise RegistryError(f"{repo} is taken: it holds {held}, not {name}", "choose another --repo")
@@ -242,18 +267,21 @@ def _explained(repo: str) -> Iterator[None]:
     except DgmError:
         raise
     except Exception as e:
-        hub = hubclient.host()
-        status = hubclient.status_of(e)
-        token = "set HF_TOKEN to a token that may write, or run: hf auth login"
-        if status == 401 or type(e).__name__ == "LocalTokenNotFoundError":
-            error = WeightsError(f"{hub} refused the token, nothing was published", token)
-        elif status == 403:
-            error = WeightsError(f"{hub} does not let you write to {repo}", f"choose a --repo of your own, or {token}")
-        elif status in (409, 412):
-            error = WeightsError(f"{repo} was changed by somebody else meanwhile", "look at it, then push again")
-        elif hubclient.no_connection(e):
-            reason = f"it answered {status}" if status else hubclient.brief(e)
-            error = WeightsError(f"the connection to {hub} was lost ({reason}), nothing was published", "push again")
-        else:
-            error = WeightsError(f"can't publish {repo}: {hubclient.brief(e)}", "nothing was published; push again")
-        raise error from e
+        raise _error(e, repo) from e
+
+
+def _error(error: Exception, repo: str) -> WeightsError:
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    hub, status = host(), status_of(error)
+    token = "set HF_TOKEN to a token that may write, or run: hf auth login"
+    if status == 401 or isinstance(error, LocalTokenNotFoundError):
+        return WeightsError(f"{hub} refused the token, nothing was published", token)
+    if status == 403:
+        return WeightsError(f"{hub} does not let you write to {repo}", f"choose a --repo of your own, or {token}")
+    if status in (409, 412):
+        return WeightsError(f"{repo} was changed by somebody else meanwhile", "look at it, then push again")
+    if no_connection(error):
+        reason = f"it answered {status}" if status else brief(error)
+        return WeightsError(f"the connection to {hub} was lost ({reason}), nothing was published", "push again")
+    return WeightsError(f"can't publish {repo}: {brief(error)}", "nothing was published; push again")

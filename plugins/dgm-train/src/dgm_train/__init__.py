@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dgmcore.hookspecs import hookimpl
 
 PLUGIN_API = 1
 
 
 @hookimpl
-def dgm_commands():
+def dgm_commands() -> list[dict[str, Any]]:
     return [{"name": "train", "import": "dgm_train.command:app", "help": "Train a model by a recipe."}]
 
 
 @hookimpl
-def dgm_calls():
+def dgm_calls() -> list[dict[str, Any]]:
     return [{"name": "train", "import": "dgm_train.engine:train", "summary": "Train a model by a recipe"}]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import torch
 
 from dgmcore.config import parse
 from dgmcore.data import open_data
+from dgmcore.data.spec import DataSpec
 from dgmcore.data.view import View
-from dgmcore.errors import TrainingError
+from dgmcore.errors import DataError, TrainingError
+from dgmcore.loading.load import build, load
 from dgmcore.model import Model
 from dgmcore.noise import derive_seed
+from dgmcore.plugins.imports import import_string
 from dgmcore.suggestions import did_you_mean
 from dgmcore.training.phase import Phase
 
 from .recipe import PartRecipe, PhaseRecipe, Recipe
 
-__all__ = ["build_model", "build_phase", "open_training_data"]
+__all__ = ["build_model", "build_phase", "open_training_data", "part_of"]
 
 
 def build_model(recipe: Recipe) -> Model:
@@ -31,9 +35,7 @@ def build_model(recipe: Recipe) -> Model:
     return model
 
 
-def _build(architecture: str, config: dict[str, Any], parts: dict[str, str | PartRecipe], init: str | None) -> Model:
-    from dgmcore.loading.load import build
-
+def _build(architecture: str, config: dict[str, Any], parts: Mapping[str, str | PartRecipe], init: str | None) -> Model:
     made = {name: part if isinstance(part, str) else _build_part(part) for name, part in parts.items()}
     model = build(architecture, config, made)
     if init is not None:
@@ -48,8 +50,6 @@ def _build_part(part: PartRecipe) -> Model:
 @torch.no_grad()
 def _start_from(model: Model, name: str) -> None:
     """Copies the weights of an entry that the model has too, by name."""
-
-    from dgmcore.loading.load import load
 
     theirs, ours = load(name).state_dict(), model.state_dict()
     common = [key for key in ours if key in theirs]
@@ -66,6 +66,14 @@ def _start_from(model: Model, name: str) -> None:
         ours[key].copy_(theirs[key])
 
 
+def part_of(model: Model, name: str) -> Model:
+    """Returns a part of a model."""
+
+    part = model.parts[name]
+    assert isinstance(part, Model)
+    return part
+
+
 def build_phase(model: Model, spec: PhaseRecipe) -> Phase:
     """Returns a phase of the model, or of a part of it (`base.elbo`)."""
 
@@ -76,31 +84,53 @@ def build_phase(model: Model, spec: PhaseRecipe) -> Phase:
             raise TrainingError(
                 f"{type(target).__name__} has no part {part} with phases", did_you_mean(part, target.parts)
             )
-        target = target.parts[part]
+        target = part_of(target, part)
     where = type(target).phases.get(name, name)
     if ":" not in where:
         raise TrainingError(
             f"{type(target).__name__} has no phase {name}", did_you_mean(name, type(target).phases, "see its docs")
         )
-    module, _, attribute = where.partition(":")
     try:
-        kind = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as e:
+        kind = import_string(where)
+    except (ImportError, AttributeError, ValueError) as e:
         raise TrainingError(f"the phase {where} can't be imported: {e}", "correct the import string") from e
+    if not (isinstance(kind, type) and issubclass(kind, Phase)):
+        raise TrainingError(f"{where} is no dgmcore.training.Phase", "name one of the model's phases")
     options = parse(kind.Options, spec.options, source=f"options of the phase {spec.phase}", error=TrainingError)
     return kind(target, options)
 
 
 def open_training_data(recipe: Recipe, model: Model) -> tuple[View, View | None]:
-    """Returns the data to train on and those to validate on, in the model's shape."""
+    """Returns the data to train on and those to validate on, in the model's shape.
+
+    Raises:
+        DgmError: If they are not there or do not fit, or if there is nothing to validate on.
+    """
 
     data = open_data(recipe.data)
-    shape = getattr(model, "event_shape", data.event_shape)
-    if tuple(shape) != tuple(data.event_shape):
+    _check_shape(recipe, recipe.data, data, model)
+    if not recipe.validate_every:
+        return data, None
+    spec = recipe.validation
+    if spec is None:
+        spec = msgspec.structs.replace(recipe.data, split="test")
+        try:
+            validation = open_data(spec)
+        except DataError as e:
+            raise DataError(
+                f"there is nothing to validate on: {e.what}",
+                "name held-out data, as validation: {dataset: ...}, or drop validate_every",
+            ) from e
+    else:
+        validation = open_data(spec)
+    _check_shape(recipe, spec, validation, model)
+    return data, validation
+
+
+def _check_shape(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None:
+    shape = tuple(getattr(model, "event_shape", data.event_shape))
+    if shape != tuple(data.event_shape):
         raise TrainingError(
-            f"{recipe.data.dataset} has data of shape {data.event_shape}, but {recipe.name} wants {tuple(shape)}",
+            f"{spec.dataset} has data of shape {data.event_shape}, but {recipe.name} wants {shape}",
             "correct the model's config, or pad or resize the data",
         )
-    if recipe.validation is not None:
-        return data, open_data(recipe.validation)
-    return data, open_data(recipe.data, split="test") if recipe.validate_every else None

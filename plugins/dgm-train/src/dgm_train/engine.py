@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dgmcore.config import to_dict
+from dgmcore.cli.set_options import parse_set
+from dgmcore.entry import Training
 from dgmcore.errors import TrainingError
 
 from .build import build_model, open_training_data
-from .finish import first_entry, write_entries
-from .loop import checkpoint
-from .loop.distributed import Processes
-from .loop.log import Log, hardware
-from .loop.run import PhaseRun, Run
-from .reading import read_recipe
-from .recipe import Recipe
+from .distributed import Processes, hardware
+from .entries import first_entry, write_entries
+from .interrupt import asked_to_stop
+from .loop.checkpoint import last_checkpoint, read_shared
+from .loop.log import Log
+from .loop.progress import Totals
+from .loop.run import PhaseRun
+from .loop.state import Run
+from .recipe import Recipe, read_recipe
+from .run_folder import RunFolder
 
 __all__ = ["train"]
-
-#: Keys of a recipe that can't change when a run goes on.
-_FIXED = ("architecture", "config", "parts", "init", "data", "seed")
 
 
 def train(
@@ -56,148 +54,74 @@ def train(
 
     Raises:
         TrainingError: If a run of that name is there already and `resume` is false, if the loss is not finite
-            or explodes, or if the run was stopped by Ctrl-C or SIGTERM (its checkpoint is then written).
+            or explodes, or if the run was stopped by Ctrl-C, SIGTERM or SIGHUP (its checkpoint is then written).
     """
 
-    if set is not None and not isinstance(set, Mapping):
-        from dgmcore.cli.set_options import parse_set
-
-        set = parse_set(set)
+    changes = set if set is None or isinstance(set, Mapping) else parse_set(set)
     source = _source(recipe)
-    recipe = read_recipe(recipe, set)
-    folder = Path(runs or os.environ.get("DGM_RUNS") or "runs") / recipe.name
-    registry = Path(out) if out is not None else folder / "registry"
+    recipe = read_recipe(recipe, changes)
+    folder = RunFolder(Path(runs or os.environ.get("DGM_RUNS") or "runs") / recipe.name)
+    registry = Path(out) if out is not None else folder.path / "registry"
     # in a registry parts lie beside the model; a folder of its own carries them
     parts = registry if out is not None else registry / recipe.name / "parts"
-    threads = torch.get_num_threads()
+    with _torch_as_before(recipe.threads):
+        processes = Processes()
+        with folder.alone() if processes.main else nullcontext():
+            run, totals = _train(recipe, folder, processes, resume)
+            if processes.main:
+                training = Training(
+                    recipe=source,
+                    seed=recipe.seed,
+                    steps=totals.steps,
+                    hardware=hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
+                    hours=round(totals.seconds / 3600, 4),
+                )
+                write_entries(recipe, run.model.to("cpu"), registry, parts, folder.path, training, totals.averaged)
+            processes.barrier()
+    return registry / recipe.name
+
+
+def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool) -> tuple[Run, Totals]:
+    """Trains all phases that are not done."""
+
+    last = last_checkpoint(folder.checkpoints)
+    if last is not None and not resume:
+        raise TrainingError(f"there is a run in {folder.path} already", f"go on with --resume, or delete {folder.path}")
+    processes.barrier()  # all have looked at the folder before one writes
+    if last is not None:
+        folder.check_same(recipe)
+    model = build_model(recipe)
+    data, validation = open_training_data(recipe, model)
+    model.to(processes.device).entry = first_entry(recipe, data)
+    run = Run(recipe, model, data, validation, folder, processes)
+    saved = None if last is None else read_shared(last, processes)
+    first, totals = (0, Totals()) if saved is None else (saved.progress.phase, saved.progress.run)
+    if first >= len(recipe.phases):
+        raise TrainingError(f"the run in {folder.path} had more phases", f"delete {folder.path} to train anew")
+    with ExitStack() as stack, asked_to_stop() as run.stop:
+        for number in range(first, len(recipe.phases)):
+            phase = PhaseRun(run, number, totals, saved)
+            if number == first and processes.main:  # nothing is written before it is clear that the run can go on
+                folder.keep_recipe(recipe)
+                resume_at = None if saved is None else (saved.progress.phase, saved.progress.step)
+                run.log = stack.enter_context(closing(Log(folder.path, resume_at)))
+            totals, saved = phase.train(), None
+    return run, totals
+
+
+@contextmanager
+def _torch_as_before(threads: int | None) -> Iterator[None]:
+    """Sets the number of threads, and gives back that number and the random state."""
+
+    before = torch.get_num_threads()
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         try:
-            if recipe.threads is not None:
-                torch.set_num_threads(recipe.threads)
-            return _train(recipe, folder, registry, parts, resume, source)
+            if threads is not None:
+                torch.set_num_threads(threads)
+            yield
         finally:
-            torch.set_num_threads(threads)
-
-
-def _train(recipe: Recipe, folder: Path, out: Path, parts: Path, resume: bool, source: str | None) -> Path:
-    processes = Processes()
-    with _alone(folder, processes):
-        last = checkpoint.last_checkpoint(folder / "checkpoints")
-        if last is not None and not resume:
-            raise TrainingError(f"there is a run in {folder} already", f"go on with --resume, or delete {folder}")
-        processes.barrier()  # all have looked at the folder before one writes
-        if last is not None:
-            _check_same(recipe, folder)
-        model = build_model(recipe)
-        data, validation = open_training_data(recipe, model)
-        model.to(processes.device).entry = first_entry(recipe, data)
-        run = Run(recipe, model, data, validation, folder, processes)
-        state = None if last is None else checkpoint.read_shared(last, processes)
-        first = 0
-        if state is not None:
-            first, before = state[1]["phase"], state[1].get("run", {})
-            run.seconds, run.steps = before.get("seconds", 0.0), before.get("steps", 0)
-            run.averaged = before.get("averaged", {})
-            if first >= len(recipe.phases):
-                raise TrainingError(f"the run in {folder} had more phases", f"delete {folder} to train anew")
-        if processes.main:
-            _note(recipe, folder)
-            run.log = Log(folder, (first, state[1]["step"]) if state is not None else None)
-        try:
-            with _interruptible() as run.stop:
-                for number in range(first, len(recipe.phases)):
-                    PhaseRun(run, number, state).go()
-                    state = None
-        finally:
-            if run.log is not None:
-                run.log.close()
-        if processes.main:
-            _write(run, out, parts, source)
-        processes.barrier()
-    return out / recipe.name
-
-
-def _write(run: Run, out: Path, parts: Path, source: str | None) -> None:
-    """Writes the entries."""
-
-    recipe, processes = run.recipe, run.processes
-    training = {
-        "recipe": source,
-        "seed": recipe.seed,
-        "steps": run.steps,
-        "hardware": hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
-        "hours": round(run.seconds / 3600, 4),
-    }
-    write_entries(recipe, run.model.to("cpu"), out, run.folder, training, run.averaged, parts)
-
-
-@contextmanager
-def _alone(folder: Path, processes: Processes) -> Iterator[None]:
-    """Holds the run's lock, which the system takes back from killed processes."""
-
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
-    if not processes.main:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TrainingError(
-                f"another process trains in {folder}", "wait for it, or give the recipe another name"
-            ) from None
-        yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Yields an event that Ctrl-C and SIGTERM set; a second one interrupts at once."""
-
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _note(recipe: Recipe, folder: Path) -> None:
-    """Keeps the recipe beside the run."""
-
-    temporary = folder / "recipe.tmp"
-    temporary.write_text(json.dumps(to_dict(recipe), indent=2), encoding="utf-8")
-    os.replace(temporary, folder / "recipe.json")
-
-
-def _check_same(recipe: Recipe, folder: Path) -> None:
-    """A run that goes on must have kept what its weights depend on."""
-
-    try:
-        before = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    now = json.loads(json.dumps(to_dict(recipe)))
-    changed = [key for key in _FIXED if now[key] != before.get(key)]
-    if changed:
-        raise TrainingError(
-            f"the run in {folder} has another {changed[0]} in its recipe", f"change it back, or delete {folder}"
-        )
+            torch.set_num_threads(before)
 
 
 def _source(recipe: Any) -> str | None:

@@ -172,7 +172,7 @@ class VAE(Model):
         The memory grows with `chunk`, not with `k`; sample `j` is the same for every `chunk`.
         """
         o = self.scoring(options)
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         h = self.features(x)
         q = self.posterior(h)
         weights: list[Tensor] = []

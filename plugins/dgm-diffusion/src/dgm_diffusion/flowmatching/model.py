@@ -119,7 +119,7 @@ class FlowMatching(Velocity):
         """Returns the density of the flow, with `label` that of the class, nats, `(n,)`."""
 
         o = self.scoring(options)
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         labels = labels_of(o.label, noise, self.config.classes)
         probes = sign_probes(noise, self.event_shape, o.probes)
 

@@ -57,7 +57,7 @@ class GaussianBridge(Bridge):
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
         """Returns the density of the probability flow, nats, `(n,)`."""
 
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         probes = sign_probes(noise, self.event_shape, self.scoring(options).probes)
         mean, std, steps = self.config.prior_mean, self.config.prior_std, self.config.steps
 

@@ -1,1 +1,1 @@
-"""One phase: its steps, optimisers, averaged weights, checkpoints and log."""
+"""One phase of a training: `run` is its loop, `state` what it changes; the other modules are what they use."""

@@ -1,17 +1,19 @@
-"""What a run says: JSON lines, TensorBoard where it is installed, and a progress bar."""
+"""The log of a run: JSON lines, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["Log", "Meter", "hardware"]
+from dgmcore.files.atomic import replacing
+
+__all__ = ["Log", "Meter"]
 
 
 class Meter:
@@ -20,7 +22,9 @@ class Meter:
     def __init__(self) -> None:
         self._sums: dict[str, list[Any]] = {}
 
-    def add(self, name: str, value: Any) -> None:
+    def add(self, name: str, value: Tensor | float) -> None:
+        """Takes in a number."""
+
         if isinstance(value, Tensor):
             value = value.detach()
             value = value.item() if value.device.type == "cpu" else value.double()
@@ -29,6 +33,8 @@ class Meter:
         sums[1] += 1
 
     def read(self) -> dict[str, float]:
+        """Returns the means, and forgets them."""
+
         means = {name: float(total) / count for name, (total, count) in self._sums.items()}
         self._sums = {}
         return means
@@ -60,9 +66,8 @@ class Log:
                 continue  # the line that was being written when the run was killed
             if (record["part"], record["step"]) <= at:
                 kept.append(line + "\n")
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        with replacing(self.path) as file:
+            file.write("".join(kept).encode())
 
     def write(self, part: int, phase: str, step: int, seconds: float, values: dict[str, float]) -> None:
         """Writes one record: phase number `part` and its name, steps done, seconds used, and means."""
@@ -81,9 +86,6 @@ class Log:
 
         board = self._tensorboard()
         if board:
-            import numpy as np
-            from PIL import Image
-
             with Image.open(path) as image:
                 board.add_image(f"{phase}/samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
@@ -98,24 +100,8 @@ class Log:
         return self._board
 
     def close(self) -> None:
+        """Closes the files."""
+
         self._file.close()
         if self._board:
             self._board.close()
-
-
-def hardware(device: torch.device) -> str:
-    """Returns the name of what a run trained on."""
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = "CPU"
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        import platform
-
-        name = platform.processor() or platform.machine() or name
-    return f"{name}, {torch.get_num_threads()} threads"

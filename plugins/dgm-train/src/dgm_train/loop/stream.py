@@ -14,6 +14,8 @@ from dgmcore.noise import StreamNoise, derive_seed
 
 __all__ = ["Stream"]
 
+_Made = tuple[Tensor, np.ndarray | None]  # a batch, and the numbers of its data unless they are endless
+
 
 class Stream:
     """Batches without end: each epoch another permutation, of which each process takes its share.
@@ -28,6 +30,11 @@ class Stream:
         rank: This process.
         world: The number of processes, which must divide the batch size.
         device: Where batches go.
+
+    Attributes:
+        size: Data in this process's share of a batch.
+        per_epoch: Batches in an epoch; what is left of the data is in none of them.
+        endless: Whether data are drawn anew instead, as toys are.
     """
 
     def __init__(
@@ -40,56 +47,66 @@ class Stream:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
-        position: int = 0,
     ):
         if batch_size < 1 or batch_size % world:
             raise DataError(f"{world} processes can't share batches of {batch_size}", "choose a multiple as batch_size")
         self.data, self.seed, self.scope = data, seed, scope
         self.rank, self.world, self.device = rank, world, torch.device(device)
         self.batch_size, self.size = batch_size, batch_size // world
-        self.position = position
         self.endless = data.draw(StreamNoise(0, 1)) is not None
         self.per_epoch = len(data) // batch_size
         if not self.endless and not self.per_epoch:
             raise DataError(f"{data.name} has {len(data)} data, fewer than a batch of {batch_size}", "set batch_size")
         self._epoch, self._order = -1, np.empty(0, np.int64)
-        self._last: np.ndarray | None = None
+        self._last: np.ndarray | None = None  # the numbers of the last batch's data
         self._pool = ThreadPoolExecutor(1) if self.device.type == "cuda" else None
-        self._ahead: Future | None = None
+        self._ahead: tuple[int, Future[_Made]] | None = None
 
-    def next(self) -> Tensor:
-        """Returns the next batch on the device, float32 `(size, *event_shape)`."""
+    def batch(self, k: int) -> Tensor:
+        """Returns batch number `k` on the device, float32 `(size, *event_shape)`."""
 
         if self._pool is None:
-            x, self._last = self._make(self.position)
-        else:  # the next batch is made while the GPU works on this one
-            ahead = self._ahead or self._pool.submit(self._make, self.position)
-            x, self._last = ahead.result()
-            x = x.pin_memory().to(self.device, non_blocking=True)
-            self._ahead = self._pool.submit(self._make, self.position + 1)
-        self.position += 1
-        return x
+            x, self._last = self._make(k)
+            return x
+        # the next batch is made while the GPU works on this one
+        if self._ahead is None or self._ahead[0] != k:
+            self._ahead = k, self._pool.submit(self._make, k)
+        x, self._last = self._ahead[1].result()
+        self._ahead = k + 1, self._pool.submit(self._make, k + 1)
+        return x.pin_memory().to(self.device, non_blocking=True)
 
     def labels(self) -> Tensor:
-        """Returns the labels of the last batch."""
+        """Returns the labels of the last batch, int64 `(size,)`."""
 
         labels = None if self._last is None else self.data.labels(self._last)
         if labels is None:
             raise DataError(f"{self.data.name} has no labels", "choose data with labels for this phase")
         return labels.to(self.device)
 
-    def _make(self, position: int) -> tuple[Tensor, np.ndarray | None]:
+    def convert(self, k: int, batch_size: int) -> int:
+        """Returns the number of the batch that follows `k` batches of another size in their epoch.
+
+        Endless data are numbered on, so that none is drawn twice.
+        """
+
+        if self.endless or batch_size == self.batch_size:
+            return k
+        epoch, done = divmod(k, max(1, len(self.data) // batch_size))
+        return epoch * self.per_epoch + min(-(-done * batch_size // self.batch_size), self.per_epoch)
+
+    def _make(self, k: int) -> _Made:
         mine = slice(self.rank, None, self.world)  # of a batch that does not depend on the number of processes
-        noise = StreamNoise(self.seed, self.size, scope=f"{self.scope}/augment/{position}/{self.rank}")
+        noise = StreamNoise(self.seed, self.size, scope=f"{self.scope}/augment/{k}/{self.rank}")
         if self.endless:
-            all_ = self.data.draw(StreamNoise(self.seed, self.batch_size, scope=f"{self.scope}/data/{position}"))
-            return self.data.augment(all_[mine], noise), None
-        epoch, k = divmod(position, self.per_epoch)
+            whole = self.data.draw(StreamNoise(self.seed, self.batch_size, scope=f"{self.scope}/data/{k}"))
+            assert whole is not None
+            return self.data.augment(whole[mine], noise), None
+        epoch, place = divmod(k, self.per_epoch)
         if epoch != self._epoch:
             key = derive_seed(self.seed, f"{self.scope}/order/{epoch}")
             self._epoch = epoch
             self._order = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.data))
-        index = self._order[k * self.batch_size : (k + 1) * self.batch_size][mine]
+        index = self._order[place * self.batch_size : (place + 1) * self.batch_size][mine]
         return self.data.augment(self.data.take(index), noise), index
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ class Conv2d(nn.Conv2d):
         w, g = self.weight, self.log_weight_norm
         key = (w.data_ptr(), w._version, g.data_ptr(), g._version, w.dtype, w.device)
         if self._cached is None or self._cached[0] != key:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # gradients by inputs may pass through it later
                 self._cached = key, self._normalize()
         return self._cached[1]
 

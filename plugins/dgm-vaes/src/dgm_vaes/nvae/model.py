@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore.config import Config, Options
-from dgmcore.errors import RegistryError, UsageError
+from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
 
 from ..distributions import Bernoulli, DiscretizedLogistics, Gaussian, importance_log_prob, soft_clamp
 from .flows import FlowPair
-from .layers import Cell, DecoderCombiner, EncoderCombiner, Style, elu_conv
+from .layers import DecoderCombiner, EncoderCombiner, elu_conv
 from .readjust import Readjustment
+from .structure import Structure
 from .terms import Terms, full
 
 __all__ = ["NVAE", "Terms"]
@@ -92,101 +93,59 @@ class NVAE(Model):
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
-        c = self.config
+        c, structure = self.config, Structure(self.config)
         self.event_shape = c.event_shape
         # logistics are those of the levels; a Bernoulli likelihood of grey values is no probability of them
         self.base_measure = {"gaussian": "lebesgue", "logistics": "counting", "bernoulli": None}[c.decoder]
-        groups, latents = self._per_scale(c.groups, "groups"), self._per_scale(c.latents, "latents")
-        image, height, width = c.event_shape
-        shrink = c.patch * 2 ** (c.blocks + c.scales - 1)
-        if (height + 2 * c.pad) % shrink or (width + 2 * c.pad) % shrink:
-            raise RegistryError(
-                f"config of NVAE: {height}x{width} images with pad {c.pad} can't be halved as often as it asks",
-                f"use fewer scales, or a pad that makes the size a multiple of {shrink}",
-            )
-
-        style = Style(c.norm, c.weight_norm, c.squeeze_excite, c.residual_scale)
-        levels = c.blocks + c.scales
-        widths = c.widths or tuple(c.channels * 2**i for i in range(levels))
-        if len(widths) != levels:
-            raise RegistryError(
-                f"config of NVAE: widths has {len(widths)} values for {levels} sizes",
-                "give one number for each of blocks and scales, the finest first",
-            )
-
-        def cells(n: int, level: int, expand: int = 0) -> list[Cell]:
-            return [Cell(widths[level], widths[level], 0, expand, style) for _ in range(n)]
-
-        def down(level: int) -> Cell:
-            return Cell(widths[level], widths[level + 1], -1, 0, style)
-
-        def up(level: int, expand: int) -> Cell:
-            return Cell(widths[level], widths[level - 1], 1, expand, style)
-
-        # towards the coarsest size
-        self.stem = style.conv(image * c.patch**2, widths[0], 3)
-        self.pre_process = nn.Sequential()
-        for level in range(c.blocks):
-            self.pre_process.extend([*cells(c.block_cells - 1, level), down(level)])
-        self.encoder = nn.ModuleList()
-        for s in range(c.scales):
-            level = c.blocks + s
-            for g in range(groups[s]):
-                self.encoder.extend(cells(c.encoder_cells, level))
-                if (s, g) != (c.scales - 1, groups[s] - 1):
-                    self.encoder.append(EncoderCombiner(widths[level], style))
-            if s < c.scales - 1:
-                self.encoder.append(down(level))
-        self.top = elu_conv(widths[-1], widths[-1], 1, style)
-        self.prior = nn.Parameter(torch.rand(widths[-1], (height + 2 * c.pad) // shrink, (width + 2 * c.pad) // shrink))
-
-        # back from the coarsest
-        self.decoder = nn.ModuleList()
-        self.posteriors, self.priors, self.flows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        shapes: dict[str, tuple[int, ...]] = {}
-        for s in reversed(range(c.scales)):
-            level, q = c.blocks + s, latents[s]
-            size = tuple(n << (c.scales - 1 - s) for n in self.prior.shape[1:])
-            for _ in range(groups[s]):
-                if shapes:
-                    self.decoder.extend(cells(c.decoder_cells, level, c.expand))
-                    self.priors.append(elu_conv(widths[level], 2 * q, 1, style))
-                self.decoder.append(DecoderCombiner(widths[level], q, style))
-                self.posteriors.append(style.conv(widths[level], 2 * q, 3))
-                self.flows.append(nn.Sequential(*(FlowPair(q) for _ in range(c.flows))))
-                shapes[f"{len(shapes):02d}"] = (q, *size)
-            if s:
-                self.decoder.append(up(level, c.expand))
-        self.post_process = nn.Sequential()
-        for level in reversed(range(c.blocks)):
-            self.post_process.extend([up(level + 1, c.post_expand), *cells(c.block_cells - 1, level, c.post_expand)])
-        outputs = {
-            "gaussian": 2 * image,
-            "bernoulli": image,
-            "logistics": c.mixtures * (1 + image * (3 if image == 3 else 2)),
-        }[c.decoder]
-        self.head = elu_conv(widths[0], outputs * c.patch**2, 3, style)
-        pixels = {"gaussian": image, "bernoulli": 0, "logistics": 1 + image}[c.decoder]
-        self.noise_shapes = {"z": shapes, **({"x": (pixels, height, width)} if pixels else {})}
-        #: The scale of each group, the coarsest first, for balancing.
-        self.group_scales = [s for s in reversed(range(c.scales)) for _ in range(groups[s])]
-        scale_temperatures = c.temperatures or (1.0,) * c.scales
-        if len(scale_temperatures) != c.scales:
-            raise RegistryError(
-                f"config of NVAE: temperatures has {len(scale_temperatures)} values for {c.scales} scales",
-                "give one for each scale, the finest first",
-            )
-        self.temperatures = [scale_temperatures[s] for s in self.group_scales]
+        #: The scale of each group, the coarsest first, for balancing; and the temperatures of their priors.
+        self.group_scales, self.temperatures = structure.group_scales, structure.temperatures
+        latents = {f"{i:02d}": structure.latent_shape(scale) for i, scale in enumerate(self.group_scales)}
+        self.noise_shapes = {"z": latents}
+        if structure.pixels:
+            self.noise_shapes["x"] = (structure.pixels, *c.event_shape[1:])
+        self._build_encoder(structure)
+        self._build_decoder(structure)
         self._readjustment = Readjustment()
 
-    def _per_scale(self, value: int | tuple[int, ...], name: str) -> tuple[int, ...]:
-        values = (value,) * self.config.scales if isinstance(value, int) else value
-        if len(values) != self.config.scales or min(values) < 1:
-            raise RegistryError(
-                f"config of NVAE: {name} has {len(values)} values for {self.config.scales} scales",
-                f"give one positive number, or {self.config.scales}, the finest scale's first",
-            )
-        return values
+    def _build_encoder(self, structure: Structure) -> None:
+        """Makes what leads from an image to the coarsest features."""
+        c, s, style = self.config, structure, structure.style
+        self.stem = style.conv(c.event_shape[0] * c.patch**2, s.widths[0], 3)
+        self.pre_process = nn.Sequential()
+        for level in range(c.blocks):
+            self.pre_process.extend([*s.cells(c.block_cells - 1, level), s.down(level)])
+        self.encoder = nn.ModuleList()
+        for scale in range(c.scales):
+            coarsest, level = scale == c.scales - 1, s.level(scale)
+            for group in range(s.groups[scale]):
+                self.encoder.extend(s.cells(c.encoder_cells, level))
+                if not (coarsest and group == s.groups[scale] - 1):
+                    self.encoder.append(EncoderCombiner(s.widths[level], style))
+            if not coarsest:
+                self.encoder.append(s.down(level))
+        self.top = elu_conv(s.widths[-1], s.widths[-1], 1, style)
+
+    def _build_decoder(self, structure: Structure) -> None:
+        """Makes what leads from the coarsest size back to an image, with the priors and posteriors on the way."""
+        c, s, style = self.config, structure, structure.style
+        self.prior = nn.Parameter(torch.rand(s.widths[-1], *s.coarsest))
+        self.decoder = nn.ModuleList()
+        self.posteriors, self.priors, self.flows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for i, scale in enumerate(s.group_scales):
+            level, q = s.level(scale), s.latents[scale]
+            if i and scale != s.group_scales[i - 1]:
+                self.decoder.append(s.up(level + 1, c.expand))
+            if i:
+                self.decoder.extend(s.cells(c.decoder_cells, level, c.expand))
+                self.priors.append(elu_conv(s.widths[level], 2 * q, 1, style))
+            self.decoder.append(DecoderCombiner(s.widths[level], q, style))
+            self.posteriors.append(style.conv(s.widths[level], 2 * q, 3))
+            self.flows.append(nn.Sequential(*(FlowPair(q) for _ in range(c.flows))))
+        self.post_process = nn.Sequential()
+        for level in reversed(range(c.blocks)):
+            self.post_process.append(s.up(level + 1, c.post_expand))
+            self.post_process.extend(s.cells(c.block_cells - 1, level, c.post_expand))
+        self.head = elu_conv(s.widths[0], s.outputs * c.patch**2, 3, style)
 
     # --- from latents to images ------------------------------------------------------------------
 
@@ -376,7 +335,7 @@ class NVAE(Model):
         The encoder runs once, the decoder `k` times one after the other: the memory does not grow with `k`.
         """
         o = self.scoring(options)
-        noise = IndexedNoise(0, len(x), device=x.device, dtype=x.dtype) if noise is None else noise
+        noise = noise or IndexedNoise.like(x)
         features, waiting = self._encode(x)
         weights = []
         for j in range(o.k):

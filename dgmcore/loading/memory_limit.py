@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn.modules import module as modules
 
 from ..errors import WeightsError
+from ..files.safetensors import TensorInfo
 
-if TYPE_CHECKING:
-    from ..files.safetensors import TensorInfo
-
-__all__ = ["bounded"]
+__all__ = ["memory_limit"]
 
 _building = threading.local()
 
 
 @contextmanager
-def bounded(header: Mapping[str, TensorInfo], name: str) -> Iterator[None]:
+def memory_limit(header: Mapping[str, TensorInfo], name: str) -> Iterator[None]:
     """In this thread, a model that grows far beyond the tensors of its file is an error while it is built.
 
     An entry comes from anywhere; a number in its config must not take the memory, or the day. Tensors are counted
@@ -32,10 +32,8 @@ def bounded(header: Mapping[str, TensorInfo], name: str) -> Iterator[None]:
         WeightsError: In the block.
     """
 
-    from torch.nn.modules import module as modules
-
     left = {
-        "bytes": 4 * max((info.end for info in header.values()), default=0) + 2**26,
+        "bytes": 4 * max((info.data_offsets[1] for info in header.values()), default=0) + 2**26,
         "tensors": 4 * len(header) + 1000,
         "modules": 20 * len(header) + 2000,
     }
@@ -50,7 +48,7 @@ def bounded(header: Mapping[str, TensorInfo], name: str) -> Iterator[None]:
                 "correct the config, or get the entry again",
             )
 
-    def tensor(owner: Any, key: str, value: Any) -> None:
+    def tensor(owner: nn.Module, key: str, value: Tensor | None) -> None:
         if value is not None:
             take("bytes", value.numel() * value.element_size())
             take("tensors", 1)

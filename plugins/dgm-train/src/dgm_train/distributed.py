@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
+from accelerate.utils import broadcast, reduce  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from dgmcore.errors import TrainingError
-
-__all__ = ["Processes"]
+__all__ = ["Processes", "hardware"]
 
 
 class Processes:
@@ -24,10 +26,6 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        try:
-            from accelerate import PartialState
-        except ImportError:
-            raise TrainingError("training needs accelerate", "pip install 'dgmcore[train]'") from None
         # accelerate joins processes on CPUs only if it is told to use them
         self.state = PartialState(cpu=_use_cpu())
         self.rank: int = self.state.process_index
@@ -49,13 +47,8 @@ class Processes:
 
         if self.world == 1:
             return list(values)
-        from accelerate.utils import broadcast
-
-        return broadcast(torch.tensor(values, dtype=torch.float64, device=self._exchange)).tolist()
-
-    @property
-    def _exchange(self) -> torch.device:
-        return self.device
+        agreed: list[float] = broadcast(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
+        return agreed
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -66,17 +59,13 @@ class Processes:
 
         if self.world == 1:
             return value
-        from accelerate.utils import reduce
-
-        return float(reduce(torch.tensor([value], dtype=torch.float64, device=self._exchange), "mean")[0])
+        return float(reduce(torch.tensor([value], dtype=torch.float64, device=self.device), "mean")[0])
 
     def start_equal(self, modules: Iterable[nn.Module]) -> None:
         """Gives all processes the main process's parameters and buffers."""
 
         if self.world == 1:
             return
-        from accelerate.utils import broadcast
-
         with torch.no_grad():
             for module in modules:
                 for tensor in module.state_dict().values():
@@ -112,8 +101,6 @@ class Processes:
                 b.copy_(value.view(b.shape))
 
     def _mean(self, tensor: Tensor) -> Any:
-        from accelerate.utils import reduce
-
         return reduce(tensor, "mean")
 
 
@@ -122,3 +109,19 @@ def _use_cpu() -> bool:
 
     wanted = os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes", "y", "on")
     return wanted or not torch.accelerator.is_available()
+
+
+def hardware(device: torch.device) -> str:
+    """Returns the name of what a run trained on."""
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = "CPU"
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        name = platform.processor() or platform.machine() or name
+    return f"{name}, {torch.get_num_threads()} threads"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from dgmcore.data.view import View
-from dgmcore.entry import SCHEMA, Data, Entry
+from dgmcore.entry import SCHEMA, Data, Entry, Training
+from dgmcore.loading.save import save
 from dgmcore.model import Model
-from dgmcore.noise import IndexedNoise
 
+from .build import part_of
 from .recipe import PartRecipe, Recipe
+from .samples import draw_picture
 
-__all__ = ["draw_picture", "first_entry", "write_entries"]
-
-IMAGES, POINTS = 16, 2000  # samples in a picture
+__all__ = ["first_entry", "write_entries"]
 
 
 def first_entry(recipe: Recipe, data: View) -> Entry:
@@ -29,6 +28,7 @@ def first_entry(recipe: Recipe, data: View) -> Entry:
         event_shape=tuple(data.event_shape),
         range=data.range,
         levels=data.levels,
+        options=recipe.data.options,
     )
     return Entry(
         schema=SCHEMA,
@@ -40,23 +40,8 @@ def first_entry(recipe: Recipe, data: View) -> Entry:
     )
 
 
-@torch.no_grad()
-def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
-    """Writes a picture of samples; returns False if the model draws none, or they can't be seen."""
-
-    from dgmcore.sampling.pictures import kind_of, picture
-
-    if not model.can("generator") or kind_of(tuple(model.event_shape)) is None:
-        return False
-    n = IMAGES if kind_of(tuple(model.event_shape)) == "image" else POINTS
-    samples = model.sample(IndexedNoise(seed, n, device=model.device))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(model, samples.float().cpu(), path)
-    return True
-
-
 def write_entries(
-    recipe: Recipe, model: Model, out: Path, work: Path, training: dict[str, Any], ema: dict[str, bool], parts_out: Path
+    recipe: Recipe, model: Model, out: Path, parts_out: Path, work: Path, training: Training, averaged: dict[str, bool]
 ) -> Path:
     """Writes the entries of the parts that have a name of their own, and the model's.
 
@@ -64,58 +49,55 @@ def write_entries(
         recipe: The recipe.
         model: The trained model, with its entry so far.
         out: The folder of entries.
-        work: Where the picture is drawn.
-        training: The entry's section `training`.
-        ema: By module, whether its weights are an average.
         parts_out: The folder of the parts' entries.
-    """
+        work: Where the picture is drawn.
+        training: How the weights came to be.
+        averaged: By module, whether its weights are an average.
 
-    from dgmcore.loading.save import save
+    Returns:
+        The folder of the model's entry.
+    """
 
     model.eval()
     assert model.entry is not None
-    common: dict[str, Any] = {"license": recipe.license, "data": model.entry.data, "training": training}
+    write = partial(save, license=recipe.license, data=model.entry.data, training=training, papers=recipe.papers)
 
-    def save_parts(owner: Model, parts: dict[str, str | PartRecipe], place: str) -> None:
+    def write_parts(owner: Model, parts: Mapping[str, str | PartRecipe], place: str) -> None:
         for name, part in parts.items():
             if isinstance(part, str):
                 continue
-            inner = owner.parts[name]
+            inner = part_of(owner, name)
             path = f"{place}parts.{name}"
-            save_parts(inner, part.parts, f"{path}.")
+            write_parts(inner, part.parts, f"{path}.")
             if part.save_as is not None:
-                save(
+                write(
                     inner,
                     parts_out / part.save_as,
                     name=part.save_as,
                     architecture=part.architecture,
                     summary=f"The part {name} of {recipe.name}",
-                    ema=_is_average(path, ema),
-                    papers=recipe.papers,
-                    **common,
+                    ema=_is_average(path, averaged),
                 )
                 owner.shared_parts[name] = part.save_as
 
-    save_parts(model, recipe.parts, "")
+    write_parts(model, recipe.parts, "")
     picture = work / "samples.png"
     drawn = draw_picture(model, picture, recipe.seed)
-    return save(
+    return write(
         model,
         out / recipe.name,
         name=recipe.name,
         architecture=recipe.architecture,
         summary=recipe.summary,
-        ema=_is_average("", ema),
+        ema=_is_average("", averaged),
         sampling=recipe.sampling,
-        papers=recipe.papers,
         tags=recipe.tags,
         samples_png=picture if drawn else None,
-        **common,
     )
 
 
-def _is_average(place: str, ema: dict[str, bool]) -> bool:
+def _is_average(place: str, averaged: Mapping[str, bool]) -> bool:
     """Whether the last phase that trained the module at `place`, something around it or inside it, averaged it."""
 
-    related = [v for k, v in ema.items() if not k or not place or place.startswith(k) or k.startswith(place)]
+    related = [v for k, v in averaged.items() if not k or not place or place.startswith(k) or k.startswith(place)]
     return bool(related) and related[-1]

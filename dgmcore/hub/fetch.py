@@ -1,0 +1,234 @@
+"""Files from a Hub: out of the cache where they are there, else fetched, checked, and only then given a name there.
+
+The client writes into a hidden folder of ours. So no name that a server chooses reaches the cache, and nothing that is
+not what it should be can be found in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..console import progress
+from ..errors import RegistryError, WeightsError
+from ..files.atomic import hidden
+from ..files.locks import locked
+from ..files.safetensors import read_header
+from ..files.verify import Mismatch, difference, open_regular, open_verified, remember
+from .cache import cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
+from .client import Head, ask, check_repo, offline, patiently, quiet
+from .failures import explain, no_connection
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["MAX_ENTRY", "fetch_text", "fetch_weights"]
+
+#: Bytes of a `model.yaml`.
+MAX_ENTRY = 1_000_000
+#: A download may take ten minutes, and a second for so many bytes.
+SLOWEST = 10_000
+
+
+def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str = "") -> Path:
+    """Returns a small file of a repository in the cache, as it is now; without a connection as it was last seen.
+
+    Raises:
+        NoFile: If the repository does not have it.
+        DgmError: If it can't be had.
+    """
+
+    check_repo(repo, revision)
+    here = cached(repo, file, revision)
+    if here is not None and is_damaged(here):
+        discard(here)
+        here = None
+    if here is not None and (is_commit(revision) or offline()):
+        return here
+    if offline():
+        raise _missing(f"{repo}/{file} is not in the cache", repo, name)
+    try:
+        head = ask(repo, file, revision, name)
+    except WeightsError as e:
+        if here is not None and e.__cause__ is not None and no_connection(e.__cause__):
+            return here
+        raise
+    if head.size is not None and head.size > MAX_ENTRY:
+        what = f"{repo}/{file} has {head.size:,} bytes, an entry has at most {MAX_ENTRY:,}"
+        raise RegistryError(what, "it was not fetched")
+    return cached(repo, file, head.commit) or _download(
+        repo, file, revision, head, MAX_ENTRY, lambda staged: None, name
+    )
+
+
+def fetch_weights(
+    repo: str, file: str, revision: str | None, size: int | None, sha256: str | None, *, name: str
+) -> tuple[Path, BinaryIO]:
+    """Returns weights of a repository in the cache, and the file open: what is read from it was verified.
+
+    What can be known before the first byte (that the file is there, and how large it is) is asked first, so a wrong
+    file costs nothing. A damaged file leaves the cache and is fetched again; what comes damaged is fetched once more.
+
+    Raises:
+        WeightsError: If they can't be had, or are not what the entry `name` says.
+    """
+
+    check_repo(repo, revision)
+    if sha256 is None:
+        what = f"the entry {name} gives no sha256 for {repo}/{file}"
+        raise WeightsError(what, "weights from a Hub are only read if it does")
+    path, reason = cached(repo, file, revision), ""
+    if path is not None:
+        try:
+            return path, _opened(path, size, sha256)
+        except FileNotFoundError:  # another process has removed it meanwhile
+            pass
+        except Mismatch as e:
+            reason = e.why
+            # a file that is what its name says is no damage: the revision has moved on, or the entry is wrong
+            if not offline() and path.resolve().name in (sha256, path.name):
+                discard(path)
+    for _ in range(0 if offline() else 2):
+        try:
+            path = _download_weights(repo, file, revision, size, sha256, name)
+            return path, _opened(path, size, sha256)
+        except FileNotFoundError:
+            reason = "it left the cache"
+        except Mismatch as e:
+            reason = e.why
+    if not reason:
+        raise _missing(f"{repo}/{file} is not in the cache", repo, name)
+    what = f"{repo}/{file} is not what the entry {name} describes: {reason}"
+    raise WeightsError(what, "it is not used; ask its publisher, or name another with --revision")
+
+
+def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
+    """Opens weights in the cache, verified."""
+
+    file = open_verified(path, size, sha256)
+    try:
+        read_header(file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _missing(what: str, repo: str, name: str) -> WeightsError:
+    hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}"
+    return WeightsError(f"{what}, and the network is off (HF_HUB_OFFLINE)", hint)
+
+
+# --- downloads -------------------------------------------------------------------------------------
+
+
+def _download_weights(repo: str, file: str, revision: str | None, size: int | None, sha256: str, name: str) -> Path:
+    head = ask(repo, file, revision, name)
+    if size is not None and head.size not in (None, size):
+        raise WeightsError(
+            f"{repo}/{file} has {head.size:,} bytes on the Hub, the entry {name} says {size:,}",
+            "the file was not fetched; ask its publisher, or name another with --revision",
+        )
+    limit = size or head.size
+    if limit is None:
+        what = f"neither the Hub nor the entry {name} says how large {repo}/{file} is"
+        raise WeightsError(what, "it was not fetched; write weights.size into the entry")
+
+    def check(staged: Path) -> None:
+        with open_regular(staged) as opened:
+            reason = difference(opened, size, sha256)
+            if reason is not None:
+                raise Mismatch(reason, why=reason)
+            read_header(opened)
+
+    path = _download(repo, file, revision, head, limit, check, name)
+    remember(path, sha256)
+    return path
+
+
+def _download(
+    repo: str,
+    file: str,
+    revision: str | None,
+    head: Head,
+    limit: int,
+    check: Callable[[Path], None],
+    name: str,
+) -> Path:
+    """Fetches a file into a hidden folder, checks it there, and returns its path in the cache."""
+
+    folder = repo_folder(repo)
+    blob, lock = folder / "blobs" / head.etag, Path(hub_cache(), ".locks", folder.name, f"{head.etag}.lock")
+    try:
+        for parent in (blob.parent, lock.parent):
+            parent.mkdir(parents=True, exist_ok=True)
+        with locked(lock):
+            here = cached(repo, file, head.commit)
+            if here is not None and here.resolve().name == head.etag:  # another process has fetched it meanwhile
+                return here
+            with hidden(blob, folder=True) as stage:
+                _fill(stage, repo, file, head, limit, name or f"{repo}/{file}")
+                check(stage / file)
+                return store(stage / file, repo, file, revision, head.commit, head.etag)
+    except Exception as e:
+        raise explain(e, repo, file, revision, name) from e
+
+
+def _fill(stage: Path, repo: str, file: str, head: Head, limit: int, label: str) -> None:
+    from huggingface_hub import hf_hub_download
+
+    with progress(label, head.size, "bytes") as advance, quiet():
+        bar = bar_class(Meter(label, limit, advance))
+        patiently(lambda: hf_hub_download(repo, file, revision=head.commit, local_dir=stage, tqdm_class=bar))
+
+
+class Meter:
+    """Counts the bytes of a download, shows them, and ends one that would never end."""
+
+    def __init__(self, label: str, limit: int, advance: Callable[[float], None]):
+        self.label, self.limit, self.advance = label, limit, advance
+        self.received = 0.0
+        self.deadline = time.monotonic() + 600 + limit / SLOWEST
+
+    def __call__(self, n: float) -> None:
+        """Hears that `n` more bytes are there, or fewer where the client starts again.
+
+        Raises:
+            WeightsError: If much more has come than there is, or it takes too long.
+        """
+
+        self.received += max(n, 0)
+        if self.received > 3 * self.limit + (1 << 20):
+            what = f"the server sends more of {self.label} than the {self.limit:,} bytes that it may have"
+            raise WeightsError(what, "nothing was kept; try again later, or ask its publisher")
+        if time.monotonic() > self.deadline:
+            what = f"{self.label} comes so slowly that it would not end"
+            raise WeightsError(what, "nothing was kept; try again with a faster network")
+        self.advance(n)
+
+
+def bar_class(count: Callable[[float], None]) -> type[tqdm[Any]]:
+    """Returns a class for what the client reports its progress to: a `tqdm` that shows nothing, and counts.
+
+    Of a file in Xet storage the client reports twice, what came and what was written, or to one bar that can
+    take both.
+    """
+
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(disable=True, total=kwargs.get("total"))
+
+        def update(self, n: float | None = 1) -> None:
+            count(n or 0)
+
+        def update_transfer(self, n: float) -> None:
+            pass
+
+        def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
+            pass
+
+    return Bar

@@ -1,0 +1,102 @@
+"""What weights were when they were first fetched, where their publisher states no sha256.
+
+An entry may point at a repository of somebody else whose sha256 its author never had (`trust: first-fetch` in
+`weights.hub`). The sha256 that the Hub states and the commit are then written down at the first fetch, in the
+user's data folder, and whatever is read or fetched later must be the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
+
+from ..config import Config
+from ..console import say
+from ..entry import Sha256
+from ..errors import DgmError, WeightsError
+from ..files.atomic import replacing
+from ..files.folders import user_data
+from .client import ask, host, offline
+from .fetch import fetch_weights
+
+__all__ = ["Pin", "find", "pin", "record"]
+
+
+class Pin(Config):
+    """What was fetched first: `commit` is the commit that the revision then was."""
+
+    sha256: Sha256
+    commit: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,200}\Z")]
+    size: int | None = None
+
+
+def pin(repo: str, file: str, revision: str | None, *, name: str) -> Pin:
+    """Returns what a file was when it was first fetched; fetches it now, and records it, if it never was.
+
+    Raises:
+        WeightsError: If it can't be had, or the Hub states no sha256 of it.
+    """
+
+    known = find(repo, file, revision)
+    if known is not None:
+        return known
+    place = f"{repo}/{file}"
+    if offline():
+        hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name}"
+        raise WeightsError(f"{place} was never fetched, and the network is off (HF_HUB_OFFLINE)", hint)
+    head = ask(repo, file, revision, name)
+    if not re.fullmatch(r"[0-9a-f]{64}", head.etag):
+        raise WeightsError(
+            f"{host()} states no sha256 of {place}, nor does the entry {name}",
+            "weights that nobody vouches for are not read",
+        )
+    # only what has come, and is what the Hub stated, is written down
+    fetch_weights(repo, file, head.commit, head.size, head.etag, name=name)[1].close()
+    made = record(repo, file, revision, Pin(sha256=head.etag, commit=head.commit, size=head.size))
+    say(f"{name}: recorded the sha256 {made.sha256[:12]}... of {repo} at {made.commit[:12]}; it must stay that")
+    return made
+
+
+def find(repo: str, file: str, revision: str | None) -> Pin | None:
+    """Returns what was recorded, or None.
+
+    Raises:
+        WeightsError: If the record is damaged.
+    """
+
+    path = _path_of(repo, file, revision)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Pin)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as e:
+        raise WeightsError(
+            f"can't read what {repo}/{file} was when it was first fetched: {e}", f"delete {path} to trust it anew"
+        ) from None
+
+
+def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
+    """Records a pin and returns it; of several processes the first wins, and the others get its pin."""
+
+    path = _path_of(repo, file, revision)
+    try:
+        with replacing(path, first_wins=True) as stream:
+            stream.write(msgspec.json.encode(pin))
+    except DgmError as e:
+        raise WeightsError(
+            f"can't record what {repo}/{file} is: {e.what}",
+            "its publisher states no sha256, so it is only used if that can be written down",
+        ) from None
+    return find(repo, file, revision) or pin
+
+
+def _path_of(repo: str, file: str, revision: str | None) -> Path:
+    """Returns where the pin of a file is kept."""
+
+    place = f"{repo}@{revision or 'main'}/{file}"
+    ambiguous = re.search(r"--|-/|/-", place)
+    return user_data() / "pins" / f"{quote(place, safe='@') if ambiguous else place.replace('/', '--')}.json"

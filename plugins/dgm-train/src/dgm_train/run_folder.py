@@ -1,0 +1,75 @@
+"""The folder of a run: one process writes there, and only the run that began there goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+import msgspec
+
+from dgmcore.errors import TrainingError
+from dgmcore.files.atomic import replacing
+
+from .recipe import Recipe
+
+__all__ = ["RunFolder"]
+
+#: Keys of a recipe that can't change when a run goes on.
+_FIXED = ("architecture", "config", "parts", "init", "data", "seed")
+
+
+class RunFolder:
+    """The folder `runs/NAME`.
+
+    Attributes:
+        path: The folder; it may not exist yet.
+        checkpoints: Its folder of checkpoints.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.checkpoints = path, path / "checkpoints"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the run's lock, which the system takes back from killed processes.
+
+        Raises:
+            TrainingError: If another process holds it.
+        """
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = filelock.FileLock(self.path / "lock").acquire(blocking=False)
+        except filelock.Timeout:
+            raise TrainingError(
+                f"another process trains in {self.path}", "wait for it, or give the recipe another name"
+            ) from None
+        with lock:
+            yield
+
+    def keep_recipe(self, recipe: Recipe) -> None:
+        """Keeps the recipe, with all its defaults, beside the run."""
+
+        with replacing(self.path / "recipe.json") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(recipe)))
+
+    def check_same(self, recipe: Recipe) -> None:
+        """Checks that a run that goes on has kept what its weights depend on.
+
+        Raises:
+            TrainingError: If not; it names the key.
+        """
+
+        try:
+            before = msgspec.json.decode((self.path / "recipe.json").read_bytes(), type=Recipe)
+        except (OSError, msgspec.MsgspecError):
+            return  # the checkpoint itself says what does not fit
+        now = msgspec.json.decode(msgspec.json.encode(recipe), type=Recipe)  # tuples in it are lists then
+        for key in _FIXED:
+            if getattr(now, key) != getattr(before, key):
+                raise TrainingError(
+                    f"the run in {self.path} has another {key} in its recipe",
+                    f"change it back, or delete {self.path} to train anew",
+                )

@@ -1,0 +1,33 @@
+"""Pictures of samples: while a model trains, and in its entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dgmcore.console import warn
+from dgmcore.model import Model
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.pictures import kind_of, picture
+
+__all__ = ["draw_picture"]
+
+IMAGES, POINTS = 16, 2000  # samples in a picture
+
+
+@torch.no_grad()
+def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
+    """Writes a picture of samples; returns False if the model draws none, or they can't be seen."""
+
+    kind = kind_of(tuple(model.event_shape)) if model.can("generator") else None
+    if kind is None:
+        return False
+    noise = IndexedNoise(seed, IMAGES if kind == "image" else POINTS, device=model.device)
+    samples = model.sample(noise).float().cpu()  # type: ignore[operator]  # it is a generator
+    if not samples.isfinite().all():
+        warn("there is no picture of samples: some are not finite")
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(model, samples, path)
+    return True
