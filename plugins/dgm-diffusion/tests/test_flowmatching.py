@@ -8,8 +8,10 @@ import pytest
 import torch
 from closed_forms import MEAN, STD, Velocity, assert_gaussian, normal_log_prob
 from dgm_diffusion.flowmatching.couplings import transport
+from dgm_diffusion.flowmatching.distillation import Distill
 from dgm_diffusion.flowmatching.model import FlowMatching
 from dgm_diffusion.flowmatching.phases import Match
+from dgm_diffusion.flowmatching.student import FlowStudent
 
 from dgmcore.errors import DgmError
 from dgmcore.noise import IndexedNoise, StreamNoise
@@ -205,3 +207,74 @@ def test_a_label_on_the_command_line(tmp_path, monkeypatch, capfd):
     assert len(error) == 2 and error[0].startswith("error: there is no class 3") and error[1].startswith("hint: ")
     assert main(["score", folder, "moons:test", "--set", "label=9"]) not in (0, None)
     assert "there is no class 9" in capfd.readouterr().err
+
+
+# --- students --------------------------------------------------------------------------------------
+
+
+@parametrize_with_checks(["flow-student"])
+def test_conformance_of_students(check):
+    check()
+
+
+class TrialStep:
+    """What a phase asks of a step, with Adam behind it."""
+
+    device = torch.device("cpu")
+    index = 0
+
+    def __init__(self, phase, rate):
+        self.optimizer = torch.optim.Adam(phase.parameters()["model"], rate)
+
+    def batch(self):
+        return torch.zeros(256, 2)
+
+    def noise(self, n):
+        return StreamNoise(0, n, scope=f"{self.index}")
+
+    def log(self, **values):
+        pass
+
+    def minimize(self, loss):
+        self.loss = float(loss.detach())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def test_a_students_pool_is_what_the_teacher_draws():
+    student = FlowStudent({"classes": 2, "times": [0.0, 0.3, 1.0]})
+    student.network = Velocity(1.0)
+    phase = Distill(student, Distill.Options(pool=100, steps=40))
+    step = TrialStep.__new__(TrialStep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowMatching, "load_state_dict", lambda self, state: setattr(self, "network", student.network))
+        phase.setup(step)
+    assert phase.pool.shape == (100, 3, 2)
+    noise, middle, end = phase.pool.float().unbind(1)
+    mean = MEAN + (torch.arange(100) % 2)[:, None]
+    assert torch.allclose(end, mean + STD * noise, atol=5e-3), "a Gaussian flow is linear"
+    deviation = (0.7**2 + (0.3 * STD) ** 2) ** 0.5
+    assert torch.allclose(middle, 0.3 * mean + deviation * noise, atol=5e-3)
+
+
+def test_a_student_learns_in_one_step_what_its_teacher_does_in_many():
+    torch.manual_seed(0)
+    student = FlowStudent({"network": {"kind": "mlp", "width": 32, "depth": 1}, "times": [0.0, 1.0]})
+    phase = Distill(student, Distill.Options(pool=512))
+    step = TrialStep(phase, 3e-3)
+    phase.setup(step)
+    losses = []
+    for step.index in range(200):
+        phase.step(step)
+        losses.append(step.loss)
+    assert losses[-1] < 0.1 * losses[0]
+    again = Distill(student, Distill.Options(pool=512))
+    again.restore(phase.state())
+    assert torch.equal(again.pool, phase.pool), "a run that goes on has its pool"
+
+
+@pytest.mark.parametrize("times", [[0.0], [0.0, 0.5], [0.1, 1.0], [0.0, 0.7, 0.7, 1.0], [0.0, float("nan"), 1.0]])
+def test_times_of_a_student_that_are_refused(times):
+    with pytest.raises(DgmError, match="increase from 0 to 1"):
+        FlowStudent({"times": times})

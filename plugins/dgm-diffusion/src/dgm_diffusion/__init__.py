@@ -59,6 +59,13 @@ def dgm_architectures():
             "summary": "Flow matching, independent or optimal-transport couplings, classes with guidance",
             "paper": "https://arxiv.org/abs/2210.02747",
         },
+        {
+            "name": "flow-student",
+            "family": "diffusion",
+            "import": "dgm_diffusion.flowmatching.student:FlowStudent",
+            "summary": "A student of flow matching: one step, or two",
+            "paper": "https://arxiv.org/abs/2209.03003",
+        },
     ]
 
 
