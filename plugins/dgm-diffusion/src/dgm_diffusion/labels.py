@@ -20,7 +20,7 @@ from .networks import evaluate
 __all__ = ["Classes", "Guidance", "Label", "dropped", "guided", "labels_of"]
 
 #: One class for all samples, or classes that are repeated over them; None: no class.
-Label = int | tuple[int, ...] | None
+Label = int | list[int] | None
 #: The number of classes of a config; 0: without classes.
 Classes = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 #: The weight of guidance: 0 sees no label, above 1 there is more of the class than in the data.
@@ -43,7 +43,7 @@ def labels_of(label: Label, noise: Noise, classes: int) -> Tensor | None:
         return None
     if not classes:
         raise OptionError("this model knows no classes, so it takes no label", "leave out the option label")
-    chosen = label if isinstance(label, tuple) else (label,)
+    chosen = [label] if isinstance(label, int) else label
     unknown = [k for k in chosen if not 0 <= k < classes]
     if unknown or not chosen:
         what = f"there is no class {unknown[0]}" if unknown else "the list of labels is empty"
