@@ -66,15 +66,16 @@ class LabelledRegression(Regression):
         return None if labels is None else dropped(labels, self.options.drop_label, self.model.config.classes, noise)
 
 
-class Denoise(Regression):
+class Denoise(LabelledRegression):
     r"""The simple loss of DDPM (Ho et al., 2020, equation 14): the squared error of what the network predicts."""
 
     model: DDPM
 
-    def losses(self, x: Tensor, noise: Noise) -> Tensor:
+    def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
         t = noise.integers(self.model.config.schedule.steps)
         eps = noise.normal(*x.shape[1:])
-        error = self.model.predict(self.model.diffuse(x, eps, t), t) - self.model.target(x, eps, t)
+        seen = self.hidden(labels, noise)
+        error = self.model.predict(self.model.diffuse(x, eps, t), t, seen) - self.model.target(x, eps, t)
         return error.square().flatten(1).mean(1)
 
 
