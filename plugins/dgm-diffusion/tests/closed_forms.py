@@ -65,6 +65,7 @@ class BridgeDrift(nn.Module):
 
     def forward(self, x: Tensor, k: Tensor) -> Tensor:
         t = self.times[(k * self.steps / 1000).round().long()].view(-1, 1)
+        x = x * (1 + self.sigma**2 * t).sqrt()
         cross = t * (1 - t)
         variance = ((1 - t) * self.a).square() + (t * self.b).square() + cross * (2 * self.c + self.sigma**2)
         if self.direction == "to-prior":

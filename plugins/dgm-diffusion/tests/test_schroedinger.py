@@ -71,13 +71,14 @@ def test_each_direction_of_the_bridge_is_what_the_other_teaches(target, draws, b
     model = ideal(steps=40)
     phase = ProportionalFitting(model, ProportionalFitting.Options(target=target))
     x = data(4000) if draws == "to-prior" else model.prior_points(IndexedNoise(1, 4000), "train")
-    inputs, targets, numbers = phase.pairs(draws, x, StreamNoise(0, 4000))
+    found = phase.chains(draws, x, StreamNoise(0, 4000))
+    ends = [there for _, there in model.route(draws)]
     for k in (5, 20, 35):
-        here = numbers == k
-        own = model.drift(back, inputs[here], numbers[here])
+        seen, target = (found[key][:, ends.index(k)] for key in ("inputs", "targets"))
+        own = model.drift(back, seen, torch.tensor(k))
         noise = SIGMA / math.sqrt(model.gammas[k] * len(own))
-        slope = lambda y, here=here: (y * inputs[here]).sum() / inputs[here].square().sum()  # noqa: E731
-        assert float(slope(targets[here])) == pytest.approx(float(slope(own)), abs=4 * noise / A + 0.1)
+        slope = lambda y, seen=seen: float((y * seen).sum() / seen.square().sum())  # noqa: E731
+        assert slope(target) == pytest.approx(slope(own), abs=4 * noise / A + 0.1)
 
 
 def test_fitting_finds_the_bridge():
@@ -128,8 +129,20 @@ def test_an_untrained_bridge_is_the_reference():
 
 def test_half_iterations_take_turns():
     phase = ProportionalFitting(GaussianBridge(GaussianBridge.example), ProportionalFitting.Options(first=30, half=10))
-    assert phase.place(0) == (0, 0.0) and phase.place(29)[0] == 0
-    assert phase.place(30) == (1, 0.0) and phase.place(35) == (1, 0.5) and phase.place(40) == (2, 0.0)
+    assert phase.place(0) == (0, 0, 30) and phase.place(29) == (0, 29, 30)
+    assert phase.place(30) == (1, 0, 10) and phase.place(35) == (1, 5, 10) and phase.place(40) == (2, 0, 10)
+
+
+def test_chains_are_kept_and_a_few_of_their_steps_are_learned_at_a_time():
+    model = GaussianBridge(GaussianBridge.example)
+    phase = ProportionalFitting(model, ProportionalFitting.Options(each=3, reuse=2))
+    phase.kept = phase.chains("to-prior", data(8), StreamNoise(0, 8), reference=True)
+    before = model.factors.clone()
+    assert phase.losses("to-prior", StreamNoise(1, 8)).shape == (24,)
+    assert (model.factors[0] != before[0]).any() and torch.equal(model.factors[1], before[1])
+    other = ProportionalFitting(model, phase.options)
+    other.restore(phase.state())
+    assert torch.equal(other.kept["inputs"], phase.kept["inputs"])
 
 
 def entry(dataset: str) -> Entry:

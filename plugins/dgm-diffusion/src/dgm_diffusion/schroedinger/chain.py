@@ -108,7 +108,16 @@ class Bridge(Model):
 
         network = self.onward if direction == "to-prior" else self.backward
         times = k.to(x.dtype) * (1000.0 / self.config.steps)
-        return evaluate(network, x, times) * self.scale(direction, k).view(-1, *[1] * (x.ndim - 1))
+        shape = (-1, *[1] * (x.ndim - 1))
+        out = evaluate(network, x / self.spread[k].view(shape), times)
+        return out * self.scale(direction, k).view(shape)
+
+    @property
+    def spread(self) -> Tensor:
+        r"""What networks divide states by, :math:`\sqrt{1 + \sigma^2 t_k}`, `(N + 1,)`."""
+
+        times = torch.cat([self.gammas.new_zeros(1), self.gammas.cumsum(0)])
+        return (1 + self.config.sigma**2 * times).sqrt()
 
     def scale(self, direction: Direction, k: Tensor) -> Tensor:
         """Returns the size of a drift at the states number `k`, `(n,)` or `()`, of the same shape."""
@@ -128,14 +137,23 @@ class Bridge(Model):
         states = range(self.config.steps + 1)
         return list(itertools.pairwise(states if direction == "to-prior" else reversed(states)))
 
-    def chain(self, direction: Direction, x: Tensor, noise: Noise) -> Iterator[Tensor]:
-        """Yields the states of a chain that starts in `x`, which is the first; all randomness is of `noise`."""
+    def chain(self, direction: Direction, x: Tensor, noise: Noise, *, reference: bool = False) -> Iterator[Tensor]:
+        """Yields the states of a chain that starts in `x`, which is the first; all randomness is of `noise`.
+
+        Arguments:
+            direction: Where it goes.
+            x: Its first state, `(n, *event_shape)`.
+            noise: All its randomness.
+            reference: Whether it is the reference's chain, without drift.
+        """
 
         yield x
         for here, there in self.route(direction):
             k = min(here, there)
-            x = x + self.gammas[k] * self.drift(direction, x, torch.tensor(here, device=x.device))
-            variance = self.gammas[k] * self.factors[int(direction == "to-prior"), k]
+            variance = self.gammas[k]
+            if not reference:
+                x = x + self.gammas[k] * self.drift(direction, x, torch.tensor(here, device=x.device))
+                variance = variance * self.factors[int(direction == "to-prior"), k]
             x = x + self.config.sigma * variance.sqrt() * noise.normal(*self.event_shape)
             yield x
 

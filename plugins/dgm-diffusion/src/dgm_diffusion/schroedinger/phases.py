@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -53,42 +53,78 @@ class ProportionalFitting(Phase):
         half: Count = 1000
         first: Count | None = None
         target: Literal["mean-matching", "maximum-likelihood"] = "maximum-likelihood"
-        pairs: Count | None = None  # steps of chains in a gradient step, chosen at random; None: all
+        each: Count | None = None  # steps of each chain in a gradient step, drawn at random; None: all
+        reuse: Count = 1  # gradient steps for which chains are kept
         floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+
+    def __init__(self, model: Bridge, options: Any):
+        super().__init__(model, options)
+        self.kept: dict[str, Tensor] = {}
 
     def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
         return {name: list(getattr(self.model, name).parameters()) for name in self.optimizers}
 
     def step(self, step: Step) -> None:
-        half, share = self.place(step.index)
+        half, index, length = self.place(step.index)
         learns, draws = ("backward", "to-prior") if half % 2 == 0 else ("onward", "to-data")
+        share = 0.5 * (1 + math.cos(math.pi * index / length))
         for group in step.optimizer(learns).param_groups:
-            group["lr"] *= self.options.floor + (1 - self.options.floor) * 0.5 * (1 + math.cos(math.pi * share))
+            group["lr"] *= self.options.floor + (1 - self.options.floor) * share
         x = step.batch()
         noise = step.noise(len(x))
-        if draws == "to-data":
-            x = self.model.prior_points(noise.child("start"), "train")
-        step.minimize(self.losses(draws, x, noise).mean(), learns)
+        if index % self.options.reuse == 0:
+            if draws == "to-data":
+                x = self.model.prior_points(noise.child("start"), "train")
+            self.kept = self.chains(draws, x, noise, reference=half == 0)
+        step.minimize(self.losses(draws, noise).mean(), learns)
 
-    def place(self, index: int) -> tuple[int, float]:
-        """Returns the half iteration of a step, and the share of it that is done."""
+    def place(self, index: int) -> tuple[int, int, int]:
+        """Returns the half iteration of a step, its number there, and the length of that half iteration."""
 
         first, half = self.options.first or self.options.half, self.options.half
         if index < first:
-            return 0, index / first
+            return 0, index, first
         number, rest = divmod(index - first, half)
-        return 1 + number, rest / half
+        return 1 + number, rest, half
 
-    def losses(self, draws: Direction, x: Tensor, noise: Noise) -> Tensor:
-        """Returns a loss for each pair of states of the chains that start in `x` and go in the direction `draws`."""
+    # --- chains --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def chains(self, draws: Direction, x: Tensor, noise: Noise, *, reference: bool = False) -> dict[str, Tensor]:
+        """Returns chains from `x` on: what the reverse direction sees, `(n, N, *event_shape)`, and what it learns.
+
+        Arguments:
+            draws: The direction of the chains.
+            x: Where they start, `(n, *event_shape)`.
+            noise: Of the chains.
+            reference: Whether to draw them from the reference.
+        """
 
         bridge = self.model
+        states = list(bridge.chain(draws, x, noise, reference=reference))
+        targets = []
+        for (here, there), (before, after) in zip(bridge.route(draws), pairwise(states), strict=True):
+            target = (before - after) / bridge.gammas[min(here, there)]
+            if self.options.target == "mean-matching" and not reference:
+                number = torch.tensor(here, device=x.device)
+                target = target + bridge.drift(draws, before, number) - bridge.drift(draws, after, number)
+            targets.append(target)
+        return {"inputs": torch.stack(states[1:], 1), "targets": torch.stack(targets, 1)}
+
+    def losses(self, draws: Direction, noise: Noise) -> Tensor:
+        """Returns a loss for each of the steps of the chains that were drawn last, `(m,)`."""
+
+        bridge, inputs = self.model, self.kept["inputs"]
         back: Direction = "to-data" if draws == "to-prior" else "to-prior"
-        inputs, targets, numbers = self.pairs(draws, x, noise)
-        if self.options.pairs is not None and self.options.pairs < len(inputs):
-            chosen = noise.with_n(1).uniform(len(inputs))[0].argsort()[: self.options.pairs]
-            inputs, targets, numbers = inputs[chosen], targets[chosen], numbers[chosen]
-        error = (bridge.drift(back, inputs, numbers) - targets).flatten(1).square().mean(1)
+        n, steps = inputs.shape[:2]
+        rows = torch.arange(n, device=inputs.device)[:, None]
+        if self.options.each is None:
+            chosen = torch.arange(steps, device=inputs.device).expand(n, -1)
+        else:
+            chosen = noise.integers(steps, self.options.each)
+        seen, target = (self.kept[key][rows, chosen].flatten(0, 1) for key in ("inputs", "targets"))
+        numbers = torch.tensor([there for _, there in bridge.route(draws)], device=seen.device)[chosen].flatten()
+        error = (bridge.drift(back, seen, numbers) - target).flatten(1).square().mean(1)
         if bridge.config.variances == "fitted":
             self.fit(back, error.detach(), numbers)
         return error / bridge.scale(back, numbers).square()
@@ -106,23 +142,15 @@ class ProportionalFitting(Phase):
         bridge = self.model
         steps = numbers if back == "to-prior" else numbers - 1
         seen = torch.bincount(steps, minlength=bridge.config.steps)
-        mean = torch.zeros_like(bridge.gammas).index_add(0, steps, error) / seen.clamp_min(1)
-        found = torch.where(seen > 0, mean * bridge.gammas / bridge.config.sigma**2, 1.0)
+        mean = torch.zeros_like(bridge.gammas).index_add(0, steps, error.to(bridge.gammas)) / seen.clamp_min(1)
         row = bridge.factors[int(back == "to-prior")]
-        row.copy_(torch.where(seen > 0, torch.lerp(row, found, rate), row))
+        found = torch.lerp(row, mean * bridge.gammas / bridge.config.sigma**2, rate)
+        row.copy_(torch.where(seen > 0, found, row))
 
-    @torch.no_grad()
-    def pairs(self, draws: Direction, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns what the reverse direction sees, the drift that it learns, and the numbers of the states."""
+    # --- checkpoints ---------------------------------------------------------------------------
 
-        bridge, found = self.model, []
-        states = list(bridge.chain(draws, x, noise))
-        for (here, there), (before, after) in zip(bridge.route(draws), pairwise(states), strict=True):
-            gamma = bridge.gammas[min(here, there)]
-            target = (before - after) / gamma
-            if self.options.target == "mean-matching":
-                number = torch.tensor(here, device=x.device)
-                target = target + bridge.drift(draws, before, number) - bridge.drift(draws, after, number)
-            found.append((after, target, torch.full((len(x),), there, device=x.device)))
-        inputs, targets, numbers = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return inputs, targets, numbers
+    def state(self) -> dict[str, Tensor]:
+        return self.kept if self.options.reuse > 1 else {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.kept = dict(state)
