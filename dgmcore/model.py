@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from . import plugins
-from .config import Config, parse, to_dict
+from .config import Config as AnyConfig
+from .config import parse, to_dict
 from .entry import (
     ENTRY_FILE,
     SCHEMA,
@@ -62,11 +63,11 @@ class Model(nn.Module):
         (3,)
     """
 
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[AnyConfig]] = AnyConfig
     #: Options of `sample` and `trajectory`; an entry's `sampling` changes the defaults.
-    Sampling: ClassVar[type[Config]] = Config
+    Sampling: ClassVar[type[AnyConfig]] = AnyConfig
     #: Options of `log_prob` and `score`.
-    Scoring: ClassVar[type[Config]] = Config
+    Scoring: ClassVar[type[AnyConfig]] = AnyConfig
     #: Parts by name, each with the capabilities that it must have.
     Parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.training.Phase`.
@@ -90,7 +91,7 @@ class Model(nn.Module):
             if cls.__dict__.get("Config") in getattr(cls, name).__mro__:
                 raise TypeError(f"{cls.__name__}.{name} inherits the model's own Config: write `class {name}(Options)`")
 
-    def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
+    def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
         self.config = parse(
             type(self).Config, {} if config is None else config, source=f"config of {type(self).__name__}"
@@ -327,4 +328,5 @@ class Model(nn.Module):
             name: self.shared_parts.get(name)
             or PartSpec(architecture=part.registered_name(), config=to_dict(part.config), parts=part._describe_parts())
             for name, part in self.parts.items()
+            if isinstance(part, Model)
         }

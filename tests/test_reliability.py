@@ -117,7 +117,7 @@ def test_a_full_disk_under_samples(disk):
     before = target.read_bytes()
     with pytest.raises(DgmError, match=r"No space left|File too large") as caught:
         sampling.sample_to(target, Ridge(), 1_000_000)
-    assert "free some space" in caught.value.hint
+    assert "free some disk space" in caught.value.hint
     assert target.read_bytes() == before and hidden_files(disk.folder) == []
     disk.enlarge()
     sampling.sample_to(target, Ridge(), 1_000_000)
@@ -142,7 +142,7 @@ def test_a_full_disk_under_a_pull(disk, toys, hub, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(disk.folder / "hub"))
     with pytest.raises(DgmError, match="no space left for user/toy") as caught:
         dgmcore.pull("toy")
-    assert "free some space" in caught.value.hint
+    assert "free some disk space" in caught.value.hint
     assert not [p for p in disk.folder.glob("hub/models--*/blobs/*") if p.suffix == ""], "nothing under its final name"
     disk.enlarge()
     assert dgmcore.pull("toy")[0].path.is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ import typer
 
 from ..console import printable, say
 from ..errors import DgmError
+from ..files.errno_hints import hint_of
 from ..registry import info
 from ..suggestions import did_you_mean, nearest
 
@@ -69,21 +69,10 @@ def _explanations(args: Sequence[str]) -> Iterator[tuple[type[BaseException], Ca
 
 # --- of the system ----------------------------------------------------------------------------------
 
-_SPACE = "free some disk space, or write to another disk"
-_RIGHTS = "check the permissions, or choose another place with --out"
-_HINTS = {
-    errno.ENOSPC: _SPACE,
-    errno.EDQUOT: _SPACE,
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
-    errno.EROFS: "that place is read-only: choose another with --out",
-    errno.ENOENT: "check the path",
-}
-
 
 def _system(error: OSError) -> Explanation:
     name = f"{error.filename}: " if error.filename else ""
-    hint = _HINTS.get(error.errno or 0, "run again with --debug for the traceback")
+    hint = hint_of(error, "--out", "run again with --debug for the traceback")
     return Explanation(f"{name}{error.strerror or error}", hint)
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 
 from ..entry import PartSpec, Weights
 from ..errors import WeightsError
-from ..hub.cache import commit_of, hub_cache
+from ..hub import trust_on_first_use
+from ..hub.cache import cached, repo_folder
 from ..plugins.index import Index
 from .find import Located, located
 
@@ -73,22 +74,16 @@ def weights_path(folder: str | Path, weights: Weights) -> str | None:
     if weights.hub is None:
         return None
     repo, revision, file = weights.hub.repo, weights.hub.revision, weights.hub.file
-    cache = os.path.join(hub_cache(), f"models--{repo.replace('/', '--')}")
-    for commit in (revision, commit_of(cache, revision or "main"), _pinned(cache, repo, revision, file)):
-        if commit and os.path.isfile(path := os.path.join(cache, "snapshots", commit, file)):
-            return path
-    return None
+    commit = _pinned(repo, revision, file)
+    path = cached(repo, file, revision) or (cached(repo, file, commit) if commit else None)
+    return str(path) if path else None
 
 
-def _pinned(cache: str, repo: str, revision: str | None, file: str) -> str | None:
+def _pinned(repo: str, revision: str | None, file: str) -> str | None:
     """Returns the commit that was recorded when a file without a stated sha256 was first fetched."""
 
-    if not os.path.isdir(cache):
-        return None
-    from ..hub import trust_on_first_use  # the Hub's client: where nothing was fetched listing needs none
-
     try:
-        pin = trust_on_first_use.find(repo, file, revision)
+        pin = trust_on_first_use.find(repo, file, revision) if repo_folder(repo).is_dir() else None
     except WeightsError:  # its record is damaged
         return None
     return pin.commit if pin else None

@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..entry import ENTRY_FILE
+from ..entry import ENTRY_FILE, PARTS
 from ..errors import RegistryError
-from ..hub.entries import PARTS
 from .find import Located, find
 
-__all__ = ["PARTS", "check_circle", "find_part", "identity", "with_parts"]
+__all__ = ["check_circle", "find_part", "identity", "with_parts"]
 
 DEEPEST = 32  # parts of parts; what is nested deeper was not written by hand
 
