@@ -204,8 +204,8 @@ def _try(
 ) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
 
-    from ..loading.limits import bounded
     from ..loading.load import build
+    from ..loading.memory_limit import memory_limit
     from ..plugins.imports import import_string
 
     try:
@@ -221,7 +221,7 @@ def _try(
         ) from e
     if not isinstance(converted, Converted):
         raise PluginError(f"the converter {format} returns no Converted", "correct the plugin")
-    with bounded(_header(converted.state), f"the format {format}"):
+    with memory_limit(_header(converted.state), f"the format {format}"):
         model = build(converted.architecture, converted.config, converted.parts, init=False)
     fill(model, converted.state, format)
     return format, converted, model.eval()
@@ -233,7 +233,7 @@ def _header(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     header, end = {}, 0
     for name, tensor in {id(tensor): (name, tensor) for name, tensor in state.items()}.values():
         begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = TensorInfo(str(tensor.dtype), tuple(tensor.shape), begin, end)
+        header[name] = TensorInfo(str(tensor.dtype), tuple(tensor.shape), (begin, end))
     return header
 
 
