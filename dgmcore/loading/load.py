@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -156,7 +156,7 @@ class _Loader:
             else:
                 models[name] = self._build_part(part, init)
         try:
-            with nullcontext() if init else skip_init():
+            with _float32(), nullcontext() if init else skip_init():
                 model = kind(config, **models)
         except DgmError:
             raise
@@ -172,6 +172,18 @@ class _Loader:
     def _build_part(self, part: Any, init: bool) -> Model:
         part = parse(PartSpec, part, source="part")
         return self.build(part.architecture, part.config, part.parts, init=init)
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Within it torch's default dtype is float32: an entry's weights do not depend on what a program has set."""
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _foreign_names(model: Model, entry: Entry, present: Collection[str]) -> dict[str, str] | None:
