@@ -7,16 +7,32 @@ name the place and the nearest known key.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from typing import Any, TypeVar, dataclass_transform
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import msgspec
 
 from .errors import DgmError, RegistryError
 from .suggestions import did_you_mean
 
-__all__ = ["Config", "Options", "parse", "to_dict"]
+__all__ = [
+    "Config",
+    "Count",
+    "Depth",
+    "Fraction",
+    "NonNegative",
+    "Options",
+    "Positive",
+    "Real",
+    "Shape",
+    "Size",
+    "Whole",
+    "Widths",
+    "parse",
+    "to_dict",
+]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
@@ -37,6 +53,18 @@ class Options(Config):
     Another name than :class:`Config`, because in the body of a model that nests its own `Config` that name is hidden.
     """
 
+
+#: Bounded numbers, for fields of configs and options: out of bounds, or not finite, is an error that names the field.
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]  # of steps, of samples
+Whole = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Depth = Annotated[int, msgspec.Meta(ge=1, le=1_024)]  # a number of layers
+Size = Annotated[int, msgspec.Meta(ge=1, le=65_536)]  # a width, a number of channels, the side of an image
+Shape = Annotated[tuple[Size, ...], msgspec.Meta(min_length=1, max_length=8)]
+Widths = Annotated[tuple[Size, ...], msgspec.Meta(max_length=1_024)]
+Real = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 C = TypeVar("C", bound=Config)
 
@@ -68,7 +96,7 @@ def parse(
     if isinstance(data, kind):
         return data
     try:
-        return msgspec.convert(data, kind, strict=True)
+        result = msgspec.convert(data, kind, strict=True)
     except UnicodeEncodeError:  # half a surrogate pair in a text
         raise error(f"{source}: {prefix or 'a value'} is no text", f"correct {prefix or 'it'} in {source}") from None
     except msgspec.ValidationError as e:
@@ -86,6 +114,23 @@ def parse(
         choices = _choices_at(kind, found["path"]) if found and message.startswith("Invalid enum") else []
         hint = f"choose one of {', '.join(choices)}" if choices else f"correct {path or 'it'} in {source}"
         raise error(what, hint) from None
+    odd = next(_not_finite(data, prefix), None)
+    if odd is not None:
+        raise error(f"{source}: {odd}: expected a finite number", f"correct {odd} in {source}")
+    return result
+
+
+def _not_finite(data: Any, path: str) -> Iterator[str]:
+    """Yields the key paths of what is inf or NaN in plain data."""
+
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _not_finite(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, list | tuple):
+        for i, value in enumerate(data):
+            yield from _not_finite(value, f"{path}[{i}]")
+    elif isinstance(data, float) and not math.isfinite(data):
+        yield path
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -11,40 +11,46 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import torch
 from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.compose import gradients, leaf
+from dgmcore.config import Count, Shape, Whole
 from dgmcore.noise import IndexedNoise, Noise
 
 from .networks import MLP, UNet, build_network
-from .schedules import vp_log_alpha_bar
+from .schedules import Beta, vp_log_alpha_bar
 
 __all__ = ["ScoreSDE"]
+
+Time = Annotated[float, msgspec.Meta(ge=1e-6, lt=1.0)]
+Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 
 class ScoreSDE(Model):
     """A score model in continuous time; its default sampler is the probability flow, so it is a Pushforward too."""
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
         network: MLP | UNet = MLP()
-        beta_min: float = 0.1
-        beta_max: float = 20.0
-        t_min: float = 1e-3  # where the flow ends: the data plus noise of variance 1 - alpha_bar(t_min)
+        beta_min: Beta = 0.1
+        beta_max: Beta = 20.0
+        t_min: Time = 1e-3  # where the flow ends: the data plus noise of variance 1 - alpha_bar(t_min)
 
     class Sampling(Options):
         sampler: Literal["ode", "euler-maruyama", "predictor-corrector"] = "ode"
-        steps: int = 40
-        snr: float = 0.16  # of the corrector (Song et al., 2021, algorithm 5)
+        steps: Count = 40
+        snr: Ratio = 0.16  # of the corrector (Song et al., 2021, algorithm 5)
 
     class Scoring(Options):
-        steps: int = 40
-        probes: int = 0  # Hutchinson probes of the trace; 0: exact trace, in d network gradients a step
+        steps: Count = 40
+        probes: Whole = 0  # Hutchinson probes of the trace; 0: exact trace, in d network gradients a step
 
+    dtypes = (torch.float32, torch.float64)  # the flow's steps are smaller than the roundings of others
     likelihood = Likelihood.ESTIMATE  # of the discretised flow, from a prior that is only nearly N(0, I)
     phases = {"score": "dgm_diffusion.training:MatchScore"}
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}

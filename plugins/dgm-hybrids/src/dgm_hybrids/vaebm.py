@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import Nested, Tilted, flatten, frozen, half_square, unflatten
-from dgmcore.config import Options
+from dgmcore.config import Count, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
 from dgmcore.training.phase import Step
@@ -44,13 +44,17 @@ class VAEBM(Tilted):
     Parts = {"base": ("pushforward", "density"), "critic": ("critic",)}
     likelihood = Likelihood.UNNORMALIZED
     phases = {"energy": "dgm_hybrids.vaebm:EnergyPhase"}
+    example_parts = {
+        "base": {"architecture": "mlp-vae", "config": {"hidden": [8]}},
+        "critic": {"architecture": "mlp-energy", "config": {"hidden": [8]}},
+    }
 
     class Config(Tilted.Config):
         potential: Literal["exact", "published"] = "exact"
 
     class Scoring(Options):
         #: Importance samples of the VAE's likelihood; 1 is the ELBO.
-        k: int = 1
+        k: Count = 1
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
