@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,25 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 # a run in the background of a shell ignores Ctrl-C, and so would the processes that the tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _doctests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Gives the examples in docstrings the names that they take for granted, and a random state of their own."""
+
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    import numpy
+    import torch
+
+    import dgmcore
+
+    public = {name: getattr(dgmcore, name) for name in ("IndexedNoise", "load", "sample", "score")}
+    request.getfixturevalue("doctest_namespace").update(public, math=math, np=numpy, torch=torch, dgmcore=dgmcore)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -47,9 +47,9 @@ def load(
         DgmError: If the entry, its plugin or its weights are missing, damaged or do not fit.
 
     Example:
-        >>> model = load("realnvp-moons")  # doctest: +SKIP
-        >>> model.capabilities  # doctest: +SKIP
-        ['generator', 'pushforward', 'density', 'encoder']
+        >>> model = load("realnvp-moons")
+        >>> model.capabilities
+        ['generator', 'pushforward', 'trajectory', 'density', 'encoder']
     """
 
     if isinstance(name, Path):

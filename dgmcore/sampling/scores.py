@@ -97,7 +97,8 @@ def score(
         DataError: If the data do not fit the model.
 
     Example:
-        >>> score("glow-fashion", "fashion:test").bits_per_dim  # doctest: +SKIP
+        >>> score("realnvp-moons", "moons:test").unit
+        'nats'
     """
 
     model = as_model(model, device)
