@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from dgm_diffusion.schroedinger.chain import Bridge
 from dgm_diffusion.schroedinger.sinkhorn import sinkhorn
-from dgm_eval.metrics.distances import energy_distance
+from dgm_eval.metrics.energy_distance import energy_distance
 from torch import Tensor
 
 import dgmcore

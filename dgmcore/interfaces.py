@@ -29,6 +29,7 @@ __all__ = [
     "Pushforward",
     "Trajectory",
     "capabilities",
+    "lacks_likelihood",
 ]
 
 
@@ -170,6 +171,12 @@ def capabilities(model: Any) -> list[str]:
     """Returns the names of the protocols that a model, or a model class, implements."""
 
     return [name for name, members in _MEMBERS.items() if all(_has(model, m) for m in members)]
+
+
+def lacks_likelihood(model: Any) -> bool:
+    """Whether a model, or a model class, has a `log_prob` of which it does not say what it is."""
+
+    return _has(model, "log_prob") and not _has(model, "likelihood")
 
 
 def _has(model: Any, member: str) -> bool:

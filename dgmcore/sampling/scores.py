@@ -119,7 +119,8 @@ def score(
         NotFiniteError: If a value is not finite.
 
     Example:
-        >>> score("glow-fashion", "fashion:test").bits_per_dim  # doctest: +SKIP
+        >>> score("realnvp-moons", "moons:test").unit
+        'nats'
     """
 
     model = as_model(model, device)

@@ -4,7 +4,7 @@ Which checks run follows from a model's capabilities. In a test file::
 
     from dgmcore.testing import parametrize_with_checks
 
-    @parametrize_with_checks(["my-architecture"])
+    @parametrize_with_checks(["my-plugin"])
     def test_conformance(check):
         check()
 
@@ -14,6 +14,6 @@ or `dgm check-plugin my-plugin` on the command line, or :func:`check_model` in P
 from __future__ import annotations
 
 from .runner import Result, check_model, parametrize_with_checks, summarize
-from .subject import Subject
+from .subject import Subject, names_of
 
-__all__ = ["Result", "Subject", "check_model", "parametrize_with_checks", "summarize"]
+__all__ = ["Result", "Subject", "check_model", "names_of", "parametrize_with_checks", "summarize"]

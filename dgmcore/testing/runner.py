@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
+from ..suggestions import did_you_mean
 from .checks import CHECKS, Check, Skip
-from .subject import Subject, subject
+from .subject import Subject, class_of, names_of, subject
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -44,7 +47,8 @@ def check_model(
     """Runs every check that the capabilities of a model call for.
 
     Arguments:
-        model: The name of an architecture (its small example is built) or of an entry, a class, or a model.
+        model: The name of an architecture (its small example is built), of a plugin (all of its architectures) or of an
+            entry, or a class, or a model.
         expected_failures: Checks that are known to fail, each with a reason. An expected failure that
             passes is reported as ``unexpected``: reasons must not outlive their causes.
         only: The names of the checks to run; all by default.
@@ -59,8 +63,11 @@ def check_model(
         if not reason.strip():
             raise ValueError(f"the expected failure {name} needs a written reason")
     chosen = list(CHECKS) if only is None else [CHECKS_BY_NAME[n] for n in _refuse_unknown(only)]
-    it = subject(model)
-    return [_run(c, it, expected.get(c.name)) for c in chosen if c.applies(it.model)]
+    results = []
+    for what in names_of(model) if isinstance(model, str) else [model]:
+        it = subject(what)
+        results += [_run(c, it, expected.get(c.name)) for c in chosen if c.applies(type(it.model))]
+    return results
 
 
 def parametrize_with_checks(
@@ -70,24 +77,28 @@ def parametrize_with_checks(
 ) -> Callable[..., Any]:
     """Returns a pytest decorator that parametrises `check` over all checks of all models.
 
+    Models are built when their first check runs. `check()` takes a device to run on: `check("cuda")`.
+
     Arguments:
-        models: As for :func:`check_model`.
+        models: As for :func:`check_model`, and names of plugins, which stand for all of their architectures.
         expected_failures: For a model's name, checks with reasons; they become strict `xfail` marks.
     """
 
     import pytest
 
     cases = []
-    for model in models:
-        it = subject(model)
-        reasons = (expected_failures or {}).get(it.name, {})
+    for model in (m for given in models for m in (names_of(given) if isinstance(given, str) else [given])):
+        kind = class_of(model)
+        name = model if isinstance(model, str) else kind.__name__
+        reasons = (expected_failures or {}).get(name, {})
         _refuse_unknown(reasons)
+        build = _built_once(model)
         for check in CHECKS:
-            if check.applies(it.model):
+            if check.applies(kind):
                 marks = ()
                 if check.name in reasons:
                     marks = (pytest.mark.xfail(reason=reasons[check.name], strict=True),)
-                cases.append(pytest.param(_case(check, it), id=f"{it.name}-{check.name}", marks=marks))
+                cases.append(pytest.param(_case(check, build), id=f"{name}-{check.name}", marks=marks))
     return pytest.mark.parametrize("check", cases)
 
 
@@ -105,9 +116,6 @@ CHECKS_BY_NAME = {c.name: c for c in CHECKS}
 
 
 def _refuse_unknown(names: Iterable[str]) -> list[str]:
-    from ..errors import UsageError
-    from ..suggestions import did_you_mean
-
     names = list(names)
     for name in names:
         if name not in CHECKS_BY_NAME:
@@ -132,12 +140,24 @@ def _run(check: Check, it: Subject, reason: str | None) -> Result:
     return Result(it.name, check.name, status, message, time.perf_counter() - began)
 
 
-def _case(check: Check, it: Subject) -> Callable[[], None]:
+def _built_once(model: str | type[Model] | Model) -> Callable[[str], Subject]:
+    """Returns what gives the subject for a model on a device, the same one every time."""
+
+    @cache
+    def build(device: str) -> Subject:
+        it = subject(model)
+        it.model.to(device)
+        return it
+
+    return build
+
+
+def _case(check: Check, build: Callable[[str], Subject]) -> Callable[..., None]:
     import pytest
 
-    def run() -> None:
+    def run(device: str = "cpu") -> None:
         try:
-            check(it)
+            check(build(device))
         except Skip as skip:
             pytest.skip(str(skip))
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from ...errors import PluginError, UsageError
-from ...suggestions import did_you_mean
+from ...console import emit_json, progress
+from ...plugins.provided import plugins
 
 
 def command(
@@ -17,12 +17,10 @@ def command(
 ) -> None:
     """Check that a plugin's models keep the core's contracts."""
 
-    from ...console import emit_json, progress
-    from ...plugins.provided import plugins
-    from ...testing import check_model, summarize
+    from ...testing import check_model, names_of, summarize
 
     results = []
-    subjects = subjects_of(name)
+    subjects = names_of(name)
     with progress("checking", total=len(subjects), unit="models") as advance:
         for subject in subjects:
             results += check_model(subject)
@@ -36,26 +34,6 @@ def command(
         _print(results)
     if errors or not all(r.ok for r in results):
         raise typer.Exit(1)
-
-
-def subjects_of(name: str) -> list[str]:
-    """Returns the architectures of a plugin, or the name itself if it is an architecture or an entry."""
-
-    from ...plugins.provided import architectures, plugins
-    from ...registry.listing import list_models
-
-    known = architectures()
-    of_plugin = sorted(a for a, record in known.items() if record.plugin == name)
-    if of_plugin:
-        return of_plugin
-    found = {p.name: p for p in plugins()}
-    if name in found:
-        what = "; ".join(e.what for e in found[name].errors) or "it has no architectures"
-        raise PluginError(f"plugin {name} has nothing to check: {what}", "dgm plugins shows what is wrong with it")
-    entries = {m["name"] for m in list_models()}
-    if name in known or name in entries:
-        return [name]
-    raise UsageError(f"{name} is no plugin, architecture or entry", did_you_mean(name, {*found, *known, *entries}))
 
 
 def _print(results: list[Any]) -> None:

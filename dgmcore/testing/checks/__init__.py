@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from . import building, drawing, keeping, learning, measuring
+from . import bounding, building, counting, drawing, keeping, learning, measuring
 from .base import Check, Skip
 
-CHECKS: list[Check] = [check for group in (building, drawing, measuring, keeping, learning) for check in group.CHECKS]
+_GROUPS = (building, drawing, measuring, counting, keeping, bounding, learning)
+
+CHECKS: list[Check] = [check for group in _GROUPS for check in group.CHECKS]
 
 __all__ = ["CHECKS", "Check", "Skip"]

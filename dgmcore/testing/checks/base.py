@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...interfaces import capabilities
+
 if TYPE_CHECKING:
-    from ...model import Model
     from ..subject import Subject
 
 __all__ = ["Check", "Skip", "registry"]
@@ -26,8 +27,10 @@ class Check:
     summary: str
     function: Callable[[Subject], None]
 
-    def applies(self, model: Model) -> bool:
-        return all(model.can(c) for c in self.needs)
+    def applies(self, kind: type) -> bool:
+        """Whether models of this class answer what the check asks."""
+
+        return set(self.needs) <= set(capabilities(kind))
 
     def __call__(self, subject: Subject) -> None:
         self.function(subject)

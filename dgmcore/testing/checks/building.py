@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
+from functools import cache
 from importlib import import_module
 from unittest import mock
 
@@ -11,7 +13,7 @@ import msgspec
 
 from ...errors import DgmError
 from ...interfaces import capabilities
-from ...plugins.isolate import python
+from ...plugins.provided import architectures, plugins
 from ..subject import Subject, build_example, rebuild
 from .base import Skip, registry
 
@@ -34,17 +36,8 @@ def builds_without_network(it: Subject) -> None:
 def listing_imports_no_torch(it: Subject) -> None:
     """Importing the plugin's module and calling its hooks does not import torch."""
 
-    module = _plugin_module(it)
-    code = (
-        f"import sys, importlib; p = importlib.import_module({module!r})\n"
-        "[getattr(p, h)() for h in dir(p) if h.startswith('dgm_') and callable(getattr(p, h))]\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    command, environment = python(code)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, (
-        done.stderr.strip().splitlines()[-1:] or f"{module} imports torch at its top: import it where models are"
-    )
+    problem = _what_hooks_import(_plugin_module(it))
+    assert problem is None, problem
 
 
 @check()
@@ -53,8 +46,6 @@ def hook_data_agree(it: Subject) -> None:
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture")
-    from ...plugins.provided import architectures
-
     record = architectures()[it.architecture]
     module, _, name = record.import_.partition(":")
     cls = getattr(import_module(module), name)
@@ -101,10 +92,23 @@ def has_a_capability(it: Subject) -> None:
         assert shape and all(isinstance(s, int) and s > 0 for s in shape), f"event_shape is {shape}"
 
 
+@cache
+def _what_hooks_import(module: str) -> str | None:
+    """Returns what is wrong with the imports of a plugin's module, tried in a process of its own."""
+
+    code = (
+        f"import sys, importlib; p = importlib.import_module({module!r})\n"
+        "[getattr(p, h)() for h in dir(p) if h.startswith('dgm_') and callable(getattr(p, h))]\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or [f"{module} imports torch at its top: import it where models are"])[-1]
+
+
 def _plugin_module(it: Subject) -> str:
     """Returns the module that holds the hooks of the architecture's plugin."""
-
-    from ...plugins.provided import architectures, plugins
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture")

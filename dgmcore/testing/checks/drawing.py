@@ -68,15 +68,9 @@ def global_random_state_untouched(it: Subject) -> None:
 
     x = it.data(2)
     before = torch.random.get_rng_state()
-    if it.model.can("generator"):
-        it.sample(2)
-    if it.model.can("critic"):
-        it.model.score(x)
-    if it.model.can("density"):
-        it.log_prob(x)
-    if it.model.can("encoder"):
-        it.model.decode(it.model.encode(x))
-    assert torch.equal(before, torch.random.get_rng_state()), "the global random state was changed"
+    for what, use in it.uses():
+        use(x)
+        assert torch.equal(before, torch.random.get_rng_state()), f"{what} changed the global random state"
 
 
 @check("pushforward")

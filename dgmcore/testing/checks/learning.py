@@ -60,6 +60,8 @@ class Trial:
         self.it, self.phase = it, phase
         self.weights = copy.deepcopy(phase.model.state_dict())
         self.state = copy.deepcopy(phase.state())
+        if hasattr(phase, "negatives"):  # the model's own samples move with its weights, but no gradient knows that
+            phase.negatives = _always_the_first(phase.negatives)
 
     def run(
         self,
@@ -98,17 +100,17 @@ class TrialStep:
 
     def __init__(self, it: Subject, phase: Any, on_loss: Callable[[int, Tensor, str], None] | None = None):
         self.index, self.total, self.progress = 0, 1000, 0.0
-        self.device = torch.device("cpu")
+        self.device = it.model.device
         self.losses: list[tuple[float, str]] = []
         self._it, self._phase, self._on_loss, self._batches = it, phase, on_loss, 0
-        self._stream = StreamNoise(11, _BATCH, dtype=it.model.dtype)
+        self._stream = StreamNoise(11, _BATCH, device=it.model.device, dtype=it.model.dtype)
 
     def batch(self) -> Tensor:
         self._batches += 1
         return self._it.data(_BATCH, seed=100 + self._batches)
 
     def labels(self) -> Tensor:
-        return torch.arange(_BATCH) % int(getattr(self._it.model.config, "classes", 2))
+        return torch.arange(_BATCH, device=self.device) % int(getattr(self._it.model.config, "classes", 2))
 
     def noise(self, n: int | None = None) -> StreamNoise:
         return self._stream.with_n(_BATCH if n is None else n)
@@ -123,6 +125,19 @@ class TrialStep:
 
     def log(self, **values: Any) -> None:
         pass
+
+
+def _always_the_first(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Returns a function that gives the results of the first call of `function` whenever it is called."""
+
+    kept: list[Tensor] = []
+
+    def first(*args: Any) -> Tensor:
+        if not kept:
+            kept.append(function(*args))
+        return kept[0]
+
+    return first
 
 
 def _phases(it: Subject) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...interfaces import Likelihood
+from ...noise import IndexedNoise
 from ..subject import Subject
 from .base import Skip, registry
 
@@ -182,11 +183,14 @@ def _well_formed(it: Subject, function, name: str, smooth: bool = True) -> None:
 def _integral(it: Subject, points: int) -> float:
     """Integrates exp(log_prob) over a box that holds the model's samples with a wide margin."""
 
-    x = it.data(2000) if it.model.can("generator") else torch.tensor([[-8.0, -8.0], [8.0, 8.0]])
+    x = it.data(2000) if it.model.can("generator") else torch.tensor([[-8.0, -8.0], [8.0, 8.0]]).to(it.data(1))
     low, high = x.amin(0), x.amax(0)
     margin = 0.75 * (high - low) + 0.5
     low, high = low - margin, high + margin
-    axes = [torch.linspace(float(a), float(b), points, dtype=x.dtype) for a, b in zip(low, high, strict=True)]
+    axes = [
+        torch.linspace(float(a), float(b), points, dtype=x.dtype, device=x.device)
+        for a, b in zip(low, high, strict=True)
+    ]
     grid = torch.cartesian_prod(*axes)
     with torch.no_grad():
         density = torch.cat([it.log_prob(part).exp() for part in grid.split(4000)])
@@ -197,9 +201,7 @@ def _integral(it: Subject, points: int) -> float:
 def _flat_noise(it: Subject):
     """Returns float64 noise of two samples as a tree, as a matrix, and the way back."""
 
-    from ..subject import IndexedNoise
-
-    tree = IndexedNoise(3, 2, dtype=torch.float64).named(it.model.noise_shapes)
+    tree = IndexedNoise(3, 2, device=it.model.device, dtype=torch.float64).named(it.model.noise_shapes)
     paths: list[tuple[tuple[str, ...], torch.Size]] = []
 
     def walk(node, path):

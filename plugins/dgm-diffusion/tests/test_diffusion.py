@@ -20,9 +20,9 @@ from dgmcore.testing import parametrize_with_checks
 MEAN, STD = torch.tensor([0.4, -0.3]), 0.5
 
 
-@parametrize_with_checks(["ddpm", "score-sde"])
-def test_conformance(check):
-    check()
+@parametrize_with_checks(["diffusion"])
+def test_conformance(check, device):
+    check(device)
 
 
 class Ideal(nn.Module):

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Config, Likelihood, Model, Options
+from dgmcore.config import Count, Fraction, Real, Shape
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 
 from .labels import Classes, Guidance, Label, guided, labels_of
 from .networks import MLP, UNet, build_network
 from .samplers import SAMPLERS, Asked
-from .schedules import Schedule, betas
+from .schedules import Schedule, tables
 
 __all__ = ["DDPM"]
 
@@ -37,42 +38,48 @@ class DDPM(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
         network: MLP | UNet = MLP()
         classes: Classes = 0
         schedule: Schedule = Schedule()
         prediction: Literal["eps", "x0", "v"] = "eps"
-        clip: tuple[float, float] | None = None  # predictions of x_0 are cut to this range while sampling
+        clip: tuple[Real, Real] | None = None  # predictions of x_0 are cut to this range while sampling
         variance: Literal["small", "large"] = "small"  # posterior variance, or beta
 
     class Sampling(Options):
         sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"
-        steps: int | None = None  # None: all T
-        eta: float = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
+        steps: Count | None = None  # None: all T
+        eta: Fraction = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
         init: Any = None  # a picture `event_shape` to start from: `--init FILE` on the command line
-        strength: float = 0.5  # with `init`: the share of the diffusion that the picture is sent through
+        strength: Fraction = 0.5  # with `init`: the share of the diffusion that the picture is sent through
         label: Label = None
         guidance: Guidance = 1.0
 
     class Scoring(Options):
-        terms: int | None = None
+        terms: Count | None = None
         label: Label = None
 
     likelihood = Likelihood.LOWER_BOUND
     phases = {"denoise": "dgm_diffusion.training:Denoise"}
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}, "schedule": {"steps": 8, "name": "cosine"}}
 
-    betas: Tensor
-    alpha_bar: Tensor
-
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
         c = self.config
         self.event_shape = tuple(c.event_shape)
         self.network = build_network(c.network, self.event_shape, c.classes)
-        b = betas(c.schedule)
-        self.register_buffer("betas", b.float(), persistent=False)
-        self.register_buffer("alpha_bar", (1 - b).cumprod(0).float(), persistent=False)
+
+    @property
+    def betas(self) -> Tensor:
+        """The betas, float32 `(T,)`: of all dtypes of weights, as 1 - alpha_bar is 0 in half precision."""
+
+        return tables(self.config.schedule, self.device)[0]
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        r"""Returns :math:`\bar\alpha_t`, float32 `(T,)`."""
+
+        return tables(self.config.schedule, self.device)[1]
 
     # --- the network's three ways of saying the same -------------------------------------------
 
@@ -115,7 +122,7 @@ class DDPM(Model):
         r"""Returns :math:`\sqrt{\bar\alpha_t}` and :math:`\sqrt{1 - \bar\alpha_t}`, shaped to multiply `like`."""
 
         a = self.alpha_bar[t].reshape(-1, *[1] * (like.ndim - 1))
-        return a.sqrt(), (1 - a).sqrt()
+        return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
 
     def diffuse(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         a, s = self.coefficients(t, x0)
@@ -143,8 +150,13 @@ class DDPM(Model):
             times = torch.tensor([total - 1])
         x = noise.normal(*self.event_shape, name="start")
         if o.init is not None:
-            if not 0 < o.strength <= 1:
-                raise OptionError(f"strength must be in (0, 1], not {o.strength}", "try --set strength=0.5")
+            if not isinstance(o.init, Tensor) or tuple(o.init.shape[-len(self.event_shape) :]) != self.event_shape:
+                raise OptionError(
+                    f"init is no picture of shape {list(self.event_shape)}",
+                    "give a tensor, or --init FILE in a command",
+                )
+            if o.strength == 0:
+                raise OptionError("strength 0 would change nothing", "try --set strength=0.5")
             times = times[len(times) - max(1, round(o.strength * len(times))) :]
             x = self.diffuse(o.init.to(x).expand_as(x), x, times[:1].to(x.device).expand(len(x)))
         yield x
@@ -159,6 +171,7 @@ class DDPM(Model):
 
         o = self.scoring(options)
         terms = o.terms
+        self.refuse_half("log_prob")
         noise = noise or IndexedNoise.like(x)
         labels = labels_of(o.label, noise, self.config.classes)
         total = self.config.schedule.steps

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Config
+from dgmcore.config import Depth, Size
 from dgmcore.errors import DgmError, RegistryError
 
 __all__ = ["MLP", "TimeMLP", "UNet", "build_network", "evaluate", "last_layer", "sinusoid"]
@@ -17,9 +18,9 @@ __all__ = ["MLP", "TimeMLP", "UNet", "build_network", "evaluate", "last_layer", 
 class MLP(Config, tag="mlp", tag_field="kind"):
     """A residual multi-layer perceptron, for points."""
 
-    width: int = 128
-    depth: int = 3
-    frequencies: int = 32
+    width: Size = 128
+    depth: Depth = 3
+    frequencies: Size = 32
 
 
 class UNet(Config, tag="unet", tag_field="kind"):
@@ -29,7 +30,7 @@ class UNet(Config, tag="unet", tag_field="kind"):
     """
 
     args: dict[str, Any] = {}
-    patch: int = 1
+    patch: Size = 1
 
 
 def build_network(spec: MLP | UNet, event_shape: tuple[int, ...], classes: int = 0) -> nn.Module:

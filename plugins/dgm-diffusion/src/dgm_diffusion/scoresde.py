@@ -19,26 +19,30 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Options
+from dgmcore.config import Shape
 from dgmcore.noise import IndexedNoise, Noise
 
 from .labels import Classes, Guidance, Label, guided, labels_of
 from .networks import MLP, UNet, build_network
 from .odes import Field, Probes, Solver, Steps, log_density, log_normal, sign_probes, solve
-from .schedules import vp_log_alpha_bar
+from .schedules import Beta, vp_log_alpha_bar
 
 __all__ = ["ScoreSDE"]
+
+Time = Annotated[float, msgspec.Meta(ge=1e-6, lt=1.0)]
+Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 
 class ScoreSDE(Model):
     """A score model in continuous time; its default sampler is the probability flow, so it is a Pushforward too."""
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
         network: MLP | UNet = MLP()
         classes: Classes = 0
-        beta_min: float = 0.1
-        beta_max: float = 20.0
-        t_min: float = 1e-3  # where the flow ends: the data plus noise of variance 1 - alpha_bar(t_min)
+        beta_min: Beta = 0.1
+        beta_max: Beta = 20.0
+        t_min: Time = 1e-3  # where the flow ends: the data plus noise of variance 1 - alpha_bar(t_min)
 
     class Sampling(Options):
         sampler: Literal["ode", "euler-maruyama", "predictor-corrector"] = "ode"
@@ -54,6 +58,7 @@ class ScoreSDE(Model):
         label: Label = None
         probes: Probes = 0
 
+    dtypes = (torch.float32, torch.float64)  # the flow's steps are smaller than the roundings of others
     likelihood = Likelihood.ESTIMATE  # of the discretised flow, from a prior that is only nearly N(0, I)
     phases = {"score": "dgm_diffusion.training:MatchScore"}
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
