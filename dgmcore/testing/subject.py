@@ -158,12 +158,12 @@ def names_of(name: str) -> list[str]:
     """
 
     known = architectures()
-    of_plugin = sorted(a for a, record in known.items() if record["plugin"] == name)
+    of_plugin = sorted(a for a, record in known.items() if record.plugin == name)
     if of_plugin:
         return of_plugin
-    found = {p["name"]: p for p in plugins()}
+    found = {p.name: p for p in plugins()}
     if name in found:
-        what = "; ".join(str(e) for e in found[name]["errors"]) or "it has no architectures"
+        what = "; ".join(e.what for e in found[name].errors) or "it has no architectures"
         raise PluginError(f"plugin {name} has nothing to check: {what}", "dgm plugins shows what is wrong with it")
     if name in known:
         return [name]
