@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import DgmError
-from ...model import Model
-from ...noise import IndexedNoise
-from ...sampling.draw import in_range, sample
-from ...sampling.scores import score
+from dgmcore.errors import DgmError
+from dgmcore.model import Model
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.draw import sample
+from dgmcore.sampling.scores import score
+from dgmcore.sampling.settings import outgoing
+
 from ..limits import odd_values, refused_or_finite
 from ..subject import Subject, rebuild
 from .base import Skip, registry
@@ -37,7 +39,7 @@ def scoring_options_are_bounded(it: Subject) -> None:
 
     if not _judges(it.model):
         raise Skip("the model judges nothing")
-    x = in_range(it.data(_N), it.model)
+    x = outgoing(it.data(_N), it.model, "samples")
     score(it.model, x)
     for what, options in odd_values(it.model.scoring()):
         refused_or_finite(
@@ -64,7 +66,7 @@ def _of_another_config(it: Subject, changes: dict[str, Any]) -> Iterator[Tensor]
     if model.can("generator"):
         yield sample(model, _N)
     if _judges(model):
-        yield score(model, in_range(other.data(_N), model)).values
+        yield score(model, outgoing(other.data(_N), model, "samples")).values
 
 
 def _judges(model: Model) -> bool:
@@ -114,7 +116,7 @@ def other_precisions_are_right_or_refused(it: Subject) -> None:
             continue
         high = it.of(low.model).moved(torch.float64)
         with torch.no_grad():
-            x = in_range(it.data(16), it.model).to(dtype)
+            x = outgoing(it.data(16), it.model, "samples").to(dtype)
         tolerance = max(8 * torch.finfo(dtype).eps, 1e-4)
         expected = dict(_RoundedSubject.of_subject(high, dtype).uses())
         for what, use in low.uses():

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ...interfaces import Likelihood
+from dgmcore.interfaces import Likelihood
+
 from ..subject import Subject
 from .base import Skip, registry
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ...interfaces import Likelihood
-from ...noise import IndexedNoise
+from dgmcore.interfaces import Likelihood
+from dgmcore.noise import IndexedNoise
+
 from ..subject import Subject
 from .base import Skip, registry
 
