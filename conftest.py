@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,57 @@ os.environ.pop("HF_HUB_OFFLINE", None)
 # a run in the background of a shell ignores Ctrl-C, and so would the processes that the tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _doctests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Gives the examples in docstrings the names that they take for granted, and a random state of their own."""
+
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    import numpy
+    import torch
+
+    import dgmcore
+
+    public = {name: getattr(dgmcore, name) for name in ("IndexedNoise", "load", "sample", "score")}
+    request.getfixturevalue("doctest_namespace").update(public, math=math, np=numpy, torch=torch, dgmcore=dgmcore)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("dgmcore")
+    group.addoption("--dtype", default="float64", help="of tests whose tolerances depend on it: float64 or float32")
+    group.addoption("--device", default="cpu", help="of the conformance suite and of tests of models, such as cuda")
+
+
+@pytest.fixture(scope="session")
+def dtype(pytestconfig: pytest.Config) -> Any:
+    """The floating-point type that `--dtype` names."""
+
+    import torch
+
+    return getattr(torch, pytestconfig.getoption("dtype"))
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> str:
+    """The device that `--device` names."""
+
+    device: str = pytestconfig.getoption("device")
+    return device
+
+
+@pytest.fixture(scope="session")
+def within(dtype: Any) -> Callable[[float], float]:
+    """Returns the tolerance that takes the place of one for float64: ten thousand roundings of `--dtype` at least."""
+
+    import torch
+
+    return lambda tolerance: max(tolerance, 1e4 * torch.finfo(dtype).eps if dtype != torch.float64 else 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,10 @@ __all__ = ["ALIASES", "install"]
 
 #: The old path of a module, and its path today.
 ALIASES = {
-    "dgmcore.evaluation.distances": "dgm_eval.metrics.distances",
+    "dgmcore.data.idx": "dgm_data.idx",
+    "dgmcore.data.named": "dgm_data.named",
+    "dgmcore.data.toys": "dgm_data.toys",
+    "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.saving": "dgmcore.loading.save",

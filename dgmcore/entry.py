@@ -82,7 +82,7 @@ class Data(Config):
     event_shape: tuple[int, ...]
     range: tuple[Bound, Bound] | None = None  # None: unbounded
     levels: Annotated[int, msgspec.Meta(ge=2, le=65_536)] | None = None  # 256 for 8-bit images
-    options: dict[str, Any] = {}  # of the data set
+    options: dict[str, Any] = {}  # of the data set, as in the recipe: the noise of moons, ...
 
 
 class Metric(Config):

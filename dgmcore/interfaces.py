@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
+    "Autoregressive",
     "Critic",
     "Density",
     "Encoder",
@@ -28,6 +29,7 @@ __all__ = [
     "Pushforward",
     "Trajectory",
     "capabilities",
+    "lacks_likelihood",
 ]
 
 
@@ -106,6 +108,21 @@ class Density(Protocol):
 
 
 @runtime_checkable
+class Autoregressive(Protocol):
+    r"""An exact density that is a chain of conditionals, or an equal mixture of M chains in several orders.
+
+    .. math:: p(x) = \frac1M \sum_{m=1}^M \prod_{t=1}^D p_m(x_{o_m(t)} \mid x_{o_m(1)}, \dots, x_{o_m(t-1)})
+    """
+
+    event_shape: tuple[int, ...]
+    orders: Tensor  # int64 (M, D): the places of a flattened datum, as each chain comes to them
+
+    def log_conditionals(self, x: Tensor, chain: int = 0) -> Tensor:
+        """Maps `(n, *event_shape)` to `(n, D)` nats: of each value, in its own place, given those before it."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Latent codes."""
 
@@ -133,6 +150,7 @@ CAPABILITIES: dict[str, type] = {
     "trajectory": Trajectory,
     "critic": Critic,
     "density": Density,
+    "autoregressive": Autoregressive,
     "encoder": Encoder,
     "features": Features,
 }
@@ -143,6 +161,7 @@ _MEMBERS = {
     "trajectory": ("trajectory",),
     "critic": ("score",),
     "density": ("log_prob", "likelihood"),
+    "autoregressive": ("log_conditionals", "orders"),
     "encoder": ("encode", "decode"),
     "features": ("features",),
 }
@@ -152,6 +171,12 @@ def capabilities(model: Any) -> list[str]:
     """Returns the names of the protocols that a model, or a model class, implements."""
 
     return [name for name, members in _MEMBERS.items() if all(_has(model, m) for m in members)]
+
+
+def lacks_likelihood(model: Any) -> bool:
+    """Whether a model, or a model class, has a `log_prob` of which it does not say what it is."""
+
+    return _has(model, "log_prob") and not _has(model, "likelihood")
 
 
 def _has(model: Any, member: str) -> bool:

@@ -28,10 +28,10 @@ from .entry import (
     Training,
     write_entry,
 )
-from .errors import OptionError, RegistryError, UsageError
+from .errors import OptionError, PluginError, RegistryError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
-from .interfaces import CAPABILITIES, capabilities
+from .interfaces import CAPABILITIES, capabilities, lacks_likelihood
 
 __all__ = ["Model"]
 
@@ -73,10 +73,15 @@ class Model(nn.Module):
     #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.training.Phase`.
     phases: ClassVar[Mapping[str, str]] = {}
     #: A config small enough to be tried in a second, and parts for it (`{"architecture": ..., "config": ...}`):
-    #: what the conformance suite and the docs build. The range of its data, if bounded.
+    #: what the conformance suite and the docs build.
     example: ClassVar[Mapping[str, Any]] = {}
     example_parts: ClassVar[Mapping[str, Any]] = {}
-    data_range: ClassVar[tuple[float, float] | None] = None
+    #: Floating-point types in which it draws and judges as the conformance suite asks; :meth:`to` refuses others.
+    dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+    #: The range of its data, if bounded, and how many values an entry can have, if they are discrete.
+    data_range: tuple[float, float] | None = None
+    data_levels: int | None = None
 
     #: What `log_prob` is a density against: "lebesgue" (values in the range of the data), "counting" (it is the
     #: log-probability of the data's own levels), or None (neither, as a Bernoulli likelihood of grey values:
@@ -93,6 +98,11 @@ class Model(nn.Module):
 
     def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
+        if lacks_likelihood(type(self)):  # without a word it would be no density
+            raise PluginError(
+                f"{type(self).__name__} has a log_prob, and does not say what it is",
+                "write in the class, for example, likelihood = dgmcore.Likelihood.EXACT",
+            )
         self.config = parse(
             type(self).Config, {} if config is None else config, source=f"config of {type(self).__name__}"
         )
@@ -167,6 +177,43 @@ class Model(nn.Module):
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.parameters()
         yield from self.buffers()
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Moves and casts it as `nn.Module.to` does.
+
+        Raises:
+            UsageError: For a dtype in which it, or a part, is not right (:attr:`dtypes`).
+        """
+
+        for given in (*args, *kwargs.values()):
+            dtype = given.dtype if isinstance(given, Tensor) else given
+            if isinstance(dtype, torch.dtype):
+                self._check_dtype(dtype)
+        return super().to(*args, **kwargs)
+
+    def half(self) -> Self:
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        return self.to(torch.bfloat16)
+
+    def _check_dtype(self, dtype: torch.dtype) -> None:
+        for part in self.modules():
+            if isinstance(part, Model) and dtype.is_floating_point and dtype not in part.dtypes:
+                names = ", ".join(_name(d) for d in part.dtypes)
+                raise UsageError(f"{type(part).__name__} is not right in {_name(dtype)}", f"use {names}")
+
+    def refuse_half(self, what: str) -> None:
+        """Refuses half precision for `what`: sums of many logarithms, such as a density, are wrong in it.
+
+        Raises:
+            UsageError: If the weights are of type float16 or bfloat16.
+        """
+
+        if self.dtype in (torch.float16, torch.bfloat16):
+            raise UsageError(
+                f"{what} of {type(self).__name__} is not right in {_name(self.dtype)}", "load it in float32 for that"
+            )
 
     def num_parameters(self) -> int:
         """The number of trainable numbers, shared parts included."""
@@ -330,3 +377,7 @@ class Model(nn.Module):
             for name, part in self.parts.items()
             if isinstance(part, Model)
         }
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean"]
+__all__ = ["did_you_mean", "nearest"]
 
 MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
-LIKENESS = 0.5  # of difflib's ratio: the least at which a word is offered
+LIKENESS = 0.6  # of difflib's ratio: what is farther fetched helps nobody
+
+
+def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Returns up to `n` of the `known` words, the nearest to `word` first; those that it is a part of are near too.
+
+    Example:
+        >>> nearest("flow", ["flows", "glow-fashion", "vaeflow-fashion", "ddpm-moons"])
+        ['flows', 'vaeflow-fashion']
+    """
+
+    from difflib import get_close_matches  # imported on failure only
+
+    if len(word) > MAX_WORD:
+        return []
+    names = {name.lower(): name for name in sorted(set(known), reverse=True)}
+    close = get_close_matches(word.lower(), names, n, LIKENESS)
+    whole = [name for name in names if len(word) > 2 and word.lower() in name and name not in close]
+    return [names[name] for name in [*close, *sorted(whole)][:n]]
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int = 3) -> str:
@@ -20,10 +38,8 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int
         n: How many are offered at most.
     """
 
-    from difflib import get_close_matches  # imported on failure only
-
-    words = {w.lower(): w for w in sorted(known)}
-    close = get_close_matches(word.lower(), words, n, LIKENESS) if len(word) <= MAX_WORD else []
+    known = sorted(known)
+    close = nearest(word, known, n)
     if close:
-        return f"did you mean {' or '.join(words[w] for w in close)}?"
-    return otherwise or (f"known: {', '.join(words.values())}" if words else "none are known")
+        return f"did you mean {' or '.join(close)}?"
+    return otherwise or (f"known: {', '.join(known)}" if known else "none are known")

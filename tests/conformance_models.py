@@ -21,7 +21,7 @@ class Fit(Phase):
 
 
 class Good(Model):
-    """An affine map of Gaussian noise: generator, pushforward, trajectory, critic, exact density, encoder."""
+    """An affine map of Gaussian noise, which answers every question of the core."""
 
     class Config(Config):
         scale: float = 0.7
@@ -60,6 +60,13 @@ class Good(Model):
 
     def log_prob(self, x):
         return -0.5 * self.encode(x).square().sum(1) - math.log(2 * math.pi) - self.log_scale.sum()
+
+    @property
+    def orders(self):
+        return torch.arange(2)[None]
+
+    def log_conditionals(self, x, chain=0):
+        return -0.5 * self.encode(x).square() - 0.5 * math.log(2 * math.pi) - self.log_scale
 
     def score(self, x):
         return self.log_prob(x)
@@ -247,6 +254,22 @@ class NoBound(Good):
         return super().log_prob(x) - 3.0 * (k > 1)
 
 
+class ChainsDisagree(Good):
+    caught_by = "chains-multiply-to-the-density"
+
+    def log_conditionals(self, x, chain=0):
+        return super().log_conditionals(x) - 1.0
+
+
+class LooksAhead(Good):
+    """The first value's conditional depends on the second."""
+
+    caught_by = "chains-look-back-only"
+
+    def log_conditionals(self, x, chain=0):
+        return super().log_conditionals(x).flip(1)
+
+
 class DecodesWrongShape(Good):
     caught_by = "decode-has-event-shape"
 
@@ -298,6 +321,79 @@ class SinglePrecision(Good):
         return super().push(eps).float()
 
 
+class Divides(Good):
+    """Draws what is not finite where an option is 0, and says nothing."""
+
+    caught_by = "sampling-options-are-bounded"
+
+    class Sampling(Options):
+        shrink: float = 1.0
+
+    def sample(self, noise, **options):
+        return super().sample(noise) / self.sampling(options).shrink
+
+    def trajectory(self, noise, **options):
+        yield self.sample(noise, **options)
+
+
+class TakesLogarithms(Good):
+    caught_by = "scoring-options-are-bounded"
+
+    class Scoring(Options):
+        k: int = 1
+
+    def log_prob(self, x, **options):
+        return super().log_prob(x) + math.log(self.scoring(options).k)
+
+
+class DividesLater(Good):
+    """Is built with any rate, and draws with few."""
+
+    caught_by = "config-numbers-are-bounded"
+
+    class Config(Good.Config):
+        rate: float = 1.0
+
+    def push(self, eps):
+        return super().push({"z": eps["z"] * (1 / self.config.rate)})
+
+    def encode(self, x):
+        return super().encode(x) * self.config.rate
+
+
+class Overflows(Good):
+    caught_by = "far-data-are-no-accident"
+
+    def log_prob(self, x):
+        return super().log_prob(x) + (x**8 - x**8).sum(1)
+
+
+class HalfWrong(Good):
+    caught_by = "other-precisions-are-right-or-refused"
+
+    def push(self, eps):
+        return super().push(eps) + 0.5 * (self.dtype == torch.bfloat16)
+
+
+class DefaultDtype(Good):
+    caught_by = "default-dtype-changes-nothing"
+
+    def push(self, eps):
+        return super().push(eps) + torch.zeros(2)
+
+
+class NeedsGradients(Good):
+    """A step along a gradient, without a way out of inference mode."""
+
+    caught_by = "inference-mode-changes-nothing"
+
+    def sample(self, noise, **options):
+        with torch.enable_grad():
+            x = super().sample(noise).detach().requires_grad_()
+            (slope,) = torch.autograd.grad(x.square().sum(), x)
+        return (x - 0.0 * slope).detach()
+
+
 class LosesState(Good):
     """Its file holds other numbers than the model."""
 
@@ -332,6 +428,48 @@ class Ascends(Good):
 class FitNothing(Fit):
     def parameters(self):
         return {"model": []}
+
+
+class GoodPixels(Model):
+    """Three pixels of three levels, each given those before: an autoregressive model in a line."""
+
+    class Config(Config):
+        strict: bool = True
+
+    likelihood = Likelihood.EXACT
+    base_measure = "counting"
+    data_range = (0.0, 1.0)
+    data_levels = 3
+
+    def __init__(self, config=None, **parts):
+        super().__init__(config, **parts)
+        self.event_shape = (3,)
+        self.weight = nn.Parameter(torch.linspace(-2.0, 2.0, 27).sin().view(3, 3, 3))
+        self.register_buffer("mask", self.sees().float())
+
+    def sees(self):
+        return torch.ones(3, 3).tril(-1)
+
+    def conditionals(self, x):
+        return torch.einsum("nj,ijl,ij->nil", x, self.weight, self.mask).log_softmax(-1)
+
+    def log_prob(self, x):
+        level = (x * 2).round().long().clamp(0, 2)
+        return self.conditionals(x).gather(-1, level[..., None]).squeeze(-1).sum(1)
+
+
+class SeesItself(GoodPixels):
+    caught_by = "probabilities-sum-to-one"
+
+    def sees(self):
+        return torch.ones(3, 3).tril()
+
+
+class SeesTheNext(GoodPixels):
+    caught_by = "conditionals-look-back-only"
+
+    def sees(self):
+        return torch.ones(3, 3).triu(1)
 
 
 class NoParameters(Good):

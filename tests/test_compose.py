@@ -233,17 +233,17 @@ def test_an_unknown_sampler_offers_those_there_are(tilted):
 class Odd(Model):
     """A critic whose score is `value` where the first coordinate is positive, and flat elsewhere."""
 
-    class Config(Config):
-        value: float = math.nan
+    value = math.nan
 
     def score(self, x):
-        return torch.where(x[:, 0] > 0, self.config.value, 0.0 * x.sum(1))
+        return torch.where(x[:, 0] > 0, self.value, 0.0 * x.sum(1))
 
 
 @pytest.mark.parametrize("options", [{}, {"sampler": "metropolis", "step_size": 0.5}])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_critic_that_is_not_finite_is_an_error_and_no_sample(options, value):
-    model = Tilted(base=Base({"linear": True}), critic=Odd({"value": value})).eval()
+    model = Tilted(base=Base({"linear": True}), critic=Odd()).eval()
+    model.critic.value = value
     with pytest.raises(NotFiniteError, match=r"the critic's score of \d+ of 50 samples is not finite") as caught:
         model.sample(IndexedNoise(0, 50), **options)
     assert "critic" in caught.value.hint

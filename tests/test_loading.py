@@ -185,6 +185,17 @@ def test_an_entry_says_of_its_data_what_is_so(toys, data, words):
         dgmcore.load(folder)
 
 
+def test_the_default_dtype_of_a_program_changes_nothing(toys):
+    make(toys, "toy", value=1.25)
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = dgmcore.load("toy")
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.dtype is torch.float32 and model.shift.tolist() == [1.25, 1.25]
+
+
 def test_weights_of_another_config_do_not_load(toys):
     folder = make(toys, "toy", config={"width": 3})
     text = (folder / "model.yaml").read_text()

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from dgm_authors.new_plugin import new_plugin
 
-from dgmcore.cli.commands.new_plugin import new_plugin
 from dgmcore.errors import DgmError, UsageError
 
 pytest.importorskip("copier")
@@ -73,6 +73,15 @@ def test_its_recipe_makes_the_shipped_weights_again(plugin):
 @pytest.mark.parametrize("name", ["My-Family", "a--b", "../x", "", "x" * 61, "1st"])
 def test_bad_names_are_refused(name, tmp_path):
     with pytest.raises(UsageError, match="can't name"):
+        new_plugin(name, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["json", "torch", "class", "match", "dgm-flows", "flows", "realnvp", "sample", "train"]
+)
+def test_taken_names_are_refused(name, tmp_path):
+    with pytest.raises(UsageError, match=f"{name} is taken"):
         new_plugin(name, tmp_path)
     assert not any(tmp_path.iterdir())
 

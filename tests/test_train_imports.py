@@ -16,7 +16,7 @@ import dgmcore
 from dgmcore.errors import UsageError
 from dgmcore.noise import IndexedNoise
 from dgmcore.plugins import architectures
-from dgmcore.testing.subject import subject
+from dgm_authors.subject import subject
 
 entries = {model["architecture"]: model["name"] for model in dgmcore.list_models()}
 assert set(entries) <= set(architectures()), set(entries) - set(architectures())

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from glob import escape as glob_escape
+from glob import glob
+
+import typer
+
+from ..errors import DgmError
 from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.provided import provided
+from ..registry import info, list_models
 
-__all__ = ["capabilities", "datasets", "families", "model_names"]
+__all__ = ["capabilities", "critics", "data", "datasets", "families", "metrics", "model_names", "options"]
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
@@ -28,6 +36,33 @@ def datasets(incomplete: str) -> list[str]:
 def capabilities(incomplete: str) -> list[str]:
     """Names of the interfaces of a model."""
     return _starting(set(CAPABILITIES), incomplete)
+
+
+def critics(incomplete: str) -> list[str]:
+    """Names of models that judge, for `--tilt`."""
+    return _starting({model["name"] for model in list_models(can="critic")}, incomplete)
+
+
+def metrics(incomplete: str) -> list[str]:
+    """Metrics that plugins provide."""
+    return _starting(set(provided().metrics), incomplete)
+
+
+def data(incomplete: str) -> list[str]:
+    """Data sets with their splits, and files."""
+
+    splits = {f"{name}:{split}" for name in datasets("") for split in ("train", "test")}
+    files = {path + os.sep if os.path.isdir(path) else path for path in glob(f"{glob_escape(incomplete)}*")}
+    return _starting(splits | files, incomplete)
+
+
+def options(context: typer.Context, incomplete: str) -> list[str]:
+    """Options of the model that is on the line, for `--set`."""
+    name = context.params.get("name") or next(iter(context.args), "")  # the line is not complete yet
+    try:
+        return _starting({f"{key}=" for key in info(name)["options"]}, incomplete)
+    except DgmError:
+        return []
 
 
 def _starting(words: set[str], incomplete: str) -> list[str]:

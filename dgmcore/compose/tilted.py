@@ -26,12 +26,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import torch
 from torch import Tensor
 
-from ..config import Config, Options
+from ..config import Config, NonNegative, Options, Positive, Real
 from ..errors import OptionError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
@@ -62,31 +63,36 @@ class Tilted(Model):
     """
 
     Parts = {"base": ("pushforward",), "critic": ("critic",)}
+    dtypes = (torch.float32, torch.float64)  # the steps of a chain are smaller than the roundings of others
+    example_parts = {
+        "base": {"architecture": "mlp-vae", "config": {"hidden": [8]}},
+        "critic": {"architecture": "mlp-energy", "config": {"hidden": [8]}},
+    }
 
     class Config(Config):
         #: Weight w of the critic's score.
-        weight: float = 1.0
+        weight: Real = 1.0
         #: The base is :math:`g(t \epsilon)`: a hierarchical VAE at temperature t. Pixel noise "x" keeps its scale.
-        base_temperature: float = 1.0
+        base_temperature: NonNegative = 1.0
         #: Names of noises that are held at zero ("x": the decoder's mean in place of a draw).
         mean: tuple[str, ...] = ()
 
-    class Sampling(Options):
+    class Sampling(Options):  # what is too small is refused by the chains
         #: How the chain moves: along the critic's gradient, or by proposals that are kept or refused.
         sampler: Literal["langevin", "metropolis"] = "langevin"
-        steps: int = 20
+        steps: Annotated[int, msgspec.Meta(le=1_000_000)] = 20
         #: Of Langevin dynamics, or the share of fresh noise in a Metropolis proposal (1 is a new sample).
-        step_size: float = 0.01
+        step_size: Real = 0.01
         #: Temperature of Langevin's noise, at its first and (linearly) at its last step. Metropolis divides
         #: differences of scores by it.
-        temperature: float = 1.0
-        final_temperature: float | None = None
+        temperature: Real = 1.0
+        final_temperature: Real | None = None
         #: The largest magnitude of an entry of Langevin's gradient.
-        gradient_clip: float | None = None
+        gradient_clip: Positive | None = None
         #: Factor on the score, beside the config's weight.
-        weight: float = 1.0
+        weight: Real = 1.0
         #: Scale of the noise where the chain starts, by name ("x": 0 starts at the decoder's mean).
-        start: dict[str, float] = {}
+        start: dict[str, Real] = {}
         #: Names of noises that are set to zero in what is returned, not in the chain.
         final_mean: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -110,7 +111,6 @@ def _read_shards(index: Path, allow: Iterable[type]) -> dict[str, Any]:
 
 
 def _load(path: Path, allow: Iterable[type]) -> Any:
-    import pickle
 
     import torch
 
@@ -118,7 +118,7 @@ def _load(path: Path, allow: Iterable[type]) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allow)):
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as e:
+    except UnpicklingError as e:
         text = " ".join(str(e).split())
         _, marker, name = text.partition("Unsupported global: GLOBAL ")
         what = f"it holds the class or function {name.split()[0]}" if marker else "it is more than data"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,9 +47,9 @@ def load(
         DgmError: If the entry, its plugin or its weights are missing, damaged or do not fit.
 
     Example:
-        >>> model = load("realnvp-moons")  # doctest: +SKIP
-        >>> model.capabilities  # doctest: +SKIP
-        ['generator', 'pushforward', 'density', 'encoder']
+        >>> model = load("realnvp-moons")
+        >>> model.capabilities
+        ['generator', 'pushforward', 'trajectory', 'density', 'encoder']
     """
 
     if isinstance(name, Path):
@@ -158,7 +158,7 @@ class _Loader:
             else:
                 models[name] = self._build_part(part, init)
         try:
-            with nullcontext() if init else skip_init():
+            with _float32(), nullcontext() if init else skip_init():
                 model = kind(config, **models)
         except DgmError:
             raise
@@ -187,6 +187,18 @@ def _check_data(model: Model, entry: Entry) -> None:
     if declared is not None and said.range != tuple(declared):
         what = f"{entry.name}: data.range: {said.range} is not the model's, which is {list(declared)}"
         raise RegistryError(what, "correct data or config in the entry, or get it again")
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Within it torch's default dtype is float32: an entry's weights do not depend on what a program has set."""
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _foreign_names(model: Model, entry: Entry, present: Collection[str]) -> dict[str, str] | None:

@@ -71,7 +71,8 @@ def _unknown(index: Index, name: str) -> RegistryError:
         if os.path.basename(os.path.dirname(bad.path)) == short and origin in ("", bad.origin):
             return RegistryError(bad.what, bad.hint)
     known = {row.full_name if origin else row.shown_name for row in index.rows}
-    return RegistryError(f"there is no model {name}", did_you_mean(name, known, "see `dgm list`"))
+    otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"
+    return RegistryError(f"there is no model {name}", did_you_mean(name, known, otherwise))
 
 
 def _on_hub(name: str) -> Located:

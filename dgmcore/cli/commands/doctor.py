@@ -32,7 +32,7 @@ def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 
 def _print(status: str, subject: str, text: str, hint: str) -> None:
     mark = f"{status:<4}"
-    if sys.stdout.isatty():
+    if output.coloured(sys.stdout):
         colour = {"ok": 32, "warn": 33, "fail": 31}[status]
         mark = f"\033[{colour}m{mark}\033[0m"
     print(f"{mark}  {output.printable(subject)}: {output.printable(text)}")

@@ -36,14 +36,27 @@ def command(
     if json:
         output.emit_json(list_models(pattern, family=family, can=can, dataset=dataset))
     else:
-        _print(listed(pattern, family=family, can=can, dataset=dataset))
+        _print(listed(pattern, family=family, can=can, dataset=dataset), pattern)
     for warning in _warnings():
         output.warn(warning)
 
 
-def _print(models: list[Listed]) -> None:
+def _nothing(pattern: str | None) -> str:
+    """What to say where no model matches; a word may be that of an option."""
+
+    for what, option, names in (
+        ("family", "family", complete.families),
+        ("capability", "can", complete.capabilities),
+        ("data set", "dataset", complete.datasets),
+    ):
+        if pattern in names(""):
+            return f"no model is called {pattern}, which is a {what}: dgm list --{option} {pattern}"
+    return "no model matches; `dgm list` shows all"
+
+
+def _print(models: list[Listed], pattern: str | None) -> None:
     if not models:
-        output.say("no model matches; `dgm list` shows all")
+        output.say(_nothing(pattern))
         return
     columns = ["name", "family", "data", "shape", "params", "size", "weights"]
     rows = [

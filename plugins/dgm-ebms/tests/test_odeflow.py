@@ -22,9 +22,9 @@ A = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
 MEAN = torch.tensor([0.5, -1.0], dtype=torch.float64)
 
 
-@parametrize_with_checks(["odeflow"])
-def test_conformance(check):
-    check()
+@parametrize_with_checks(["ebms"])
+def test_conformance(check, device):
+    check(device)
 
 
 class Quadratic(Model):

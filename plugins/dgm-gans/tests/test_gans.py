@@ -32,9 +32,9 @@ from dgmcore.noise import IndexedNoise, StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 
-@parametrize_with_checks(["rh-gan", "dcgan", "mlp-gan"])
-def test_conformance(check):
-    check()
+@parametrize_with_checks(["gans"])
+def test_conformance(check, device):
+    check(device)
 
 
 def test_published_numbers_of_weights():

@@ -17,7 +17,6 @@ from dgm_hybrids.ddgan.unet import UNet, UNetGenerator
 
 from dgmcore.errors import DgmError
 from dgmcore.noise import IndexedNoise
-from dgmcore.testing import parametrize_with_checks
 
 SMALL = UNet(width=16, multipliers=(1, 2, 2), blocks=1, attention=(8,), embedding=24, mapping_layers=2)
 
@@ -294,11 +293,6 @@ def test_ablations_are_configurations(parametrization, latent):
     assert x.shape == (3, 2) and torch.isfinite(x).all()
     names = [k for k, _ in model.generator.named_parameters()]
     assert model.generator.net[0].in_features == 2 + latent + 4 and names
-
-
-@parametrize_with_checks(["ddgan"])
-def test_conformance(check):
-    check()
 
 
 def test_a_perfect_generator_gives_back_the_data():

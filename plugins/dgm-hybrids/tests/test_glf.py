@@ -20,9 +20,9 @@ from dgmcore.noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 
-@parametrize_with_checks(["glf", "vaeflow", "conv-autoencoder"])
-def test_conformance(check):
-    check()
+@parametrize_with_checks(["hybrids"])
+def test_conformance(check, device):
+    check(device)
 
 
 class Step:

@@ -22,9 +22,9 @@ from dgmcore.noise import IndexedNoise, StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 
-@parametrize_with_checks(["mlp-vae", "conv-vae", "rh-vae", "nvae"])
-def test_conformance(check):
-    check()
+@parametrize_with_checks(["vaes"])
+def test_conformance(check, device):
+    check(device)
 
 
 def toy(**config) -> MLPVAE:

@@ -3,14 +3,19 @@ r"""Noise schedules: :math:`\beta_1, \ldots, \beta_T` and :math:`\bar\alpha_t = 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from functools import lru_cache
+from typing import Annotated, Literal
 
+import msgspec
 import torch
 from torch import Tensor
 
 from dgmcore import Config
+from dgmcore.config import Count
 
-__all__ = ["Schedule", "betas", "vp_log_alpha_bar"]
+__all__ = ["Beta", "Schedule", "betas", "tables", "vp_log_alpha_bar"]
+
+Beta = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 
 
 class Schedule(Config):
@@ -26,9 +31,24 @@ class Schedule(Config):
     """
 
     name: Literal["linear", "cosine", "vp"] = "linear"
-    steps: int = 1000
-    beta_min: float | None = None
-    beta_max: float | None = None
+    steps: Count = 1000
+    beta_min: Beta | None = None
+    beta_max: Beta | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.ends
+        if low > high or (self.name == "linear" and high >= 1):
+            raise ValueError(f"betas from {low:g} to {high:g} are no schedule {self.name}")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the largest beta, those of the papers where none are given."""
+
+        low, high = (1e-4, 0.02) if self.name == "linear" else (0.1, 20.0)
+        return (
+            low if self.beta_min is None else self.beta_min,
+            high if self.beta_max is None else self.beta_max,
+        )
 
 
 def betas(schedule: Schedule) -> Tensor:
@@ -36,17 +56,22 @@ def betas(schedule: Schedule) -> Tensor:
 
     n = schedule.steps
     if schedule.name == "linear":
-        low = 1e-4 if schedule.beta_min is None else schedule.beta_min
-        high = 0.02 if schedule.beta_max is None else schedule.beta_max
-        return torch.linspace(low, high, n, dtype=torch.float64)
+        return torch.linspace(*schedule.ends, n, dtype=torch.float64)
     t = torch.arange(n + 1, dtype=torch.float64) / n
     if schedule.name == "cosine":
         alpha_bar = torch.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
     else:
-        low = 0.1 if schedule.beta_min is None else schedule.beta_min
-        high = 20.0 if schedule.beta_max is None else schedule.beta_max
-        alpha_bar = vp_log_alpha_bar(t, low, high).exp()
+        alpha_bar = vp_log_alpha_bar(t, *schedule.ends).exp()
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
+
+
+@lru_cache
+def tables(schedule: Schedule, device: torch.device) -> tuple[Tensor, Tensor]:
+    r"""Returns the betas and :math:`\bar\alpha_t` on a device, float32 `(T,)` each."""
+
+    with torch.inference_mode(False):  # what is kept may later be part of a graph
+        b = betas(schedule)
+        return b.float().to(device), (1 - b).cumprod(0).float().to(device)
 
 
 def vp_log_alpha_bar(t: Tensor, beta_min: float, beta_max: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import langevin, step_frozen
 from dgmcore.compose.temperature import linear
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, NonNegative, Options, Positive, Real, Whole
 
 __all__ = ["EBM"]
 
@@ -36,6 +36,7 @@ class EBM(Model):
     """
 
     Parts = {"energy": ("critic",)}
+    dtypes = (torch.float32, torch.float64)  # the steps of a chain are smaller than the roundings of others
     likelihood = Likelihood.UNNORMALIZED
     phases = {
         "likelihood": "dgm_ebms.training:MaximumLikelihood",
@@ -48,21 +49,21 @@ class EBM(Model):
     class Config(Config):
         #: Where chains start: N(0, start_scale^2), or uniform in the range [-start_scale, start_scale].
         start: Literal["normal", "uniform"] = "normal"
-        start_scale: float = 1.0
+        start_scale: NonNegative = 1.0
         #: Standard deviation of the Gaussian reference density.
-        reference_std: float | None = None
+        reference_std: Positive | None = None
         #: States are clamped to it.
-        range: tuple[float, float] | None = None
+        range: tuple[Real, Real] | None = None
 
     class Sampling(Options):
-        steps: int = 60
+        steps: Whole = 60
         #: The step size eta: x' = x - eta/2 grad E + sqrt(eta) w.
-        step_size: float = 0.01
+        step_size: Positive = 0.01
         #: Deviation of the noise in place of sqrt(step_size); 0: noise-free dynamics.
-        noise_scale: float | None = None
+        noise_scale: NonNegative | None = None
         #: Temperature of the noise at the last step, reached linearly.
-        final_temperature: float = 1.0
-        gradient_clip: float | None = None
+        final_temperature: NonNegative = 1.0
+        gradient_clip: Positive | None = None
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)

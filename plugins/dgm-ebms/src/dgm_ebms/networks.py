@@ -3,27 +3,31 @@ r"""Energy networks: critics that score a datum by minus its energy, :math:`s(x)
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmcore import Model
-from dgmcore.config import Config
+from dgmcore.config import Config, Positive, Real, Shape, Size, Widths
 from dgmcore.errors import RegistryError
 
 from .weightnorm import WNConv2d, data_dependent_init
 
 __all__ = ["LAYOUTS", "ConvEnergy", "EnergyNetwork", "MLPEnergy", "ResNetEnergy", "read_layout"]
 
+Interval = tuple[Real, Real]
+
 
 class EnergyNetwork(Model):
     """Base of energy networks. A subclass implements :meth:`energy`."""
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
@@ -53,11 +57,11 @@ class MLPEnergy(EnergyNetwork):
     """
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
-        hidden: tuple[int, ...] = (128, 128, 128)
+        event_shape: Shape = (2,)
+        hidden: Widths = (128, 128, 128)
         #: Data are divided by it.
-        scale: float = 1.0
-        frequencies: int = 0
+        scale: Positive = 1.0
+        frequencies: Annotated[int, msgspec.Meta(ge=0, le=20)] = 0
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
@@ -129,9 +133,11 @@ class ConvEnergy(EnergyNetwork):
     """
 
     class Config(Config):
-        event_shape: tuple[int, int, int] = (1, 32, 32)
-        channels: int = 32
-        multipliers: tuple[int, ...] = (2, 2, 2)
+        event_shape: tuple[Size, Size, Size] = (1, 32, 32)
+        channels: Size = 32
+        multipliers: Widths = (2, 2, 2)
+
+    example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 8, 8], "channels": 4, "multipliers": [2, 2]}
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
@@ -194,21 +200,27 @@ class ResNetEnergy(EnergyNetwork):
     """
 
     class Config(Config):
-        event_shape: tuple[int, int, int] = (3, 64, 64)
-        channels: int = 64
+        event_shape: tuple[Size, Size, Size] = (3, 64, 64)
+        channels: Size = 64
         #: A name of LAYOUTS, or blocks as "1d 1 2d 2".
         layout: str = "celeba64"
         #: Stride of the first convolution; 1 as published, 2 or 4 for cheap networks on a CPU.
         stem_stride: Literal[1, 2, 4] = 1
         #: Side of the squares of pixels that are averaged first. A decoder's mean lacks fine detail wherever it is
         #: drawn; an energy that can't see it judges shapes instead.
-        shrink: int = 1
+        shrink: Annotated[int, msgspec.Meta(le=65_536)] = 1
         pooling: Literal["sum", "mean"] = "sum"
         #: Factor on the energy: how steep it may get without large weights.
-        scale: float = 1.0
+        scale: Real = 1.0
         weight_norm: bool = True
-        data_range: tuple[float, float] = (-1.0, 1.0)
-        input_range: tuple[float, float] = (0.0, 1.0)
+        data_range: Interval = (-1.0, 1.0)
+        input_range: Interval = (0.0, 1.0)
+
+        def __post_init__(self) -> None:
+            if not self.data_range[0] < self.data_range[1]:
+                raise ValueError("data_range: the lower end comes first")
+
+    example: ClassVar[Mapping[str, Any]] = {"event_shape": [3, 8, 8], "channels": 4, "layout": "1d 1"}
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)

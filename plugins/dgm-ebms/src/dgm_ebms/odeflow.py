@@ -13,11 +13,13 @@ from torchdiffeq import odeint
 
 from dgmcore import IndexedNoise, Likelihood, Model, Noise
 from dgmcore.compose import gradients, leaf
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, Count, Options
 
 __all__ = ["ODEFlow", "ascent"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Time = Annotated[float, msgspec.Meta(gt=0.0, le=1e3)]
+Tolerance = Annotated[float, msgspec.Meta(ge=1e-9, le=1.0)]  # below, a solver has no end
 Solver = Literal["euler", "rk4", "dopri5"]
 
 _ROWS = 2048  # of a block that is scored at once
@@ -54,6 +56,8 @@ class ODEFlow(Model):
 
     Parts = {"energy": ("critic",)}
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
+    # in half precision a density neither fits its samples nor integrates to one
+    dtypes = (torch.float32, torch.float64)
     phases = {
         "contrastive": "dgm_ebms.training:Contrastive",
         "likelihood": "dgm_ebms.training:FlowLikelihood",
@@ -63,26 +67,26 @@ class ODEFlow(Model):
 
     class Config(Config):
         #: T, the time for which the dynamics run.
-        time: Annotated[float, msgspec.Meta(gt=0.0)] = 0.2
+        time: Time = 0.2
         #: Standard deviation of x(0).
-        start_scale: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
+        start_scale: Time = 1.0
 
     class Sampling(Options):
         solver: Solver = "rk4"
         #: Steps from noise to data of `euler` and `rk4`; states of a trajectory for `dopri5`.
-        steps: Positive = 20
+        steps: Count = 20
         #: Relative and absolute tolerance of `dopri5`.
-        tolerance: Annotated[float, msgspec.Meta(gt=0.0)] = 1e-5
+        tolerance: Tolerance = 1e-5
 
     class Scoring(Options):
         #: How the density is solved for; None: as sampling does.
         solver: Solver | None = None
-        steps: Positive | None = None
-        tolerance: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
+        steps: Count | None = None
+        tolerance: Tolerance | None = None
         #: `exact` costs d products a step, `hutchinson` as many as `probes`; `auto` is exact up to 8 dimensions.
         trace: Literal["auto", "exact", "hutchinson"] = "auto"
         #: Sign vectors a datum, drawn from the noise.
-        probes: Positive = 1
+        probes: Count = 1
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)

@@ -2,20 +2,17 @@ r"""Glow's step for vectors: invertible linear maps and affine couplings."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Size
 from dgmcore.model import Model
 
-from .flow import Flow, blockwise
+from .flow import Dim, Flow, blockwise
 
 __all__ = ["CouplingFlow"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class CouplingFlow(Flow):
@@ -46,9 +43,9 @@ class CouplingFlow(Flow):
     """
 
     class Config(Config):
-        dim: Annotated[int, msgspec.Meta(ge=2)] = 2
-        blocks: Positive = 4
-        hidden: Positive = 64
+        dim: Dim = 2
+        blocks: Depth = 4
+        hidden: Size = 64
 
     example: ClassVar[Any] = {"blocks": 2, "hidden": 8}
 

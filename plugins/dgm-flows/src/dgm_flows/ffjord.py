@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, Count, Options, Size
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
@@ -75,16 +75,16 @@ class FFJORD(Flow):
     """
 
     class Config(Config):
-        dim: Positive = 2
-        hidden: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (64, 64)
+        dim: Size = 2
+        hidden: Annotated[tuple[Size, ...], msgspec.Meta(min_length=1, max_length=1_024)] = (64, 64)
 
     class Sampling(Options):
         #: Runge-Kutta steps from noise to data; also the default of encoding and scoring.
-        steps: Positive = 16
+        steps: Count = 16
 
     class Scoring(Options):
         #: Runge-Kutta steps from data to noise; None: as many as sampling takes.
-        steps: Positive | None = None
+        steps: Count | None = None
         #: `hutchinson` draws one sign vector a datum from the noise: unbiased, and cheap in many dimensions.
         trace: Literal["exact", "hutchinson"] = "exact"
 

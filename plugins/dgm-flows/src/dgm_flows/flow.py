@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -13,7 +14,10 @@ from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
-__all__ = ["Flow", "blockwise", "log_normal"]
+__all__ = ["Dim", "Flow", "blockwise", "log_normal"]
+
+#: The number of entries of a vector that is split in two.
+Dim = Annotated[int, msgspec.Meta(ge=2, le=65_536)]
 
 _ROWS = 5120  # a block whose hidden states stay in the processor's cache
 
@@ -34,6 +38,8 @@ class Flow(Model):
     """
 
     likelihood: ClassVar[Likelihood] = Likelihood.EXACT
+    # in half precision a density neither fits its samples nor integrates to one
+    dtypes = (torch.float32, torch.float64)
     phases = {"likelihood": "dgm_flows.training:FlowLikelihood"}
 
     @property

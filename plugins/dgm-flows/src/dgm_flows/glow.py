@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, Depth, NonNegative, Options, Size
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
@@ -20,8 +20,6 @@ from dgmcore.noise import Noise
 from .glow_top import DenseTop
 
 __all__ = ["Glow"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 _MIN_SCALE = 0.05  # of a coupling: bounds the growth of rounding errors in the inverse
 
@@ -52,17 +50,19 @@ class Glow(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[Positive, Positive, Positive] = (1, 28, 28)
-        steps: tuple[Positive, ...] = (16, 16)
-        hidden: tuple[Positive, ...] = (64, 64)
-        top_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
-        top_hidden: Positive = 256
+        event_shape: tuple[Size, Size, Size] = (1, 28, 28)
+        steps: tuple[Depth, ...] = (16, 16)
+        hidden: tuple[Size, ...] = (64, 64)
+        top_steps: Annotated[int, msgspec.Meta(ge=0, le=1_024)] = 0
+        top_hidden: Size = 256
 
     class Sampling(Options):
         #: Standard deviation of the noise; below 1 samples are less varied and cleaner.
-        temperature: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
+        temperature: NonNegative = 1.0
 
     likelihood: ClassVar[Likelihood] = Likelihood.EXACT
+    # half precision holds neither dequantised images nor the sum of so many logarithms
+    dtypes = (torch.float32, torch.float64)
     noise_shapes: Mapping[str, tuple[int, int, int]]
     example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 8, 8], "steps": [2, 2], "hidden": [8, 8]}
     data_range = (-1.0, 1.0)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, Count, Options, Size
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import Noise
@@ -151,18 +151,18 @@ class OTFlow(Flow):
     """
 
     class Config(Config):
-        dim: Positive = 2
-        width: Positive = 32
-        layers: Annotated[int, msgspec.Meta(ge=2)] = 2
-        transport: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
+        dim: Size = 2
+        width: Size = 32
+        layers: Annotated[int, msgspec.Meta(ge=2, le=1_024)] = 2
+        transport: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 1.0
 
     class Sampling(Options):
         #: Runge-Kutta steps from noise to data; also the default of encoding and scoring.
-        steps: Positive = 8
+        steps: Count = 8
 
     class Scoring(Options):
         #: Runge-Kutta steps from data to noise; None: as many as sampling takes.
-        steps: Positive | None = None
+        steps: Count | None = None
 
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
     phases = {"otflow": "dgm_flows.training:OTFlowPhase"}

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Size
 from dgmcore.model import Model
 
 from .flow import Flow
 
 __all__ = ["Planar", "Radial"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ResidualFlow(Flow):
@@ -34,8 +31,8 @@ class ResidualFlow(Flow):
     """
 
     class Config(Config):
-        dim: Positive = 2
-        layers: Positive = 16
+        dim: Size = 2
+        layers: Depth = 16
 
     example: ClassVar[Mapping[str, Any]] = {"layers": 3}
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Size
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
-from .flow import Flow, blockwise
+from .flow import Dim, Flow, blockwise
 
 __all__ = ["RealNVP"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class RealNVP(Flow):
@@ -45,9 +42,9 @@ class RealNVP(Flow):
     """
 
     class Config(Config):
-        dim: Annotated[int, msgspec.Meta(ge=2)] = 2
-        layers: Positive = 6
-        hidden: Positive = 128
+        dim: Dim = 2
+        layers: Depth = 6
+        hidden: Size = 128
 
     example: ClassVar[Mapping[str, Any]] = {"layers": 3, "hidden": 8}
 

@@ -15,14 +15,12 @@ import zuko
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Widths
 from dgmcore.model import Model
 
-from .flow import Flow
+from .flow import Dim, Flow
 
 __all__ = ["IAF", "MAF", "NICE", "NSF"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ZukoFlow(Flow):
@@ -35,9 +33,9 @@ class ZukoFlow(Flow):
     """
 
     class Config(Config):
-        dim: Annotated[int, msgspec.Meta(ge=2)] = 2
-        transforms: Positive = 5
-        hidden: tuple[Positive, ...] = (64, 64)
+        dim: Dim = 2
+        transforms: Depth = 5
+        hidden: Widths = (64, 64)
 
     example: ClassVar[Mapping[str, Any]] = {"transforms": 2, "hidden": [8]}
 
@@ -118,7 +116,7 @@ class NSF(ZukoFlow):
     """
 
     class Config(ZukoFlow.Config):
-        bins: Annotated[int, msgspec.Meta(ge=2)] = 8
+        bins: Annotated[int, msgspec.Meta(ge=2, le=1024)] = 8
 
     def build(self) -> nn.Module:
         return zuko.flows.NSF(**self._settings(), bins=self.config.bins).transform

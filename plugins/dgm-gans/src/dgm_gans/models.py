@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Config, Model, Options
+from dgmcore.config import Positive, Size, Widths
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.noise import Noise
 
@@ -23,7 +24,7 @@ class GAN(Model):
 
     class Sampling(Options):
         #: Noise is drawn from a normal distribution cut at this radius in each coordinate: fidelity for variety.
-        truncation: float | None = None
+        truncation: Positive | None = None
 
     phases = {"adversarial": "dgm_gans.training:AdversarialPhase", "critic": "dgm_gans.training:CriticPhase"}
 
@@ -74,7 +75,7 @@ class RHGAN(GAN):
     """
 
     class Config(Config):
-        q: int = 2
+        q: Size = 2
 
     data_range = (0.0, 1.0)
 
@@ -90,11 +91,11 @@ class DCGAN(GAN):
     """Unsupervised Representation Learning with DCGANs (Radford et al., 2016), for images in [-1, 1]."""
 
     class Config(Config):
-        q: int = 64
-        channels: int = 1
-        size: int = 28
-        width: int = 32  # channels of the generator before its last layer
-        discriminator_width: int | None = None  # None: as the generator's
+        q: Size = 64
+        channels: Size = 1
+        size: Size = 28
+        width: Size = 32  # channels of the generator before its last layer
+        discriminator_width: Size | None = None  # None: as the generator's
         spectral_norm: bool = False
         minibatch_deviation: bool = False
         batch_norm: bool = True  # in the discriminator; off for gradient penalties
@@ -124,9 +125,9 @@ class MLPGAN(GAN):
     """A GAN for points: both networks are multi-layer perceptrons."""
 
     class Config(Config):
-        dim: int = 2
-        q: int = 2
-        hidden: tuple[int, ...] = (128, 128, 128)
+        dim: Size = 2
+        q: Size = 2
+        hidden: Widths = (128, 128, 128)
         spectral_norm: bool = False
 
     example = {"hidden": [16, 16]}

@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Likelihood, Model, Noise
-from dgmcore.config import Options
+from dgmcore.config import Count, NonNegative, Options
 from dgmcore.errors import UsageError
 from dgmcore.noise import IndexedNoise
 
@@ -30,7 +31,7 @@ class LatentFlow(Model):
     noise_shapes: Mapping[str, Any]
 
     class Sampling(Options):
-        temperature: float = 1.0  # standard deviation of the flow's noise
+        temperature: NonNegative = 1.0  # standard deviation of the flow's noise
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
@@ -117,7 +118,7 @@ class VAEFlow(LatentFlow):
         mean: bool = False  # return the decoder's mean instead of a sample
 
     class Scoring(Options):
-        k: int = 1  # importance samples; 1 is the ELBO
+        k: Count = 1  # importance samples; 1 is the ELBO
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
@@ -150,10 +151,13 @@ class VAEFlow(LatentFlow):
         """Returns the ELBO, or with `k` samples the IWAE bound, shape `(n,)`."""
 
         o = self.scoring(options)
+        self.refuse_half("log_prob")
         noise = noise or IndexedNoise.like(x)
         bound = None
         for j in range(o.k):
             recon, log_prior, log_q = self.terms(x, noise.normal(*self.noise_shapes["z"], name=f"z{j}"))
             weight = recon + log_prior - log_q
             bound = weight if bound is None else torch.logaddexp(bound, weight)
-        return bound - torch.log(bound.new_tensor(float(o.k)))
+        bound = bound - torch.log(bound.new_tensor(float(o.k)))
+        # where numbers overflowed, far from all that the model knows: a bound of any density
+        return torch.where(bound.isnan() & x.flatten(1).isfinite().all(1), -math.inf, bound)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import Nested, Tilted, half_square
-from dgmcore.config import Options
+from dgmcore.config import Count, Options
 from dgmcore.errors import UsageError
 
 __all__ = ["VAEBM"]
@@ -40,13 +40,17 @@ class VAEBM(Tilted):
     Parts = {"base": ("pushforward", "density"), "critic": ("critic",)}
     likelihood = Likelihood.UNNORMALIZED
     phases = {"energy": "dgm_hybrids.training:EnergyPhase"}
+    example_parts = {
+        "base": {"architecture": "mlp-vae", "config": {"hidden": [8]}},
+        "critic": {"architecture": "mlp-energy", "config": {"hidden": [8]}},
+    }
 
     class Config(Tilted.Config):
         potential: Literal["exact", "published"] = "exact"
 
     class Scoring(Options):
         #: Importance samples of the VAE's likelihood; 1 is the ELBO.
-        k: int = 1
+        k: Count = 1
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)

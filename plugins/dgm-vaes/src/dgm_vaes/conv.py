@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import msgspec
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Size, Widths
 from dgmcore.errors import RegistryError
 from dgmcore.model import Model
 
 from .vae import VAE, VAEConfig
 
 __all__ = ["ConvAutoencoder", "ConvVAE"]
+
+Hidden = Annotated[int, msgspec.Meta(ge=0, le=65_536)]
 
 
 def layers(owner: str, c: Any, outputs: int) -> tuple[int, list[nn.Module], list[nn.Module]]:
@@ -60,10 +63,10 @@ class ConvVAE(VAE):
     """
 
     class Config(VAEConfig):
-        event_shape: tuple[int, int, int] = (1, 28, 28)
-        latents: int = 100
-        widths: tuple[int, ...] = (64, 128)  # channels after each halving of the size
-        hidden: int = 1024  # of the dense layer; 0: none
+        event_shape: tuple[Size, Size, Size] = (1, 28, 28)
+        latents: Size = 100
+        widths: Widths = (64, 128)  # channels after each halving of the size
+        hidden: Hidden = 1024  # of the dense layer; 0: none
 
     example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 8, 8], "latents": 3, "widths": [4, 8], "hidden": 16}
 
@@ -93,10 +96,10 @@ class ConvAutoencoder(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, int, int] = (1, 28, 28)
-        latents: int = 20
-        widths: tuple[int, ...] = (64, 128)  # channels after each halving of the size
-        hidden: int = 1024  # of the dense layer; 0: none
+        event_shape: tuple[Size, Size, Size] = (1, 28, 28)
+        latents: Size = 20
+        widths: Widths = (64, 128)  # channels after each halving of the size
+        hidden: Hidden = 1024  # of the dense layer; 0: none
 
     example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 8, 8], "latents": 3, "widths": [4, 8], "hidden": 16}
     data_range = (-1.0, 1.0)

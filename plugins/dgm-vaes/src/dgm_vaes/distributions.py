@@ -39,10 +39,15 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
     return sum_event(-0.5 * z.square() - _HALF_LOG_2PI)
 
 
-def importance_log_prob(log_weights: list[Tensor]) -> Tensor:
-    r"""Returns :math:`\log \frac1k \sum_j e^{w_j}` of `k` tensors `(n,)`: the ELBO for one, the IWAE bound for more."""
+def importance_log_prob(log_weights: list[Tensor], x: Tensor) -> Tensor:
+    r"""Returns :math:`\log \frac1k \sum_j e^{w_j}` of `k` tensors `(n,)`: the ELBO for one, the IWAE bound for more.
+
+    Where the numbers overflowed on the way from finite data `x`, far from all that the model knows, it is -inf, which
+    is a bound of any density.
+    """
     w = torch.stack(log_weights)
-    return torch.logsumexp(w, 0) - torch.log(w.new_tensor(float(len(w))))
+    bound = torch.logsumexp(w, 0) - torch.log(w.new_tensor(float(len(w))))
+    return torch.where(bound.isnan() & x.flatten(1).isfinite().all(1), -math.inf, bound)
 
 
 class Bernoulli:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from dgmcore.config import Size, Widths
 from dgmcore.model import Model
 
 from .vae import VAE, VAEConfig
@@ -24,8 +25,8 @@ class MLPVAE(VAE):
     """
 
     class Config(VAEConfig):
-        dim: int = 2
-        hidden: tuple[int, ...] = (256, 256, 256)
+        dim: Size = 2
+        hidden: Widths = (256, 256, 256)
         activation: Literal["relu", "silu", "tanh", "elu"] = "relu"
         decoder: Literal["bernoulli", "gaussian"] = "gaussian"
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from dgmcore.config import Size
 from dgmcore.model import Model
 
 from .vae import VAE, VAEConfig
@@ -27,8 +28,8 @@ class RHVAE(VAE):
     """
 
     class Config(VAEConfig):
-        latents: int = 2
-        width: int = 32  # channels of the larger of the two sizes
+        latents: Size = 2
+        width: Size = 32  # channels of the larger of the two sizes
 
     example: ClassVar[Mapping[str, Any]] = {"width": 4}
 

@@ -3,13 +3,14 @@ r"""Variational auto-encoders with one layer of latents."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, Count, Depth, NonNegative, Options, Positive, Size
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
@@ -18,18 +19,20 @@ from dgmcore.noise import IndexedNoise, Noise
 from .distributions import Bernoulli, Gaussian, importance_log_prob, standard_normal_log_prob
 from .posteriors import Kind, make_flow
 
-__all__ = ["VAE", "Inference", "VAEConfig"]
+__all__ = ["VAE", "Inference", "LogSigma", "VAEConfig"]
+
+LogSigma = Annotated[float, msgspec.Meta(ge=-20.0, le=20.0)]
 
 
 class VAEConfig(Config):
     """What all of them can be asked for."""
 
-    latents: int = 2
+    latents: Size = 2
     decoder: Literal["bernoulli", "gaussian"] = "bernoulli"
-    sigma: Literal["global", "output"] | float = "global"  # of the Gaussian decoder: learned, an output, or fixed
-    log_sigma_min: float = -7.0  # lower bound of a learned log sigma
+    sigma: Literal["global", "output"] | Positive = "global"  # of the Gaussian decoder: learned, an output, or fixed
+    log_sigma_min: LogSigma = -7.0  # lower bound of a learned log sigma
     posterior: Kind = "normal"
-    flow_steps: int = 4  # of a planar or iaf posterior
+    flow_steps: Depth = 4  # of a planar or iaf posterior
     posterior_std: Literal["half", "exp"] = "half"  # std = exp(head / 2), or exp(head) as Ruthotto & Haber sample
 
 
@@ -55,12 +58,12 @@ class VAE(Model):
     Config = VAEConfig
 
     class Sampling(Options):
-        temperature: float = 1.0  # of the prior
+        temperature: NonNegative = 1.0  # of the prior
         mean: bool = False  # return the decoder's mean instead of a sample
 
     class Scoring(Options):
-        k: int = 1  # importance samples; 1 is the ELBO
-        chunk: int = 16  # samples of a datum that go through the decoder at once
+        k: Count = 1  # importance samples; 1 is the ELBO
+        chunk: Count = 16  # samples of a datum that go through the decoder at once
 
     phases: ClassVar[Mapping[str, str]] = {"elbo": "dgm_vaes.training:ELBO"}
     likelihood = Likelihood.LOWER_BOUND
@@ -172,6 +175,7 @@ class VAE(Model):
         The memory grows with `chunk`, not with `k`; sample `j` is the same for every `chunk`.
         """
         o = self.scoring(options)
+        self.refuse_half("log_prob")
         noise = noise or IndexedNoise.like(x)
         h = self.features(x)
         q = self.posterior(h)
@@ -186,4 +190,4 @@ class VAE(Model):
             closed = o.k == 1 and self.flow is None
             kl = normal.kl_to_standard() if closed else log_q - standard_normal_log_prob(z)
             weights.extend((recon - kl).chunk(len(some)))
-        return importance_log_prob(weights)
+        return importance_log_prob(weights, x)

@@ -16,7 +16,7 @@ import math
 
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Fraction, Size, Widths
 from dgmcore.model import Model
 
 __all__ = ["Classifier"]
@@ -33,12 +33,12 @@ class Classifier(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, int, int] = (1, 28, 28)
-        classes: int = 10
-        channels: tuple[int, ...] = (16, 32)  # one convolution and one halving each
-        kernel: int = 5
-        width: int = 84  # of the penultimate layer: the number of features
-        dropout: float = 0.25
+        event_shape: tuple[Size, Size, Size] = (1, 28, 28)
+        classes: Size = 10
+        channels: Widths = (16, 32)  # one convolution and one halving each
+        kernel: Size = 5
+        width: Size = 84  # of the penultimate layer: the number of features
+        dropout: Fraction = 0.25
 
     example = {"event_shape": [1, 28, 28], "channels": [4, 8], "width": 12}
     data_range = (-1.0, 1.0)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Size, Widths
 from dgmcore.model import Model
 
 from .corruptions import KINDS
@@ -34,9 +34,9 @@ class ImageFeatures(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, int, int] = (3, 64, 64)
-        channels: tuple[int, ...] = (16, 32, 64, 96)  # each at half the resolution of the one before
-        width: int = 64  # the number of features
+        event_shape: tuple[Size, Size, Size] = (3, 64, 64)
+        channels: Widths = (16, 32, 64, 96)  # each at half the resolution of the one before
+        width: Size = 64  # the number of features
 
     example = {"event_shape": [3, 16, 16], "channels": [8, 16], "width": 12}
     data_range = (-1.0, 1.0)

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore import Config
+from dgmcore.config import Size
 
 from .fir import downsample
-from .unet import init_, sinusoid
+from .unet import Embedding, init_, sinusoid
 
 __all__ = ["Conv", "ConvDiscriminator", "minibatch_deviation"]
 
@@ -22,9 +23,9 @@ class Conv(Config, tag="conv", tag_field="kind"):
     """Hyper-parameters: `small` for 32 pixels and below, `large` for 256."""
 
     size: Literal["small", "large"] = "small"
-    width: int = 64
-    embedding: int = 256  # of the time
-    patch: int = 1  # as the generator's
+    width: Size = 64
+    embedding: Embedding = 256  # of the time
+    patch: Size = 1  # as the generator's
 
 
 _WIDTHS = {"small": (2, 4, 8, 8), "large": (4, 8, 8, 8, 8, 8)}

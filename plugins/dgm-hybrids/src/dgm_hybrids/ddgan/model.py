@@ -6,13 +6,15 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore import Config, Model
+from dgmcore.config import Depth, Real, Shape, Size
 from dgmcore.noise import Noise
 
 from .discriminator import Conv, ConvDiscriminator
@@ -21,13 +23,16 @@ from .unet import UNet, UNetGenerator
 
 __all__ = ["DDGAN"]
 
+Latent = Annotated[int, msgspec.Meta(ge=0, le=65_536)]
+Beta = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
+
 
 class MLP(Config, tag="mlp", tag_field="kind"):
     """Three fully connected layers, conditioned by concatenation (thesis 6.4.7, toy data)."""
 
-    width: int = 512
-    depth: int = 3
-    frequencies: tuple[float, ...] = ()  # of sines and cosines beside the points, for details far below their range
+    width: Size = 512
+    depth: Depth = 3
+    frequencies: tuple[Real, ...] = ()  # of sines and cosines beside the points, for details far below their range
 
 
 class Absent(Config, tag="none", tag_field="kind"):
@@ -43,11 +48,11 @@ class DDGAN(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
-        steps: int = 4
-        latent: int = 100
-        beta_min: float = 0.1
-        beta_max: float = 20.0
+        event_shape: Shape = (2,)
+        steps: Depth = 4
+        latent: Latent = 100
+        beta_min: Beta = 0.1
+        beta_max: Beta = 20.0
         parametrization: Literal["posterior", "direct", "noise"] = "posterior"
         generator: UNet | MLP = MLP()
         discriminator: Conv | MLP | Absent = MLP()

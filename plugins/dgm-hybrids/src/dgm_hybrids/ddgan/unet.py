@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore import Config
+from dgmcore.config import Depth, Size, Widths
 
 from .fir import conv_downsample, downsample, upsample
 
-__all__ = ["UNet", "UNetGenerator", "init_", "sinusoid"]
+__all__ = ["Embedding", "UNet", "UNetGenerator", "init_", "sinusoid"]
+
+Width = Annotated[int, msgspec.Meta(ge=4, le=65_536)]  # groups of norms are a quarter of it
+Embedding = Annotated[int, msgspec.Meta(ge=4, le=65_536)]
+Layers = Annotated[int, msgspec.Meta(ge=0, le=1_024)]
 
 _RSQRT2 = 1 / math.sqrt(2)
 
@@ -25,13 +31,13 @@ _RSQRT2 = 1 / math.sqrt(2)
 class UNet(Config, tag="unet", tag_field="kind"):
     """Hyper-parameters of the generator; the defaults are the published CIFAR-10 model's."""
 
-    width: int = 128
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
-    blocks: int = 2
-    attention: tuple[int, ...] = (16,)  # resolutions, after `patch`
-    embedding: int = 256  # of the latent
-    mapping_layers: int = 4  # after the first
-    patch: int = 1  # works on squares of so many pixels as channels: a fraction of the cost
+    width: Width = 128
+    multipliers: Widths = (1, 2, 2, 2)
+    blocks: Depth = 2
+    attention: tuple[Size, ...] = (16,)  # resolutions, after `patch`
+    embedding: Embedding = 256  # of the latent
+    mapping_layers: Layers = 4  # after the first
+    patch: Size = 1  # works on squares of so many pixels as channels: a fraction of the cost
 
 
 def sinusoid(t: Tensor, size: int, dtype: torch.dtype) -> Tensor:

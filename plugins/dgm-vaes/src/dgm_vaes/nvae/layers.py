@@ -201,7 +201,7 @@ class DecoderCombiner(nn.Module):
         self.conv = style.conv(channels + latents, channels)
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
-        return self.conv(torch.cat([h, z], 1))
+        return self.conv(torch.cat([h, z.to(h.dtype)], 1))
 
 
 def elu_conv(c_in: int, c_out: int, kernel: int, style: Style) -> nn.Sequential:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config, Options
+from dgmcore.config import Config, Count, Depth, NonNegative, Options, Real, Size, Whole, Widths
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
 
 from ..distributions import Bernoulli, DiscretizedLogistics, Gaussian, importance_log_prob, soft_clamp
+from ..vae import LogSigma
 from .flows import FlowPair
 from .layers import DecoderCombiner, EncoderCombiner, elu_conv
 from .readjust import Readjustment
@@ -24,6 +26,11 @@ from .structure import Structure
 from .terms import Terms, full
 
 __all__ = ["NVAE", "Terms"]
+
+Cells = Annotated[int, msgspec.Meta(ge=0, le=1_024)]
+Scales = Annotated[int, msgspec.Meta(ge=1, le=16)]
+Blocks = Annotated[int, msgspec.Meta(ge=0, le=16)]
+Levels = Annotated[int, msgspec.Meta(ge=2, le=65_536)]
 
 
 class NVAE(Model):
@@ -43,39 +50,39 @@ class NVAE(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, int, int] = (3, 64, 64)
-        channels: int = 32  # of the stem; doubled with every halving of the size
-        widths: tuple[int, ...] | None = None  # the channels at every size, from the finest, instead
-        latents: int | tuple[int, ...] = 20  # channels of a group's latent, or per scale from the finest
-        groups: int | tuple[int, ...] = 5  # groups of a scale, or per scale from the finest
-        scales: int = 3
-        encoder_cells: int = 2  # cells of a group
-        decoder_cells: int = 2
-        blocks: int = 1  # blocks before and after; each halves or doubles the size
-        block_cells: int = 2  # cells of such a block
-        expand: int = 6  # of the decoder's depthwise cells; 0: 3x3 cells
-        post_expand: int = 3  # of the cells after it; 0: 3x3 cells
+        event_shape: tuple[Size, Size, Size] = (3, 64, 64)
+        channels: Size = 32  # of the stem; doubled with every halving of the size
+        widths: Widths | None = None  # the channels at every size, from the finest, instead
+        latents: Size | Widths = 20  # channels of a group's latent, or per scale from the finest
+        groups: Depth | tuple[Depth, ...] = 5  # groups of a scale, or per scale from the finest
+        scales: Scales = 3
+        encoder_cells: Cells = 2  # cells of a group
+        decoder_cells: Cells = 2
+        blocks: Blocks = 1  # blocks before and after; each halves or doubles the size
+        block_cells: Depth = 2  # cells of such a block
+        expand: Cells = 6  # of the decoder's depthwise cells; 0: 3x3 cells
+        post_expand: Cells = 3  # of the cells after it; 0: 3x3 cells
         norm: Literal["batch", "group"] = "batch"
         weight_norm: bool = True
         squeeze_excite: bool = True
-        residual_scale: float = 0.1
+        residual_scale: Real = 0.1
         residual_posterior: bool = True
-        flows: int = 0  # pairs of autoregressive cells per group of the posterior
-        patch: int = 1  # the stem reads and the head writes patches of this size
-        pad: int = 0  # the image is padded on every side (MNIST: 2)
+        flows: Cells = 0  # pairs of autoregressive cells per group of the posterior
+        patch: Size = 1  # the stem reads and the head writes patches of this size
+        pad: Cells = 0  # the image is padded on every side (MNIST: 2)
         decoder: Literal["gaussian", "logistics", "bernoulli"] = "gaussian"
-        mixtures: int = 10  # of logistics
-        levels: int = 256  # of the logistics
-        log_sigma_min: float | None = None  # lower bound of the Gaussian decoder's log sigma
-        temperatures: tuple[float, ...] | None = None  # of the priors in drawing, per scale from the finest
+        mixtures: Depth = 10  # of logistics
+        levels: Levels = 256  # of the logistics
+        log_sigma_min: LogSigma | None = None  # lower bound of the Gaussian decoder's log sigma
+        temperatures: tuple[NonNegative, ...] | None = None  # of the priors in drawing, per scale from the finest
 
     class Sampling(Options):
-        temperature: float = 1.0  # of the prior
+        temperature: NonNegative = 1.0  # of the prior
         mean: bool = False  # return the decoder's mean instead of a sample
-        readjust_bn: int = 0  # batch-norm statistics are taken from so many batches of samples first
+        readjust_bn: Whole = 0  # batch-norm statistics are taken from so many batches of samples first
 
     class Scoring(Options):
-        k: int = 1  # importance samples; 1 is the ELBO
+        k: Count = 1  # importance samples; 1 is the ELBO
 
     phases: ClassVar[Mapping[str, str]] = {"elbo": "dgm_vaes.nvae.training:HierarchicalELBO"}
     likelihood = Likelihood.LOWER_BOUND
@@ -335,6 +342,7 @@ class NVAE(Model):
         The encoder runs once, the decoder `k` times one after the other: the memory does not grow with `k`.
         """
         o = self.scoring(options)
+        self.refuse_half("log_prob")
         noise = noise or IndexedNoise.like(x)
         features, waiting = self._encode(x)
         weights = []
@@ -342,7 +350,7 @@ class NVAE(Model):
             eps = noise.child(f"{j}").named(self.noise_shapes["z"])
             logits, kl, _ = self._descend(features, waiting, eps, sampled=o.k > 1)
             weights.append(self.log_likelihood(x, logits) - kl.sum(0))
-        return importance_log_prob(weights)
+        return importance_log_prob(weights, x)
 
     def encode(self, x: Tensor) -> dict[str, Tensor]:
         """Returns the latents with every group at its posterior's mean."""
