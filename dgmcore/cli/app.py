@@ -12,7 +12,7 @@ from ..errors import PluginError
 from ..plugins.core_commands import COMMANDS
 from ..plugins.current import checked_once
 from ..plugins.imports import import_string
-from ..plugins.provided import provided
+from ..plugins.provided import PACKAGES, missing, provided
 from ..version import __version__
 from .parameters import lighten
 
@@ -69,6 +69,8 @@ class _Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.suggest_commands = False  # our errors do
+        if args and args[0] in PACKAGES and args[0] not in provided().commands:
+            raise missing(args[0])
         name, command, rest = super().resolve_command(ctx, args)
         self.running = f"dgm {name}"
         return name, command if command is None else command_of(command.name), rest
