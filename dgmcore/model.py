@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
 from . import plugins
-from .config import Config, parse, to_dict
+from .config import Config as BaseConfig
+from .config import parse, to_dict
 from .entry import (
     ENTRY_FILE,
     SCHEMA,
@@ -27,10 +28,10 @@ from .entry import (
     Training,
     write_entry,
 )
-from .errors import OptionError, PluginError, RegistryError, UsageError
+from .errors import CapabilityError, OptionError, PluginError, RegistryError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
-from .interfaces import CAPABILITIES, capabilities, lacks_likelihood
+from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
 
 __all__ = ["Model"]
 
@@ -47,7 +48,7 @@ class Model(nn.Module):
 
     Example:
         >>> class Shift(Model):
-        ...     class Config(Config):
+        ...     class Config(dgmcore.Config):
         ...         dim: int = 2
         ...     def __init__(self, config=None, **parts):
         ...         super().__init__(config, **parts)
@@ -62,11 +63,11 @@ class Model(nn.Module):
         (3,)
     """
 
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[BaseConfig]] = BaseConfig
     #: Options of `sample` and `trajectory`; an entry's `sampling` changes the defaults.
-    Sampling: ClassVar[type[Config]] = Config
+    Sampling: ClassVar[type[BaseConfig]] = BaseConfig
     #: Options of `log_prob` and `score`.
-    Scoring: ClassVar[type[Config]] = Config
+    Scoring: ClassVar[type[BaseConfig]] = BaseConfig
     #: Parts by name, each with the capabilities that it must have.
     Parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.training.Phase`.
@@ -88,6 +89,26 @@ class Model(nn.Module):
     base_measure: str | None = "lebesgue"
 
     event_shape: tuple[int, ...]
+    #: An instance of the class's `Config`.
+    config: Any
+    #: The models that it is composed of.
+    parts: Mapping[str, Model]
+
+    if TYPE_CHECKING:
+        # what capabilities bring: which of them a loaded model has is known at run time only (see `__getattr__`)
+        sample: Callable[..., Tensor]
+        push: Callable[..., Tensor]
+        trajectory: Callable[..., Iterator[Tensor]]
+        score: Callable[..., Tensor]
+        log_prob: Callable[..., Tensor]
+        encode: Callable[..., Any]
+        decode: Callable[..., Tensor]
+        features: Callable[..., Tensor]
+
+        @property
+        def noise_shapes(self) -> Mapping[str, Any]: ...
+        @property
+        def likelihood(self) -> Likelihood: ...
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -95,7 +116,7 @@ class Model(nn.Module):
             if cls.__dict__.get("Config") in getattr(cls, name).__mro__:
                 raise TypeError(f"{cls.__name__}.{name} inherits the model's own Config: write `class {name}(Options)`")
 
-    def __init__(self, config: Config | Mapping[str, Any] | None = None, **parts: Model):
+    def __init__(self, config: BaseConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
         if lacks_likelihood(type(self)):  # without a word it would be no density
             raise PluginError(
@@ -119,7 +140,7 @@ class Model(nn.Module):
                     f"part {name} of {type(self).__name__} is no {lacking[0]}: {type(part).__name__}",
                     f"give an entry with the capabilities {', '.join(self.Parts[name])}",
                 )
-        self.parts = nn.ModuleDict(parts)
+        self.parts = cast(Mapping[str, Model], nn.ModuleDict(parts))
         #: Parts that are entries of their own, by name; their weights are not in this model's file.
         self.shared_parts: dict[str, str] = {}
         #: The name that a plugin gave the architecture, where the model was built by name.
@@ -127,6 +148,24 @@ class Model(nn.Module):
         #: The entry that the model was loaded from.
         self.entry: Entry | None = None
         self._sampling_defaults: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        """Finds parameters, buffers and modules, as `nn.Module` does.
+
+        Raises:
+            CapabilityError: For a member of a capability that it has not; also an AttributeError.
+        """
+
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            capability = capability_with(name)
+            if capability is None:
+                raise
+        raise CapabilityError(
+            f"{type(self).__name__} has no {name}: it is no {capability}",
+            f"it can: {', '.join(self.capabilities) or 'nothing'}; see dgm list --can {capability}",
+        )
 
     # --- options -------------------------------------------------------------------------------
 
