@@ -139,10 +139,11 @@ def build_example(cls: type[Model]) -> Model:
 
     def part(spec: Any) -> Model:
         if isinstance(spec, Mapping):
-            kind = architecture(spec["architecture"])
+            kind: type[Model] = architecture(spec["architecture"])
             inner = {name: part(s) for name, s in {**kind.example_parts, **spec.get("parts", {})}.items()}
             return kind({**kind.example, **spec.get("config", {})}, **inner)
-        return spec()
+        model: Model = spec()
+        return model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_WEIGHT_SEED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def sampling_options_are_bounded(it: Subject) -> None:
 
     sample(it.model, _N)
     for what, options in odd_values(it.model.sampling()):
-        refused_or_finite(f"sampling option {what}", lambda options=options: iter([sample(it.model, _N, **options)]))
+        refused_or_finite(f"sampling option {what}", partial(_drawn, it, options))
 
 
 @check()
@@ -40,9 +41,7 @@ def scoring_options_are_bounded(it: Subject) -> None:
     x = in_range(it.data(_N), it.model)
     score(it.model, x)
     for what, options in odd_values(it.model.scoring()):
-        refused_or_finite(
-            f"scoring option {what}", lambda options=options: iter([score(it.model, x, **options).values])
-        )
+        refused_or_finite(f"scoring option {what}", partial(_scored, it, x, options))
 
 
 @check()
@@ -50,7 +49,15 @@ def config_numbers_are_bounded(it: Subject) -> None:
     """Each number of the config, set to 0, -1, something huge or NaN, is refused or builds a model that works."""
 
     for what, changes in odd_values(it.model.config):
-        refused_or_finite(f"config {what}", lambda changes=changes: _of_another_config(it, changes))
+        refused_or_finite(f"config {what}", partial(_of_another_config, it, changes))
+
+
+def _drawn(it: Subject, options: dict[str, Any]) -> Iterator[Tensor]:
+    yield sample(it.model, _N, **options)
+
+
+def _scored(it: Subject, x: Tensor, options: dict[str, Any]) -> Iterator[Tensor]:
+    yield score(it.model, x, **options).values
 
 
 def _of_another_config(it: Subject, changes: dict[str, Any]) -> Iterator[Tensor]:

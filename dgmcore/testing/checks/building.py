@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import cache
 from importlib import import_module
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -24,7 +25,7 @@ CHECKS, check = registry()
 def builds_without_network(it: Subject) -> None:
     """The example config builds while every connection is refused."""
 
-    def refuse(*args, **kwargs):
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("building the model opened a network connection")
 
     with mock.patch.object(socket.socket, "connect", refuse):
@@ -117,4 +118,5 @@ def _plugin_module(it: Subject) -> str:
     record = next(p for p in plugins() if p["name"] == name)
     if record["kind"] == "file":
         raise Skip("the plugin is a single file, which holds its models too")
-    return record["value"].partition(":")[0]
+    module: str = record["value"].partition(":")[0]
+    return module

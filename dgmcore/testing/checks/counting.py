@@ -25,7 +25,7 @@ def probabilities_sum_to_one(it: Subject) -> None:
     if kind is Likelihood.UNNORMALIZED:
         raise Skip("the density is unnormalised")
     with torch.no_grad():
-        total = float(torch.cat([it.log_prob(part) for part in x.split(512)]).double().exp().sum())
+        total = float(torch.cat([it.log_prob(part) for part in torch.split(x, 512)]).double().exp().sum())
     if kind is Likelihood.LOWER_BOUND:
         assert total <= 1.001, f"the lower bounds of all {len(x)} data sum to {total:.4f} > 1: it is no bound"
     else:
