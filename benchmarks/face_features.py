@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 import torch
-from dgm_eval.metrics.distances import frechet
+from dgm_eval.distances import frechet
 from PIL import Image, ImageFilter
 
 from dgmcore import load

@@ -18,7 +18,7 @@ import statistics
 from statistics import fmean
 
 import torch
-from dgm_eval.metrics.distances import energy_distance
+from dgm_eval.distances import energy_distance
 
 import dgmcore
 from dgmcore.compose import tilt

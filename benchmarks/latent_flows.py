@@ -11,7 +11,8 @@ import dgmcore
 from dgmcore.errors import TrainingError
 
 NETWORK = {"event_shape": [1, 28, 28], "latents": 20, "widths": [8, 16], "hidden": 0}
-FLOW = {"architecture": "coupling", "config": {"dim": 20, "blocks": 4, "hidden": 64}}  # thesis 3.4
+# as many couplings, as wide, as in thesis 3.4
+FLOW = {"architecture": "coupling", "config": {"dim": 20, "blocks": 4, "hidden": 64}}
 AUTOENCODER = {"autoencoder": {"architecture": "conv-autoencoder", "config": NETWORK}}
 VAE = {"base": {"architecture": "conv-vae", "config": {**NETWORK, "decoder": "gaussian", "sigma": 2.0}}}
 

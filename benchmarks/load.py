@@ -24,7 +24,6 @@ def measure() -> Iterator[dict]:
     import torch
 
     from dgmcore.loading import load as loading
-    from dgmcore.loading import weights
     from dgmcore.plugins.provided import architecture
 
     kind = architecture("realnvp")
@@ -51,7 +50,7 @@ def measure() -> Iterator[dict]:
                     "build, torch.load, copy",
                 ),
                 f"read {size} into a model": (
-                    lambda target=target, file=file: weights.read_into(target, file),
+                    lambda target=target, file=file: read(target, file),
                     lambda target=target, checkpoint=checkpoint: target.load_state_dict(
                         torch.load(checkpoint, map_location="cpu", weights_only=True)
                     ),
@@ -60,6 +59,16 @@ def measure() -> Iterator[dict]:
             }
             for what, (ours, other, note) in pairs.items():
                 yield compared(what, ours, other, note, repeats=7)
+
+
+def read(model, path) -> None:
+    from dgmcore.files.safetensors import read_header
+    from dgmcore.files.verify import open_regular
+    from dgmcore.loading.load import read_into
+
+    with open_regular(path) as file:
+        read_header(file)
+        read_into(model, file, source=path)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def keep(model: dgmcore.Model, found: dict[str, float], command: str) -> None:
     from dgmcore.config import to_dict
     from dgmcore.entry import Metric
     from dgmcore.evaluation.records import record
+    from dgmcore.files.folders import bundled_registry
     from dgmcore.registry.find import find
 
     same = {
@@ -72,7 +73,10 @@ def keep(model: dgmcore.Model, found: dict[str, float], command: str) -> None:
         name="nll", value=found["nll"], std=found["std"], n_real=found["n"], unit="nats", against="moons:test", **same
     )
     grid = "grid of cells over [-2.5, 3.5] x [-2, 2.5]"
-    record(find(model.entry.name), [nll, Metric(name="integral", value=found["integral"], against=grid, **same)])
+    record(
+        find(bundled_registry() / model.entry.name),
+        [nll, Metric(name="integral", value=found["integral"], against=grid, **same)],
+    )
 
 
 if __name__ == "__main__":

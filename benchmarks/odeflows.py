@@ -31,6 +31,7 @@ from dgmcore import registry
 from dgmcore.data import open_data
 from dgmcore.entry import Metric
 from dgmcore.evaluation.records import record
+from dgmcore.files.folders import bundled_registry
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 BARS = {"swissroll": 0.2, "9gaussians": 0.5}
@@ -59,7 +60,7 @@ def write(name: str, data: str, n: int, cells: int, found: dict[str, float]) -> 
     """Records the figures in the entry `name`."""
 
     command = f"python benchmarks/odeflows.py --n {n} --cells {cells}"
-    located = registry.find(name)
+    located = registry.find(bundled_registry() / name)
     given = {
         "against": f"{data}:test",
         "sampling": dict(located.entry.sampling),

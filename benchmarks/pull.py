@@ -1,7 +1,7 @@
 """Pulling weights, against `hf download` of the same file from the same server on loopback.
 
 Both are commands of their own, from an empty cache, interleaved. `hf download` compares nothing; `dgm pull` has
-verified the sha256 when it ends.
+verified the sha256 when it ends, and asks the Hub once more before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def measure() -> Iterator[dict]:
     import torch
     from hub_server import HubServer
 
-    from dgmcore.loading.save import write_tensors
+    from dgmcore.files.tensors import write_tensors
 
     for name, numbers in SIZES.items():
         with tempfile.TemporaryDirectory() as folder, HubServer() as hub:
@@ -46,7 +46,7 @@ def measure() -> Iterator[dict]:
             stated = write_tensors({"w": torch.randn(numbers)}, home / "w.safetensors")
             commit = hub.add("user/bench", {"model.safetensors": home / "w.safetensors"})
             (home / "registry" / "bench").mkdir(parents=True)
-            (home / "registry" / "bench" / "model.yaml").write_text(ENTRY.format(revision=commit, **stated))
+            (home / "registry" / "bench" / "model.yaml").write_text(ENTRY.format(revision=commit, **stated._asdict()))
             here = {"DGM_REGISTRY": str(home / "registry"), "XDG_CACHE_HOME": str(home / "cache"), "DGM_PLUGINS": ""}
             environment = {**os.environ, **hub.environment(home), **here}
             subprocess.run([program("dgm"), "list"], env=environment, check=True, capture_output=True)  # the index

@@ -40,9 +40,9 @@ def interleaved(
 
 
 def compared(
-    name: str, ours: Callable[[], object], theirs: Callable[[], object], note: str, repeats: int = 15
+    name: str, ours: Callable[[], object], theirs: Callable[[], object], note: str, repeats: int = 15, warmup: int = 2
 ) -> dict[str, Any]:
     """Returns a row of the table of `run.py`, in milliseconds."""
 
-    a, b = (1e3 * seconds for seconds in interleaved(ours, theirs, repeats))
+    a, b = (1e3 * seconds for seconds in interleaved(ours, theirs, repeats, warmup=warmup))
     return {"name": name, "ours": a, "theirs": b, "unit": "ms", "ratio": a / b, "note": note}

@@ -24,6 +24,7 @@ from dgmcore import registry
 from dgmcore.data import open_data
 from dgmcore.entry import Metric
 from dgmcore.evaluation.records import record
+from dgmcore.files.folders import bundled_registry
 from dgmcore.noise import IndexedNoise
 
 
@@ -111,7 +112,7 @@ def write(name: str, found: dict[str, float]) -> None:
                 std=round(found["standard_error"], 5) if key == "vaebm" else None,
                 command=shlex.join(words),
             )
-            print(f"wrote {record(registry.find(entry), [metric])}", file=sys.stderr)
+            print(f"wrote {record(registry.find(bundled_registry() / entry), [metric])}", file=sys.stderr)
 
 
 def _truth(x: Tensor, centres: Tensor, deviation: float) -> Tensor:

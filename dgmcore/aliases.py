@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,7 @@ __all__ = ["ALIASES", "install"]
 
 #: The old path of a module, and its path today.
 ALIASES = {
-    "dgmcore.evaluation.distances": "dgm_eval.metrics.distances",
+    "dgmcore.evaluation.distances": "dgm_eval.distances",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.saving": "dgmcore.loading.save",
@@ -34,8 +33,8 @@ class _Called(ModuleType):
         return import_module("dgmcore.calls").train(*args, **kwargs)
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Asked last, for what is not where it was."""
+class _Finder:
+    """Finder and loader, asked last, for what is not where it was; importlib.abc would cost more than it gives."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         return ModuleSpec(name, self, is_package=name == "dgmcore.train") if name in ALIASES else None

@@ -53,24 +53,25 @@ def train(
 
 def evaluate(
     model: Model | str | os.PathLike[str],
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     n: int | None = None,
     *,
-    against: str | None = None,
+    against: str | os.PathLike[str] | None = None,
     features: str | None = None,
-    ood: str | None = None,
+    ood: str | os.PathLike[str] | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     command: str | None = None,
     progress: Callable[..., Any] | None = None,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **named: Any,
 ) -> list[Metric]:
     """Measures a model; the work of the plugin dgm-eval, whose function of this name says more.
 
     Arguments:
         model: A loaded model, or a name that :func:`dgmcore.load` accepts.
-        metrics: Names of metrics; None takes those that fit the model and its data.
+        metrics: Names of metrics, or one; None takes those that fit the model and its data.
         n: The number of samples, and of real data at most.
         against: The real data; None is the test split of the model's data set.
         features: An entry with features; None takes the one registered for the data set.
@@ -81,6 +82,7 @@ def evaluate(
         command: What goes into the records as the command.
         progress: Called as `progress(label, total)`; a context manager that yields `advance(k)`.
         options: Options of the model's sampling or scoring.
+        named: The same, by name.
 
     Returns:
         Records, each with its whole protocol.
@@ -101,7 +103,8 @@ def evaluate(
         device=device,
         command=command,
         progress=progress,
-        **options,
+        options=options,
+        **named,
     )
     return records
 

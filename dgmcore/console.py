@@ -1,21 +1,135 @@
-"""What commands say: data on stdout, talk on stderr."""
+"""What commands say: data on stdout, talk on stderr.
+
+A reader that has left, or a terminal that lacks a character, ends no command: see :func:`prepare`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["clean", "count", "emit_json", "fields", "heading", "progress", "say", "size", "table", "warn"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "coloured",
+    "colours",
+    "count",
+    "emit_json",
+    "encodes",
+    "fields",
+    "heading",
+    "prepare",
+    "printable",
+    "progress",
+    "say",
+    "size",
+    "table",
+    "warn",
+]
+
+
+# --- streams ----------------------------------------------------------------------------------------
+
+
+def prepare() -> None:
+    """Makes the standard streams safe: what one can't encode is escaped, and one that is closed takes everything.
+
+    A descriptor that is closed would be given to the next file that is opened.
+    """
+
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            with suppress(OSError):
+                os.fstat(number)
+                continue  # it is open, and Python chose not to use it
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+        elif number > 0 and hasattr(stream, "reconfigure"):
+            # bytes of a path that are no text go out as they came, where the rest is UTF-8
+            unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+
+
+def encodes(text: str, stream: TextIO) -> bool:
+    """Whether a stream has the characters of a text."""
+
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def coloured(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a stream takes colours and bold: it is a terminal, and nobody asked for none (https://no-color.org)."""
+
+    plain = environment.get("NO_COLOR") or environment.get("TERM", "") in ("", "dumb")
+    return stream.isatty() and not plain
+
+
+def colours(stream: TextIO, environment: Mapping[str, str] = os.environ) -> str:
+    """Returns what colours a stream shows: `truecolor`, `256`, or `none`.
+
+    See https://github.com/termstandard/colors.
+    """
+
+    term = environment.get("TERM", "")
+    if not coloured(stream, environment):
+        return "none"
+    if environment.get("COLORTERM", "").lower() in ("truecolor", "24bit") or term.endswith("-direct"):
+        return "truecolor"
+    return "256" if "256color" in term else "none"
+
+
+def _rich(stream: TextIO) -> Console:
+    """A console of rich's for a stream, with colours only where :func:`coloured` says so."""
+    from rich.console import Console
+
+    return Console(file=stream, color_system="auto" if coloured(stream) else None)
+
+
+# --- text -------------------------------------------------------------------------------------------
+
+
+def printable(text: object, limit: int | None = None) -> str:
+    """Returns text from anywhere as it may be shown: what would move a terminal's cursor or colour it is a `?`.
+
+    Arguments:
+        text: The text; line ends stay where they are.
+        limit: The most characters; then the text is on one line.
+    """
+
+    text = str(text)
+    if limit is not None:
+        text = text.replace("\n", " ")
+        text = text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def emit_json(data: Any) -> None:
-    """Prints data as JSON on stdout; numbers that JSON does not have become null."""
+    """Prints data as JSON on stdout; numbers that JSON does not have become null, and no character is raw that
+    would move a terminal's cursor."""
 
-    print(json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False))
+    finite = _finite(data)
+    text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
+    if not encodes(text, sys.stdout):  # an escape is the same
+        text = json.dumps(finite, indent=2, allow_nan=False)
+    print("\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")))
+
+
+def _escaped(line: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _finite(data: Any) -> Any:
@@ -28,14 +142,10 @@ def _finite(data: Any) -> Any:
     return data
 
 
-def clean(text: str) -> str:
-    """Returns text from anywhere as it may be shown: what would move a terminal's cursor, or colour it, is a `?`."""
-    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-
-
 def say(text: str) -> None:
-    """Prints a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Prints a line on stderr, if it can be written to: talk ends no command."""
+    with suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
@@ -50,8 +160,11 @@ def table(
     right: Sequence[str] = (),
     wrap: str | None = None,
     styles: Sequence[str | None] | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Prints a table on stdout: a rich one on a terminal, aligned text where the output is piped.
+
+    Nothing is cut off: on a narrow terminal columns are left out, then cells take several lines.
 
     Arguments:
         columns: The heads.
@@ -59,16 +172,39 @@ def table(
         right: The columns that are aligned to the right.
         wrap: The column that gives way where the terminal is narrow.
         styles: A rich style for each row.
+        drop: The columns that are left out where the terminal is narrow, the first to go first.
     """
 
-    cells = [["-" if c is None else clean(str(c)).replace("\n", " ") for c in row] for row in rows]
+    cells = [["-" if c is None else printable(c).replace("\n", " ") for c in row] for row in rows]
     if sys.stdout.isatty():
-        _rich_table(columns, cells, right, wrap, styles)
+        kept, narrow = _fitting(columns, cells, wrap, drop)
+        cells = [[row[i] for i in kept] for row in cells]
+        _rich_table([columns[i] for i in kept], cells, right, wrap, styles, narrow)
         return
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [list(columns), *cells]:
         padded = [c.rjust(w) if name in right else c.ljust(w) for c, w, name in zip(line, widths, columns, strict=True)]
         print("  ".join(padded).rstrip())
+
+
+def _fitting(
+    columns: Sequence[str], cells: list[list[str]], wrap: str | None, drop: Sequence[str]
+) -> tuple[list[int], bool]:
+    """Returns which columns are shown on this terminal, and whether even they have too little room."""
+
+    room = shutil.get_terminal_size().columns
+    width = {name: max(len(line[i]) for line in [columns, *cells]) for i, name in enumerate(columns)}
+    if wrap is not None:
+        width[wrap] = min(width[wrap], 12)
+    shown = list(columns)
+
+    def fits() -> bool:
+        return sum(width[c] for c in shown) + 3 * (len(shown) - 1) <= room
+
+    for name in drop:
+        if not fits():
+            shown.remove(name)
+    return [columns.index(name) for name in shown], not fits()
 
 
 def _rich_table(
@@ -77,9 +213,9 @@ def _rich_table(
     right: Sequence[str],
     wrap: str | None,
     styles: Sequence[str | None] | None,
+    narrow: bool,
 ) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -88,29 +224,26 @@ def _rich_table(
         out.add_column(
             name,
             justify="right" if name in right else "left",
-            no_wrap=name != wrap,
-            overflow="fold" if name == wrap else "ellipsis",
+            no_wrap=not narrow and name != wrap,
+            overflow="fold",
         )
     for i, row in enumerate(cells):
         out.add_row(*(Text(c) for c in row), style=styles[i] if styles else None)
-    Console().print(out)
+    _rich(sys.stdout).print(out, width=shutil.get_terminal_size().columns)  # dumb terminals are 80 wide for rich
 
 
 def heading(title: str, text: str = "") -> None:
     """Prints a heading on stdout, in bold on a terminal."""
 
-    title = clean(title)
-    styled = f"\033[1m{title}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else title
-    print(f"{styled}{': ' if text else ''}{clean(text)}")
+    title = printable(title)
+    styled = f"\033[1m{title}\033[0m" if coloured(sys.stdout) else title
+    print(f"{styled}{': ' if text else ''}{printable(text)}")
 
 
 def fields(items: Iterable[tuple[str, str | None]]) -> None:
     """Prints aligned lines `key  value` on stdout, wrapped to the terminal; empty values are left out."""
 
-    import shutil
-    import textwrap
-
-    shown = [(clean(key), clean(value)) for key, value in items if value]
+    shown = [(printable(key), printable(value)) for key, value in items if value]
     indent = max((len(key) for key, _ in shown), default=0) + 4
     width = max(shutil.get_terminal_size((100, 24)).columns - indent, 30)
     for key, value in shown:
@@ -122,25 +255,28 @@ def fields(items: Iterable[tuple[str, str | None]]) -> None:
 def count(n: int | None) -> str | None:
     """Returns a number of parameters in at most five characters."""
 
-    if n is None:
-        return None
-    for unit in ("", "k", "M", "G"):
-        if n < 1000 or unit == "G":
-            return f"{n}" if unit == "" else f"{n:.3g}{unit}"
-        n /= 1000
-    return None
+    if n is None or n < 1000:
+        return None if n is None else f"{n}"
+    amount, unit = _scaled(n, ("", "k", "M", "G"))
+    return f"{amount:.3g}{unit}"
 
 
 def size(n: float | None) -> str | None:
     """Returns a number of bytes as people write it."""
 
-    if n is None:
-        return None
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(n) < 1000 or unit == "GB":
-            return f"{n:.0f} {unit}" if unit == "B" or n >= 100 else f"{n:.1f} {unit}"
-        n /= 1000
-    return None
+    return None if n is None else _size(n)
+
+
+def _size(n: float) -> str:
+    amount, unit = _scaled(n, ("B", "kB", "MB", "GB"))
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def _scaled(n: float, units: Sequence[str]) -> tuple[float, str]:
+    """Returns a number in the first of the units, each a thousand of the one before, that makes it small."""
+
+    power = next((k for k in range(len(units) - 1) if abs(n) < 1000 ** (k + 1)), len(units) - 1)
+    return n / 1000**power, units[power]
 
 
 @contextmanager
@@ -159,7 +295,6 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda k=1, **fields: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = [
@@ -170,7 +305,7 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[extra]}", style="dim"),
     ]
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
+    with Progress(*columns, console=_rich(sys.stderr), transient=False) as bar:
         task = bar.add_task(label, total=total, done="", rate="", extra="")
 
         def advance(k: float = 1, **fields: Any) -> None:
@@ -191,9 +326,9 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
 
 def _count(now: float, total: float | None, unit: str) -> str:
     if unit == "bytes":
-        return size(now) + (f"/{size(total)}" if total else "")
+        return _size(now) + (f"/{_size(total)}" if total else "")
     return f"{now:,.0f}" + (f"/{total:,.0f}" if total else "") + (f" {unit}" if unit else "")
 
 
 def _amount(speed: float, unit: str) -> str:
-    return size(speed) if unit == "bytes" else f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+    return _size(speed) if unit == "bytes" else f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"

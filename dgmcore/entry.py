@@ -19,6 +19,7 @@ from .files.atomic import replacing
 
 __all__ = [
     "ENTRY_FILE",
+    "PARTS",
     "SCHEMA",
     "WEIGHTS_FILE",
     "Data",
@@ -34,16 +35,19 @@ __all__ = [
 ]
 
 SCHEMA = 1
-#: The files of an entry's folder.
+#: The files of an entry's folder, and the folder of the entries that a published one is composed of.
 ENTRY_FILE = "model.yaml"
 WEIGHTS_FILE = "model.safetensors"
+PARTS = "parts"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*\Z", max_length=100)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 FileName = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$", max_length=200)
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z", max_length=200)
 ]
-Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=200)]
+PackageName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", max_length=100)]
+Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z", max_length=200)]
+Bound = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
 
 class HubFile(Config):
@@ -76,9 +80,9 @@ class Data(Config):
 
     dataset: str
     event_shape: tuple[int, ...]
-    range: tuple[float, float] | None = None  # None: unbounded
-    levels: int | None = None  # 256 for 8-bit images
-    options: dict[str, Any] = {}  # of the data set
+    range: tuple[Bound, Bound] | None = None  # None: unbounded
+    levels: Annotated[int, msgspec.Meta(ge=2, le=65_536)] | None = None  # 256 for 8-bit images
+    options: dict[str, Any] = {}  # of the data set, as in the recipe: the noise of moons, ...
 
 
 class Metric(Config):
@@ -110,6 +114,7 @@ class Training(Config):
     hardware: str | None = None
     hours: float | None = None
     source: dict[str, Any] = {}  # converted weights: file, sha256, format, url
+    notes: str | None = None  # what a run of the recipe in one go would not repeat
 
 
 class Paper(Config):
@@ -127,12 +132,13 @@ class PartSpec(Config):
     parts: dict[str, str | PartSpec] = {}
 
 
-class Entry(Config):
+class Entry(Config, kw_only=True):
     """One model of the registry (design: registry entries)."""
 
     schema: int
     name: Name
     architecture: str
+    package: PackageName | None = None  # the distribution that brings the architecture, for those who lack it
     license: str
     data: Data
     summary: str = ""
@@ -199,7 +205,7 @@ def _check(entry: Entry, path: Path) -> None:
     hub = entry.weights.hub if entry.weights else None
     if hub is not None and any(p.startswith(".") for p in (*hub.repo.split("/"), *(hub.revision or "").split("/"))):
         raise RegistryError(f"{path}: weights.hub: {hub.repo}@{hub.revision} is no repository", "write USER/REPO")
-    if hub is not None and hub.revision is not None and not re.fullmatch(r"[A-Za-z0-9._/-]{1,200}", hub.revision):
+    if hub is not None and hub.revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", hub.revision):
         raise RegistryError(f"{path}: weights.hub.revision: {hub.revision!r:.60} is none", "a commit, tag or branch")
 
 

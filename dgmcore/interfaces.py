@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
+    "Autoregressive",
     "Critic",
     "Density",
     "Encoder",
@@ -108,6 +109,21 @@ class Density(Protocol):
 
 
 @runtime_checkable
+class Autoregressive(Protocol):
+    r"""An exact density that is a chain of conditionals, or an equal mixture of M chains in several orders.
+
+    .. math:: p(x) = \frac1M \sum_{m=1}^M \prod_{t=1}^D p_m(x_{o_m(t)} \mid x_{o_m(1)}, \dots, x_{o_m(t-1)})
+    """
+
+    event_shape: tuple[int, ...]
+    orders: Tensor  # int64 (M, D): the places of a flattened datum, as each chain comes to them
+
+    def log_conditionals(self, x: Tensor, chain: int = 0) -> Tensor:
+        """Maps `(n, *event_shape)` to `(n, D)` nats: of each value, in its own place, given those before it."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """Latent codes."""
 
@@ -135,6 +151,7 @@ CAPABILITIES: dict[str, type] = {
     "trajectory": Trajectory,
     "critic": Critic,
     "density": Density,
+    "autoregressive": Autoregressive,
     "encoder": Encoder,
     "features": Features,
 }
@@ -145,6 +162,7 @@ _MEMBERS = {
     "trajectory": ("trajectory",),
     "critic": ("score",),
     "density": ("log_prob", "likelihood"),
+    "autoregressive": ("log_conditionals", "orders"),
     "encoder": ("encode", "decode"),
     "features": ("features",),
 }

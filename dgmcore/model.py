@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import plugins
-from .config import Config as BaseConfig
+from .config import Config as AnyConfig
 from .config import parse, to_dict
 from .entry import (
     ENTRY_FILE,
@@ -63,11 +63,11 @@ class Model(nn.Module):
         (3,)
     """
 
-    Config: ClassVar[type[BaseConfig]] = BaseConfig
+    Config: ClassVar[type[AnyConfig]] = AnyConfig
     #: Options of `sample` and `trajectory`; an entry's `sampling` changes the defaults.
-    Sampling: ClassVar[type[BaseConfig]] = BaseConfig
+    Sampling: ClassVar[type[AnyConfig]] = AnyConfig
     #: Options of `log_prob` and `score`.
-    Scoring: ClassVar[type[BaseConfig]] = BaseConfig
+    Scoring: ClassVar[type[AnyConfig]] = AnyConfig
     #: Parts by name, each with the capabilities that it must have.
     Parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     #: Training phases by name: import strings ``module:Class`` of :class:`dgmcore.training.Phase`.
@@ -101,6 +101,7 @@ class Model(nn.Module):
         trajectory: Callable[..., Iterator[Tensor]]
         score: Callable[..., Tensor]
         log_prob: Callable[..., Tensor]
+        log_conditionals: Callable[..., Tensor]
         encode: Callable[..., Any]
         decode: Callable[..., Tensor]
         features: Callable[..., Tensor]
@@ -109,6 +110,8 @@ class Model(nn.Module):
         def noise_shapes(self) -> Mapping[str, Any]: ...
         @property
         def likelihood(self) -> Likelihood: ...
+        @property
+        def orders(self) -> Tensor: ...
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -116,7 +119,7 @@ class Model(nn.Module):
             if cls.__dict__.get("Config") in getattr(cls, name).__mro__:
                 raise TypeError(f"{cls.__name__}.{name} inherits the model's own Config: write `class {name}(Options)`")
 
-    def __init__(self, config: BaseConfig | Mapping[str, Any] | None = None, **parts: Model):
+    def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
         if lacks_likelihood(type(self)):  # without a word it would be no density
             raise PluginError(
@@ -361,11 +364,12 @@ class Model(nn.Module):
             The folder.
         """
 
-        folder = Path(folder)
+        folder, registered = Path(folder), architecture or self.registered_name()
         described = {
             "schema": SCHEMA,
             "name": name,
-            "architecture": architecture or self.registered_name(),
+            "architecture": registered,
+            "package": plugins.distribution_of(registered),
             "license": license,
             "data": data,
             "summary": summary,
@@ -398,7 +402,7 @@ class Model(nn.Module):
         kind = type(self)
         # names are compared first, so that only the plugin in question is imported
         for name, info in plugins.architectures().items():
-            if info["import"].rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
+            if info.import_.rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
                 return name
         raise RegistryError(
             f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}",
@@ -412,6 +416,7 @@ class Model(nn.Module):
             name: self.shared_parts.get(name)
             or PartSpec(architecture=part.registered_name(), config=to_dict(part.config), parts=part._describe_parts())
             for name, part in self.parts.items()
+            if isinstance(part, Model)
         }
 
 

@@ -6,30 +6,40 @@ from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "nearest"]
 
-
-MAX_WORD = 200
+MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
+LIKENESS = 0.6  # of difflib's ratio: what is farther fetched helps nobody
 
 
 def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Returns up to `n` of the `known` words, the nearest to `word` first."""
+    """Returns up to `n` of the `known` words, the nearest to `word` first; those that it is a part of are near too.
 
-    from difflib import SequenceMatcher  # imported on failure only
+    Example:
+        >>> nearest("flow", ["flows", "glow-fashion", "vaeflow-fashion", "ddpm-moons"])
+        ['flows', 'vaeflow-fashion']
+    """
 
-    if len(word) > MAX_WORD:  # it is no misspelling, and comparing takes its time
+    from difflib import get_close_matches  # imported on failure only
+
+    if len(word) > MAX_WORD:
         return []
-
-    def likeness(other: str) -> float:
-        return SequenceMatcher(None, word.lower(), other.lower()).ratio()
-
-    ranked = sorted(set(known), key=lambda w: (-likeness(w), w))
-    return [w for w in ranked if likeness(w) > 0.4][:n]
+    names = {name.lower(): name for name in sorted(set(known), reverse=True)}
+    close = get_close_matches(word.lower(), names, n, LIKENESS)
+    whole = [name for name in names if len(word) > 2 and word.lower() in name and name not in close]
+    return [names[name] for name in [*close, *sorted(whole)][:n]]
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Returns a hint that offers the known words nearest to `word`."""
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int = 3) -> str:
+    """Returns a hint that offers up to `n` of the known words, the nearest to `word` first.
 
-    known = list(known)
-    close = nearest(word, known)
+    Arguments:
+        word: What was written.
+        known: What could have been meant.
+        otherwise: The hint where none is near; by default all that are known.
+        n: How many are offered at most.
+    """
+
+    known = sorted(known)
+    close = nearest(word, known, n)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return otherwise or (f"known: {', '.join(sorted(known))}" if known else "none are known")
+    return otherwise or (f"known: {', '.join(known)}" if known else "none are known")

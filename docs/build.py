@@ -22,7 +22,7 @@ def cli() -> str:
     from dgmcore.plugins.core_commands import COMMANDS
 
     helps = {name: text for name, (_, text) in COMMANDS.items()}
-    helps |= {name: r["help"] for name, r in sorted(plugins.commands().items()) if r["plugin"] in OWN}
+    helps |= {name: r.help for name, r in sorted(plugins.commands().items()) if r.plugin in OWN}
 
     lines = ["# The command line", "", HELP, "", "This page is generated from the commands by `make docs`.", ""]
     lines += [

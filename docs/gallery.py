@@ -23,6 +23,8 @@ MODELS = (
     "vaebm-celeba",
     "vaebm-fashion",
     "vaebm-25gaussians",
+    "pixelcnn-fashion",
+    "made-mnist",
 )
 TILE, COLUMNS, LABEL, GAP = 64, 10, 150, 6
 

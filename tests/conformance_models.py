@@ -21,7 +21,7 @@ class Fit(Phase):
 
 
 class Good(Model):
-    """An affine map of Gaussian noise: generator, pushforward, trajectory, critic, exact density, encoder."""
+    """An affine map of Gaussian noise, which answers every question of the core."""
 
     class Config(Config):
         scale: float = 0.7
@@ -60,6 +60,13 @@ class Good(Model):
 
     def log_prob(self, x):
         return -0.5 * self.encode(x).square().sum(1) - math.log(2 * math.pi) - self.log_scale.sum()
+
+    @property
+    def orders(self):
+        return torch.arange(2)[None]
+
+    def log_conditionals(self, x, chain=0):
+        return -0.5 * self.encode(x).square() - 0.5 * math.log(2 * math.pi) - self.log_scale
 
     def score(self, x):
         return self.log_prob(x)
@@ -247,6 +254,22 @@ class NoBound(Good):
         return super().log_prob(x) - 3.0 * (k > 1)
 
 
+class ChainsDisagree(Good):
+    caught_by = "chains-multiply-to-the-density"
+
+    def log_conditionals(self, x, chain=0):
+        return super().log_conditionals(x) - 1.0
+
+
+class LooksAhead(Good):
+    """The first value's conditional depends on the second."""
+
+    caught_by = "chains-look-back-only"
+
+    def log_conditionals(self, x, chain=0):
+        return super().log_conditionals(x).flip(1)
+
+
 class DecodesWrongShape(Good):
     caught_by = "decode-has-event-shape"
 
@@ -299,7 +322,7 @@ class SinglePrecision(Good):
 
 
 class Divides(Good):
-    """Draws what is not finite where an option is 0, and says nothing."""
+    """Ends in a ZeroDivisionError where an option is 0."""
 
     caught_by = "sampling-options-are-bounded"
 
@@ -307,7 +330,7 @@ class Divides(Good):
         shrink: float = 1.0
 
     def sample(self, noise, **options):
-        return super().sample(noise) / self.sampling(options).shrink
+        return super().sample(noise) * (1 / self.sampling(options).shrink)
 
     def trajectory(self, noise, **options):
         yield self.sample(noise, **options)
@@ -427,12 +450,17 @@ class GoodPixels(Model):
     def sees(self):
         return torch.ones(3, 3).tril(-1)
 
-    def conditionals(self, x):
-        return torch.einsum("nj,ijl,ij->nil", x, self.weight, self.mask).log_softmax(-1)
+    @property
+    def orders(self):
+        return torch.arange(3)[None]
+
+    def log_conditionals(self, x, chain=0):
+        level = (x * 2).round().long().clamp(0, 2)
+        table = torch.einsum("nj,ijl,ij->nil", x, self.weight, self.mask).log_softmax(-1)
+        return table.gather(-1, level[..., None]).squeeze(-1)
 
     def log_prob(self, x):
-        level = (x * 2).round().long().clamp(0, 2)
-        return self.conditionals(x).gather(-1, level[..., None]).squeeze(-1).sum(1)
+        return self.log_conditionals(x).sum(1)
 
 
 class SeesItself(GoodPixels):
@@ -440,13 +468,6 @@ class SeesItself(GoodPixels):
 
     def sees(self):
         return torch.ones(3, 3).tril()
-
-
-class SeesTheNext(GoodPixels):
-    caught_by = "conditionals-look-back-only"
-
-    def sees(self):
-        return torch.ones(3, 3).triu(1)
 
 
 class NoParameters(Good):

@@ -26,10 +26,10 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def warm_cache(tmp_path_factory):
-    """The compiled record of the core, made once: its classes import torch."""
+    """An index with the record of the core, made once: its classes import torch."""
     first = Installation(tmp_path_factory.mktemp("warm"))
     first.run("list")
-    return first.cache / "plugins"
+    return first.cache / "index"
 
 
 @pytest.fixture

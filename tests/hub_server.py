@@ -2,7 +2,8 @@
 
 It speaks what `huggingface_hub` speaks: repositories with commits, branches and tags; `resolve` with HEAD,
 GET, ranges, ETags and large files' sha256; whoami, creating repositories, pre-upload, the LFS batch API and
-commits. It does not advertise xet. Faults are put into `server.faults` and hit the requests that they match.
+commits. Large files are in Xet storage where `server.xet` is set: a folder that `hf_xet` keeps them in, or an address
+that does not answer. Faults are put into `server.faults` and hit the requests that they match.
 
     with HubServer() as hub:
         hub.add("user/repo", {"model.yaml": b"...", "model.safetensors": Path("big.safetensors")})
@@ -17,6 +18,7 @@ import hashlib
 import json
 import re
 import socket
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -35,19 +37,22 @@ class Fault:
 
     Kinds: `cut` (the connection, after `after` bytes of the body), `status` (`code`), `flip` (one byte, at
     `offset`), `replace` (the body, by `body`; sizes and ETags stay those of the true file), `slow` (`delay` seconds
-    before the answer), `hang` (no answer), `no-range` (ranges are ignored).
+    before the answer), `hang` (no answer), `no-range` (ranges are ignored), `headers` (some are others), `endless` (no
+    length, and no end).
     """
 
     kind: str
     path: str = ""  # regular expression, searched in the request's path
     method: str = "GET"
     times: int | None = None  # None: always
+    skip: int = 0  # so many requests that it would hit pass first
     after: int = 0
     code: int = 503
     offset: int = -1
     body: bytes = b""
     delay: float = 0.0
     error: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,6 +105,8 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, Content] = {}
         self.faults: list[Fault] = []
+        self.xet: str | None = None  # such as local:///a/folder
+        self.xet_hashes: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.Lock()
         hub = self
@@ -128,7 +135,24 @@ class HubServer:
             if tag:
                 found.refs[tag] = oid
             self.objects.update({c.sha256: c for c in contents.values()})
+        if self.xet is not None:
+            for name, content in contents.items():
+                if name.endswith(LARGE):
+                    self.xet_hashes[content.sha256] = self.store_in_xet(content.read())
         return oid
+
+    def store_in_xet(self, data: bytes) -> str:
+        """Puts bytes into Xet storage and returns their hash there."""
+        import hf_xet
+
+        if not self.xet.startswith("local://"):
+            return "0" * 64
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            with hf_xet.XetSession().new_upload_commit(endpoint=self.xet) as commit:
+                commit.start_upload_file(file.name)
+            return hf_xet.hash_files([file.name])[0].hash
 
     def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
         found = self.repos[repo]
@@ -149,7 +173,10 @@ class HubServer:
     def strike(self, method: str, path: str) -> list[Fault]:
         """Returns the faults that hit a request, and counts them."""
         with self.lock:
-            hit = [f for f in self.faults if f.times != 0 and f.method in (method, "*") and re.search(f.path, path)]
+            near = [f for f in self.faults if f.times != 0 and f.method in (method, "*") and re.search(f.path, path)]
+            hit = [f for f in near if f.skip == 0]
+            for fault in near:
+                fault.skip = max(0, fault.skip - 1)
             for fault in hit:
                 if fault.times is not None:
                     fault.times -= 1
@@ -301,9 +328,33 @@ class Handler(BaseHTTPRequestHandler):
         if file.endswith(LARGE):
             headers |= {"ETag": f'"{content.sha256}"', "X-Linked-ETag": f'"{content.sha256}"'}
             headers |= {"X-Linked-Size": str(content.size)}
+        if self.server_hub.xet is not None and content.sha256 in self.server_hub.xet_hashes:
+            headers["X-Xet-Hash"] = self.server_hub.xet_hashes[content.sha256]
+            headers["X-Xet-Refresh-Route"] = f"{self.server_hub.url}/api/models/{repo}/xet-read-token/{oid}"
+        for fault in self.hit:
+            headers |= fault.headers
         self.send_content(content, headers)
 
+    def xet_token(self, repo: str, revision: str):
+        self.send_response(200)
+        self.send_header("X-Xet-Cas-Url", self.server_hub.xet)
+        self.send_header("X-Xet-Access-Token", "a token")
+        self.send_header("X-Xet-Token-Expiration", str(int(time.time()) + 3600))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_endless(self, headers: dict[str, str]):
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while self.command == "GET":
+            self.wfile.write(b"%x\r\n%s\r\n" % (1 << 16, b"#" * (1 << 16)))
+
     def send_content(self, content: Content, headers: dict[str, str]):
+        if any(f.kind == "endless" for f in self.hit):
+            return self.send_endless({k: v for k, v in headers.items() if k != "X-Linked-Size"})
         start, status = 0, 200
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if asked and not any(f.kind == "no-range" for f in self.hit):
@@ -431,6 +482,7 @@ ROUTES = [
     ("GET", r"/api/whoami-v2", Handler.whoami),
     ("POST", r"/api/repos/create", Handler.create_repo),
     ("POST", r"/api/validate-yaml", Handler.validate_yaml),
+    ("GET", rf"/api/models/{_REPO}/xet-read-token/(?P<revision>.+)", Handler.xet_token),
     ("POST", rf"/api/models/{_REPO}/preupload/(?P<revision>.+)", Handler.preupload),
     ("POST", rf"/api/models/{_REPO}/commit/(?P<revision>.+)", Handler.commit),
     ("GET", rf"/api/models/{_REPO}/tree/(?P<revision>[^/]+)/?", Handler.list_tree),

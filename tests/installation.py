@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -58,7 +59,7 @@ class Installation:
         self.data = folder / "share" / "dgmcore"
         self.cache = folder / "cache" / "dgmcore"
         if warm is not None:  # the records of the core, whose classes import torch
-            shutil.copytree(warm, self.cache / "plugins")
+            shutil.copytree(warm, self.cache / "index")
         self.environment = {
             "XDG_DATA_HOME": str(folder / "share"),
             "XDG_CACHE_HOME": str(folder / "cache"),
@@ -111,12 +112,18 @@ class Installation:
         monkeypatch.chdir(self.work)
 
 
+def trust(plugins: Path) -> None:
+    """Writes down that the files of a plugin folder may run, as `dgm plugins --trust` does."""
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in plugins.glob("*.py")}
+    (plugins.parent / "trusted-plugins.json").write_text(json.dumps(digests))
+
+
 def listed(*args: Any, **filters: Any) -> list[dict[str, Any]]:
     """Returns the records of the models that are not the core's own."""
     from dgmcore import list_models
-    from dgmcore.plugins.index import current
+    from dgmcore.plugins import current
 
-    bundled = {row["name"] for row in current().rows if row["origin"] == "core"}
+    bundled = {row.name for row in current.index().rows if row.origin == "core"}
     return [model for model in list_models(*args, **filters) if model["name"] not in bundled]
 
 

@@ -54,6 +54,78 @@ def test_the_noise_contract_holds_from_outside(dgm, name):
     assert np.array_equal(dgmcore.sample(name, 5, seed=7).numpy(), b)
 
 
+def test_planes_have_more_points_in_pictures_than_elsewhere(dgm):
+    assert json.loads(dgm("sample", "ridge", "--json")[1])["n"] == 2000
+    assert json.loads(dgm("sample", "ridge", "--json", "--out", "x.npz")[1])["n"] == 16
+    assert json.loads(dgm("sample", "pixels", "--json")[1])["n"] == 16
+    assert json.loads(dgm("sample", "ridge", "--json", "-n", 5)[1])["n"] == 5
+
+
+def test_arrays_need_no_pictures(toy_entries):
+    code = "import sys; from dgmcore.cli import main; main(['sample', 'ridge', '--out', 'x.npz'])\n"
+    code += "heavy = ('PIL', 'matplotlib', 'rich.progress', 'dgmcore.sampling.pictures', 'dgmcore.data', 'dgm_eval')\n"
+    code += "print([m for m in heavy if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "x.npz\n[]\n", done.stderr
+
+
+def test_a_tilted_picture_has_a_name_of_its_own(dgm, toy_entries):
+    names = [dgm("sample", "ridge", "--set", "steps=1", *tilt)[1] for tilt in (["--tilt", "judge"],)]
+    names += [dgm("sample", "ridge", *tilt)[1] for tilt in ([], ["--tilt", "judge:0.5"], ["--tilt", "judge:-2"])]
+    assert names == [f"ridge{by}-seed0.png\n" for by in ("-by-judge", "", "-by-judge-0.5", "-by-judge--2")]
+    assert len(list(toy_entries.iterdir())) == 4
+
+
+def test_a_home_folder_is_found(dgm, toy_entries, monkeypatch):
+    monkeypatch.setenv("HOME", str(toy_entries))
+    for command in (["sample", "ridge", "-n", 3], ["score", "ridge", "~/x.csv"], ["interpolate", "ridge"]):
+        out = "~/w.png" if command[0] == "interpolate" else "~/x.csv" if command[0] == "sample" else "~/s.csv"
+        code, said, err = dgm(*command, "--out", out)
+        assert code == 0, err
+        assert command[0] == "score" or said == f"{toy_entries}{out[1:]}\n"
+    assert sorted(p.name for p in toy_entries.iterdir()) == ["s.csv", "w.png", "x.csv"]
+
+
+def test_options_of_models_are_not_arguments_of_ours(dgm):
+    for option in ("seed=5", "n=5", "start={z: 1.0}", "batch_size=2", "noise=3", "first=1", "path=x"):
+        for command in (["sample", "walk", "--seed", 3], ["score", "ridge", "moons:test", "-n", 3]):
+            code, out, err = dgm(*command, "--set", option)
+            assert (code, out) == (2, "") and f"unknown key {option.partition('=')[0]}" in err, (command, option)
+    settings = ["--tilt", "judge", "--set", "steps=0", "-n", 3, "--out", "x.npz"]
+    assert dgm("sample", "ridge", *settings)[0] == 0
+    plain = load("x.npz")
+    assert dgm("sample", "ridge", *settings, "--set", "start={z: 0.0}")[0] == 0
+    assert np.abs(load("x.npz")).max() < 1e-6 < np.abs(plain).max()
+
+
+def test_numbers_out_of_range_are_two_lines(dgm):
+    for arguments in (
+        ["sample", "ridge", "--seed", -1],
+        ["sample", "ridge", "--seed", "9" * 23],
+        ["sample", "ridge", "--batch-size", -1],
+        ["score", "ridge", "moons:test", "--seed", -1],
+        ["eval", "ridge", "--seed", -1],
+        ["eval", "ridge", "--seed", "9" * 23],
+        ["eval", "ridge", "--batch-size", -1],
+        ["eval", "ridge", "--batch-size", 0],
+        ["eval", "ridge", "--n", 1],
+        ["interpolate", "ridge", "--seed", -1],
+    ):
+        code, out, err = dgm(*arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 2), arguments
+        assert "bug" not in err
+
+
+def test_what_is_not_finite_is_one_error(dgm, toy_entries):
+    for out in ("x.npz", "x.png", "x.csv", "x.svg"):
+        code, said, err = dgm("sample", "walk", "--set", "step_size=1e30", "-n", 4, "--out", out, "--preview")
+        assert (code, said) == (1, "") and "8 of 8 values of samples 0 to 3 of walk are not finite" in err
+    np.save("far.npy", np.array([[0, 0], [1e30, 0]], np.float32))
+    code, said, err = dgm("score", "ridge", "far.npy", "--out", "s.csv", "--json")
+    assert (code, said) == (1, "") and "1 of 2 values of ridge's nats from datum 1 on" in err
+    assert [p.name for p in toy_entries.iterdir()] == ["far.npy"]
+
+
 def test_json_is_all_of_stdout(dgm):
     code, out, err = dgm("sample", "pixels", "-n", 2, "--json", "--preview", "--out", "x.npy")
     record = json.loads(out)
@@ -174,6 +246,10 @@ def test_reconstructions_and_walks(dgm):
     for out in ("w.png", "w.gif"):
         assert dgm("interpolate", "ridge", "--out", out)[1] == out + "\n"
         assert dgm("interpolate", "pixels", "--data", "images", "--out", out)[0] == 0
+    for out in ("w.pdf", "w.svg"):
+        assert dgm("interpolate", "ridge", "--out", out)[1] == out + "\n"
+        code, said, err = dgm("interpolate", "pixels", "--out", "x" + out)
+        assert (code, said) == (2, "") and "images are not written as" in err
     for arguments, words in (
         (["interpolate", "walk"], "no map of noise"),
         (["reconstruct", "walk", "images"], "no codes"),

@@ -17,6 +17,7 @@ from dgmcore.conversion.converters import Converted
 from dgmcore.conversion.foreign import read_checkpoint, tensors_of
 from dgmcore.entry import read_entry
 from dgmcore.errors import DgmError, UsageError, WeightsError
+from dgmcore.plugins.records import Converter
 
 STATE = {"offset": torch.tensor([1.0, 2.0]), "matrix": torch.ones(2, 3)}
 
@@ -44,7 +45,7 @@ def twin(files, options):
 
 @pytest.fixture
 def formats(toys, monkeypatch):
-    known = {"toy": {"import": f"{__name__}:converter", "plugin": "t"}}
+    known = {"toy": Converter(format="toy", import_=f"{__name__}:converter", plugin="t")}
     monkeypatch.setattr("dgmcore.plugins.converters", lambda: known)
     return known
 
@@ -70,7 +71,7 @@ def test_convert_makes_an_entry_that_loads(formats, checkpoint, toys):
 
 def test_the_format_is_found_out(formats, checkpoint, toys):
     dgmcore.convert(checkpoint, "mine", out=toys / "registry")
-    formats["twin"] = {"import": f"{__name__}:twin", "plugin": "t"}
+    formats["twin"] = Converter(format="twin", import_=f"{__name__}:twin", plugin="t")
     with pytest.raises(UsageError, match="any of toy, twin"):
         dgmcore.convert(checkpoint, "mine", out=toys / "registry")
     torch.save({"x": torch.ones(1)}, checkpoint)
@@ -249,7 +250,7 @@ def test_a_config_that_asks_for_more_than_its_tensors_is_refused(formats, checkp
         return made
 
     globals()["greedy"] = greedy
-    formats["greedy"] = {"import": f"{__name__}:greedy", "plugin": "t"}
+    formats["greedy"] = Converter(format="greedy", import_=f"{__name__}:greedy", plugin="t")
     with pytest.raises(WeightsError, match="larger than its weights"):
         dgmcore.convert(checkpoint, "mine", "greedy", toys / "registry")
 
@@ -293,3 +294,21 @@ def test_an_index_that_lies_is_refused(tmp_path, weight_map, words):
     with pytest.raises(WeightsError, match=words) as caught:
         read_checkpoint(shards(tmp_path / "pieces", weight_map))
     assert caught.value.hint
+
+
+def test_the_command(formats, checkpoint, toys, capsys):
+    from dgmcore.cli import main
+
+    def run(*arguments):
+        code = main(["convert", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    files = [checkpoint, "--as", "mine", "--out", toys]
+    code, out, err = run(*files, "--format", "toy", "--set", "dataset=9gaussians")
+    assert code == 0 and out == f"{toys / 'mine'}\n"
+    assert "licence of these weights: Non-commercial" in err
+    assert read_entry(toys / "mine").data.dataset == "9gaussians"
+    code, out, err = run(*files, "--format", "toi")
+    assert code == 2 and out == "" and err.startswith("error: there is no format toi")
+    code, out, err = run(toys / "nothing.pt", "--as", "mine")
+    assert code == 2 and "there is no file" in err

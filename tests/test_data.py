@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dgmcore
+from dgmcore import plugins
 from dgmcore.data import Dataset, as_tensor, dequantize, open_data, open_for
 from dgmcore.data.idx import read_idx
 from dgmcore.data.images import Images
@@ -505,6 +506,14 @@ def test_data_for_a_model_are_in_its_range_and_shape(home):
         open_for(entry, "rgb.npy")
 
 
+def test_an_entrys_data_set_is_opened_with_its_options(home):
+    data = dgmcore.entry.Data(dataset="moons", event_shape=(2,), options={"noise": 0.0})
+    entry = dgmcore.entry.Entry(schema=1, name="m", architecture="a", license="l", data=data)
+    assert torch.equal(every(open_for(entry, "moons:test")), every(open_data("moons:test", options={"noise": 0.0})))
+    assert torch.equal(every(open_for(entry, "moons:test", options={})), every(open_data("moons:test")))
+    assert torch.equal(every(open_for(entry, "25gaussians:test")), every(open_data("25gaussians:test")))
+
+
 # --- order --------------------------------------------------------------------------------------------
 
 
@@ -688,6 +697,7 @@ def test_a_data_set_of_a_one_file_plugin_opens(home, monkeypatch):
     folder = user_plugins()
     folder.mkdir(parents=True)
     (folder / "my_ramp.py").write_text(ONE_FILE)
+    plugins.trust("my_ramp")
     assert as_tensor(open_data("ramp", options={"n": 3})).tolist() == [[0], [1], [2]]
     with pytest.raises(DataError, match="no option m"):
         open_data("ramp", options={"m": 3})

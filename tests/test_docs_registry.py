@@ -37,6 +37,7 @@ def test_the_one_file_plugin_works(installation):
     folder.mkdir(parents=True)
     (code,) = _blocks("plugins.md", "python")
     (folder / "shifts.py").write_text(code)
-    assert plugins.architectures()["shift"]["capabilities"] == ["generator", "pushforward"]
+    plugins.trust("shifts")
+    assert plugins.architectures()["shift"].capabilities == ["generator", "pushforward"]
     model = plugins.architecture("shift")({"dim": 3})
     assert model.sample(dgmcore.IndexedNoise(seed=0, n=4)).shape == (4, 3)

@@ -11,6 +11,7 @@ from collections import namedtuple
 
 from installation import invoke, invoke_json
 
+from dgmcore import plugins
 from dgmcore.cli import installation as doctor
 
 Usage = namedtuple("Usage", "total used free")
@@ -103,6 +104,7 @@ def test_plugins_and_entries_of_all_kinds(installation, monkeypatch, capsys):
     installation.plugin("toys")
     (installation.data / "plugins").mkdir(parents=True)
     (installation.data / "plugins" / "bad.py").write_text("def f(:")
+    plugins.trust("bad")
     monkeypatch.setenv("DGM_PLUGINS", "sick,missing,newer,toys,bad,toyz")
     monkeypatch.setenv("DGM_REGISTRY", os.pathsep.join([str(installation.registry), "/nowhere"]))
 

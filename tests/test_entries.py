@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import dgmcore
-from dgmcore.registry.find import list_models
+from dgmcore.registry import list_models
 from dgmcore.sampling.draw import model_range, sample
 
 NAMES = [m["name"] for m in list_models(can="generator") if m["available"]]

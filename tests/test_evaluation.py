@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from dgm_eval.models.classifier import Classifier
+from dgm_eval.real import splits
+from dgm_eval.run import Evaluation
 
 from dgmcore import Model, Options, evaluate
 from dgmcore.entry import Data, Entry, Metric
-from dgmcore.errors import OptionError, UsageError
+from dgmcore.errors import DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.evaluation import compare, differences
-from dgmcore.evaluation.records import merged
+from dgmcore.evaluation.records import merged, record
 from dgmcore.interfaces import Likelihood
 
 
@@ -73,6 +75,34 @@ def test_the_truth_about_the_25_gaussians():
     assert sum(model.seen) == 4000  # one pass of samples for all metrics
 
 
+def test_one_metric_and_paths_are_as_good_as_lists_and_text(tmp_path):
+    (one,) = evaluate(Grid(), "modes", 200)
+    assert one == evaluate(Grid(), ["modes"], 200)[0] and one.value == 25
+    np.save(tmp_path / "x.npy", Grid().centres.numpy())
+    (of_file,) = evaluate(Grid(), "energy-distance", 25, against=tmp_path / "x.npy")
+    assert (of_file.against, of_file.floor) == (str(tmp_path / "x.npy"), None)  # it has no split of which to be a floor
+    np.savez(tmp_path / "x.npz", x_train=Grid().centres.numpy(), x_test=Grid().centres.numpy()[:20])
+    assert splits(str(tmp_path / "x.npz"), Grid().entry) == (f"{tmp_path}/x.npz:test", f"{tmp_path}/x.npz:train")
+
+
+def test_what_is_not_finite_is_no_metric():
+    model = Grid()
+    with pytest.raises(NotFiniteError, match="of 200 values of samples 0 to 99 of grid are not finite"):
+        evaluate(model, ["within-3-sigma"], 100, spread=math.inf)
+    model.log_prob = lambda x: torch.where(x[:, 0] > 0, -math.inf, 0.0)
+    with pytest.raises(NotFiniteError, match="grid's nats"):
+        evaluate(model, ["nll"], 100)
+    own = evaluate(model, ["ood-auroc"], 100, ood="moons:test")[0]
+    assert 0 < own.value < 1  # minus infinity is less than everything
+    model.log_prob = lambda x: x[:, 0] * math.nan
+    with pytest.raises(NotFiniteError, match="can't be ranked"):
+        evaluate(model, ["ood-auroc"], 100, ood="moons:test")
+    run = Evaluation(Grid(), n=100)
+    for fields in ({"value": math.nan}, {"value": 1.0, "std": math.inf}, {"value": 1.0, "floor": math.nan}):
+        with pytest.raises(NotFiniteError, match="odd of grid"):
+            run.record("odd", **fields)
+
+
 def test_worse_samples_are_worse():
     model = Grid()
     few = values(evaluate(model, ["modes", "energy-distance"], 2000, modes=7))
@@ -100,8 +130,12 @@ def test_what_does_not_fit_is_refused():
         evaluate(model, ["modes"], 100, mode=3)
     with pytest.raises(UsageError, match="no feature extractor"):
         evaluate(model, ["fid"], 100)
-    with pytest.raises(UsageError):
-        evaluate(model, ["modes"], 1)
+    for wrong in ({"n": 1}, {"n": 2.5}, {"batch_size": -1}, {"batch_size": 0}, {"seed": -1}, {"seed": 10**23}):
+        with pytest.raises(UsageError, match="can't be"):
+            evaluate(model, ["modes"], **{"n": 100, **wrong})
+    for option in ("n", "seed", "against", "metrics"):  # what --set gives is no argument
+        with pytest.raises(OptionError, match=f"unknown key {option}"):
+            evaluate(model, ["modes"], 100, options={option: 3})
     model.entry = None
     with pytest.raises(UsageError, match="no entry"):
         evaluate(model)
@@ -271,8 +305,45 @@ def test_the_command_records_and_compares(images, tmp_path, capsys):
     assert recorded.n_real == 200 and recorded.command.startswith("dgm eval tiny-features --metric accuracy --n 200")
     code, out = dgm(*measure, "--n", "200", "--compare", str(folder), "--json")
     assert (code, json.loads(out)[0]["ratio"]) == (0, 1.0)
-    assert dgm(*measure, "--compare", str(folder))[0] == 2  # of 900, against 200 in the record
+    code, out = dgm(*measure, "--compare", str(folder), "--json")  # of 900, against 200 in the record
+    assert code == 2 and json.loads(out)[0]["n_real"] == 900 and json.loads(out)[0]["ratio"] is None, "not lost"
     assert "n_real 900 against 200" in capsys.readouterr().err
+    code, out = dgm(*measure, "--compare", str(folder))
+    assert (code == 2 and "0.09" in out) or "0.1" in out
+    code, out = dgm("eval", str(folder), "--metric", "fid", "--metric", "accuracy", "--compare", str(folder))
+    assert (code, out) == (2, "") and "no record of fid" in capsys.readouterr().err, "refused before it is measured"
+
+
+def test_records_of_what_is_shipped_go_to_the_users_registry(images, tmp_path, monkeypatch):
+    from dgmcore import registry
+    from dgmcore.entry import read_entry
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    folder = tmp_path / "registry" / "tiny-features"
+    shipped = registry.Located(read_entry(folder), folder, "core", "core/tiny-features")
+    before = (folder / "model.yaml").read_bytes()
+    metric = Metric(name="accuracy", value=0.5)
+    written = record(shipped, [metric])
+    assert written == tmp_path / "share" / "dgmcore" / "registry" / "tiny-features" / "model.yaml"
+    assert (folder / "model.yaml").read_bytes() == before and read_entry(written).metrics == (metric,)
+    assert {p.name for p in written.parent.iterdir()} == {p.name for p in folder.iterdir()}, "weights and all"
+    with pytest.raises(UsageError, match="of your own") as caught:
+        record(shipped, [metric])
+    assert str(written.parent) in caught.value.hint
+    with pytest.raises(UsageError, match="no local entry"):
+        record(registry.Located(shipped.entry, folder, "hub", "hf://u/tiny"), [metric])
+
+
+@pytest.mark.parametrize("change", [{"value": math.nan}, {"std": math.inf}, {"seed": 10**50}])
+def test_a_record_that_nobody_could_read_again_is_not_written(images, tmp_path, change):
+    from dgmcore import registry
+
+    folder = tmp_path / "registry" / "tiny-features"
+    before = (folder / "model.yaml").read_bytes()
+    with pytest.raises(DgmError):
+        record(registry.find(str(folder)), [Metric(**{"name": "accuracy", "value": 0.5, **change})])
+    assert (folder / "model.yaml").read_bytes() == before
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["tiny-features"], "nothing is left beside it"
 
 
 def test_the_command_refuses_with_a_hint(images, tmp_path, capsys):

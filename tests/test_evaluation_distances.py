@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from dgm_eval.metrics import distances
+from dgm_eval import distances
+from dgm_eval.metrics import energy_distance, precision_recall
 from dgm_eval.metrics.modes import covered, histogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,15 +107,65 @@ def test_energy_distance_has_no_nan_far_from_the_origin():
 def test_blocks_change_nothing(monkeypatch):
     x, y = normal(50, 4), normal(40, 4, seed=1)
     whole = distances.energy_distance(x, y), distances.precision_recall(x, y)
-    monkeypatch.setattr(distances, "BLOCK", 7)
+    for module in (energy_distance, precision_recall):
+        monkeypatch.setattr(module, "BLOCK", 7)
     assert distances.energy_distance(x, y) == pytest.approx(whole[0])
     assert distances.precision_recall(x, y) == whole[1]
+
+
+# --- others' implementations -------------------------------------------------------------------------
+
+
+class Given(torch.nn.Module):
+    """Stands for torchmetrics' feature network where the features are given."""
+
+    num_features = 16
+
+    def forward(self, features):
+        return features
+
+
+def by_torchmetrics(module: str, name: str, *, seed: int = 0, x=None, y=None, **settings):
+    """What torchmetrics computes of features, its shuffling seeded."""
+    kind = getattr(pytest.importorskip(f"torchmetrics.image.{module}"), name)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        metric = kind(feature=Given(), sync_on_compute=False, **settings)
+        if y is None:
+            metric.update(x)
+        else:
+            metric.update(y, real=True)
+            metric.update(x, real=False)
+        return metric.compute()
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_what_torchmetrics_says(seed):
+    x = normal(700, 16, seed=seed) @ normal(16, 16, seed=3) + 0.3
+    y = normal(900, 16, seed=seed + 1) @ normal(16, 16, seed=4)
+    found = by_torchmetrics("fid", "FrechetInceptionDistance", x=x, y=y)
+    assert distances.frechet(x, y) == pytest.approx(float(found), rel=1e-6)
+    found = by_torchmetrics("kid", "KernelInceptionDistance", x=x, y=y, seed=seed, subsets=5, subset_size=100)
+    assert distances.kernel_distance(x, y, subsets=5, subset_size=100, seed=seed) == pytest.approx(
+        tuple(map(float, found)), rel=1e-6
+    )
+    found = by_torchmetrics("inception", "InceptionScore", x=x, seed=seed, splits=7)
+    assert distances.inception_score(x, seed=seed) == pytest.approx(tuple(map(float, found)), rel=1e-6)
+
+
+def test_evaluating_imports_no_torchmetrics():
+    code = "import sys, dgm_eval.distances, dgm_eval.evaluate, dgm_eval.metrics.modes, dgm_eval.metrics.likelihood\n"
+    code += "print([m for m in ('torchmetrics', 'scipy', 'matplotlib', 'rich') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.stdout == "[]\n", said.stderr
 
 
 def test_auroc_of_known_values():
     assert distances.auroc(torch.tensor([2.0, 3.0]), torch.tensor([0.0, 1.0])) == 1
     assert distances.auroc(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0])) == 0
     assert distances.auroc(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 1.5])) == 0.625  # (1/2 + 0 + 1 + 1) / 4
+    assert distances.auroc(torch.tensor([-9.0, 2.0]), torch.tensor([-math.inf, -math.inf])) == 1
     # two unit normals that are d apart: Phi(d / sqrt 2)
     d, n = 1.0, 20_000
     value = distances.auroc(normal(n) + d, normal(n, seed=1))

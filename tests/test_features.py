@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 from dgm_eval.models import corruptions
-from dgm_eval.models.classifier import Classifier, Classify, shifted
-from dgm_eval.models.corruptions import KINDS, corrupt, jitter
-from dgm_eval.models.selfsupervised import Corruptions, ImageFeatures, contrastive
+from dgm_eval.models.classifier import Classifier
+from dgm_eval.models.corruptions import KINDS, corrupt, jitter, shifted
+from dgm_eval.models.selfsupervised import ImageFeatures
+from dgm_eval.models.training import Classify, Corruptions, contrastive
 
 from dgmcore.noise import IndexedNoise, StreamNoise
 

@@ -6,6 +6,7 @@ import json
 import sys
 import types
 
+import msgspec
 import pytest
 from fuzzing import CORPORA, VALUES, judging
 from installation import PLUGIN, invoke, invoke_json, listed
@@ -13,9 +14,8 @@ from installation import PLUGIN, invoke, invoke_json, listed
 from dgmcore import plugins
 from dgmcore.files import verify
 from dgmcore.hookspecs import hookimpl
-from dgmcore.plugins import compile as indexing
-from dgmcore.plugins import describe as discovery
-from dgmcore.plugins import index
+from dgmcore.plugins import current, describe, index, isolate, sources
+from dgmcore.plugins.records import KINDS, Source, hook_keys
 
 HOOKS = {
     "dgm_architectures": [
@@ -53,7 +53,7 @@ def module(data: dict) -> types.ModuleType:
 
 def test_fuzz_what_hooks_return(tmp_path, monkeypatch):
     """What a plugin says is a record that can be stored and shown, whatever it says."""
-    source = dict.fromkeys(discovery.SOURCE_KEYS, "x") | {"kind": "installed", "value": "fuzzed_plugin"}
+    source = Source("x", "installed", "fuzzed_plugin", "x", "x", "x")
     good = {**HOOKS, "PLUGIN_API": 1, "Parts": {"base": ["generator"]}}
     broken = 0
     with judging("hooks", tmp_path) as (mutate, judge):
@@ -61,14 +61,14 @@ def test_fuzz_what_hooks_return(tmp_path, monkeypatch):
             data = mutate.tree(good)
             data = {k: v for k, v in data.items() if isinstance(k, str)} if isinstance(data, dict) else {}
             monkeypatch.setitem(sys.modules, "fuzzed_plugin", module(data))
-            record = judge(lambda: discovery.describe(source), data)
-            line = json.dumps(record).encode()
-            assert indexing._record_of(line, source) == json.loads(line), data
-            broken += record["status"] != "ok"
-            for error in record["errors"]:
-                assert error["what"].isprintable() and len(error["what"]) <= 500 and error["hint"], error
-            for kind, key, *_ in discovery.HOOKS.values():
-                assert all(name.isprintable() and name == r[key] for name, r in record[kind].items()), record[kind]
+            record = judge(lambda: describe.describe(source), data)
+            assert isolate.answers([msgspec.json.encode(record)], [source]) == [record], data
+            broken += record.status != "ok"
+            for error in record.errors:
+                assert error.what.isprintable() and len(error.what) <= 500 and error.hint, error
+            for kind, struct in KINDS.items():
+                found, key = msgspec.to_builtins(getattr(record.provides, kind)), hook_keys(struct)[0][0]
+                assert all(name.isprintable() and name == r[key] for name, r in found.items()), found
     assert broken > CORPORA["hooks"] / 3 and judge.refused == 0
 
 
@@ -91,11 +91,11 @@ def test_fuzz_entry_points(tmp_path, monkeypatch):
             raw = mutate.bytes(goods[i % 2])
             files[i % 2].write_bytes(raw)
             files[1 - i % 2].write_bytes(goods[1 - i % 2])
-            found = judge(discovery.discover, raw)
-            assert "good" in [s["name"] for s in found], raw
-            json.dumps(found)
-            for source in found[1:]:
-                assert all(source[k].isprintable() for k in ("name", "value", "distribution", "version")), source
+            found = judge(sources.discover, raw)
+            assert "good" in [s.name for s in found], raw
+            msgspec.json.encode(found)
+            for s in found[1:]:
+                assert all(text.isprintable() for text in (s.name, s.value, s.distribution, s.version)), s
 
 
 def test_fuzz_the_index(installation):
@@ -103,39 +103,33 @@ def test_fuzz_the_index(installation):
     installation.plugin("toys")
     installation.entry("toy-moons")
     listed()
-    path, key = index.current().path, index._key()
+    path = current.index().path
     with open(path, "rb") as file:
         good = file.read()
-    head = index.current().head
     with judging("index", installation.folder) as (mutate, judge):
         for _ in range(len(mutate)):
             raw = mutate.bytes(good)
             with open(path, "wb") as file:
                 file.write(raw)
-            found = judge(lambda: index._read(key), raw)
-            assert found is None or (found.head["rows"] == head["rows"] and found.bytes() == good)
-    index._memory.clear()
+            found = judge(lambda: index.read(path), raw)
+            assert found is None or found.content() == good
+    current.forget()
     assert [m["name"] for m in listed()] == ["toy-moons"], "it is made anew"
 
 
 def test_fuzz_the_records_of_plugins_and_of_verified_files(installation):
+    """What the process that loads plugins says, and what the cache says of weights."""
     installation.plugin("toys")
-    listed()
-    source = next(s for s in index.current().head["sources"] if s["name"] == "toys")
-    path = indexing._cache_path(source)
-    with open(path, "rb") as file:
-        good = file.read()
-    stored = json.loads(index.unsealed(good))
+    said = next(p for p in plugins.plugins() if p.name == "toys")
+    good = msgspec.json.encode(said)
     record = verify._record()
     verified = json.dumps({"/x/model.safetensors": [1, 2, 3, 4, "ab" * 32]}).encode()
     with judging("records", installation.folder) as (mutate, judge):
         for i in range(len(mutate)):
             raw = mutate.bytes(good if i % 2 else verified)
             if i % 2:
-                with open(path, "wb") as file:
-                    file.write(raw)
-                found = judge(lambda: indexing._cached(source, stored["installed"]), raw)
-                assert found is None or found == stored["record"]
+                found = judge(lambda raw=raw: isolate.answers([raw], [said.source]), raw)
+                assert found == [] or found[0].source == said.source
             else:
                 record.write_bytes(raw)
                 assert isinstance(judge(verify._remembered, raw), dict)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import torch
 from hub_server import Fault
 
 import dgmcore
-from dgmcore.entry import HubFile, read_entry, write_entry
+from dgmcore.entry import HubFile, dump_entry, read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.files import verify
 from dgmcore.files.tensors import write_tensors
@@ -220,6 +221,39 @@ def test_a_huge_entry_is_not_fetched(toys, hub):
         dgmcore.load("hf://user/none")
 
 
+@pytest.mark.parametrize("skip", [0, 1], ids=["at once", "when asked again"])
+@pytest.mark.parametrize("header", ["X-Linked-ETag", "X-Repo-Commit", "ETag"])
+@pytest.mark.parametrize("name", ["toy", "hf://user/evil"])
+def test_what_a_server_says_of_itself_becomes_no_path(published, toys, name, header, skip):
+    """A Hub, or whoever stands between, that would have its bytes put where the next command runs them."""
+    if (name, header) == ("toy", "ETag"):
+        pytest.skip("of large files the other one counts")
+    published.add("user/evil", {"model.yaml": b"import os\n"})
+    (toys / "plugins").mkdir()
+    file = f"model.{'safetensors' if name == 'toy' else 'yaml'}"
+    for depth in range(1, 12):
+        evil = "../" * depth + f"{toys.relative_to('/')}/plugins/evil.py"
+        published.faults[:] = [Fault("headers", path=file, method="HEAD", headers={header: f'"{evil}"'}, skip=skip)]
+        if skip == 0:
+            with pytest.raises(DgmError, match="says of"):
+                dgmcore.pull(name)
+            assert not any(method == "GET" and "resolve" in path for method, path in published.requests)
+        else:
+            with suppress(DgmError):
+                dgmcore.pull(name)
+    assert list((toys / "plugins").iterdir()) == []
+    assert not [p for p in toys.rglob("*") if "evil" in p.name and "user--evil" not in str(p)]
+
+
+@pytest.mark.parametrize("file", ["model.yaml", "model.safetensors"])
+def test_a_file_without_length_and_without_end_is_given_up(published, toys, file):
+    published.add("user/big", {"model.yaml": b"x"})
+    published.faults.append(Fault("endless", path=file, method="*"))
+    with pytest.raises(DgmError, match="sends more of"):
+        dgmcore.load("toy" if "safe" in file else "hf://user/big")
+    assert [p for p in (toys / "hf").rglob("*") if p.is_file() and p.stat().st_size > 1000] == []
+
+
 def test_a_server_that_never_stops_is_stopped(published, toys):
     meter = Meter("x", 100, lambda n: None)
     meter(100)
@@ -385,3 +419,72 @@ def test_an_interrupted_pull_completes_when_repeated(toys, hub, sign):
     assert not any(p.suffix == "" for p in blobs(toys)), "nothing half-written under its final name"
     assert dgm("pull", "toy").returncode == 0
     assert [p.suffix for p in blobs(toys)] == [""], "what was left behind is gone"
+
+
+# --- models that live on the Hub ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(toys, hub):
+    """A model of the Hub, fetched and loaded once: its weights as they should be."""
+    folder = publish(hub, toys)
+    entry = read_entry(folder)
+    entry = msgspec.structs.replace(entry, weights=msgspec.structs.replace(entry.weights, hub=None))
+    hub.add("user/toy", {"model.yaml": dump_entry(entry)})
+    dgmcore.load("hf://user/toy")
+    return hub
+
+
+def in_cache(home: Path, file: str) -> Path:
+    (found,) = (home / "hf" / "hub").glob(f"models--user--toy/snapshots/*/{file}")
+    return found
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "model.yaml"])
+def test_a_flipped_byte_of_a_hub_model_is_found_and_fetched_again_once(shared, toys, file):
+    path = in_cache(toys, file)
+    good, blob = path.read_bytes(), path.resolve()
+    blob.write_bytes(good[:30] + bytes([good[30] ^ 1]) + good[31:])
+    shared.requests.clear()
+    dgmcore.load("hf://user/toy")
+    assert path.read_bytes() == good
+    assert [p.rpartition("/")[2] for method, p in shared.requests if method == "GET" and "resolve" in p] == [file]
+
+
+def composed(shared, toys, parts: dict[str, str]) -> bytes:
+    """Returns the entry of a pair with these parts."""
+    entry = read_entry(in_cache(toys, "model.yaml"))
+    return dump_entry(msgspec.structs.replace(entry, name="pair", architecture="toy-pair", config={}, parts=parts))
+
+
+@pytest.mark.parametrize("part", ["/etc", "./near", "hf://user/toy", "core/realnvp-moons", "../up"])
+def test_entries_of_the_hub_name_bare_names_only(shared, toys, part):
+    inner = {"parts/inner/model.yaml": composed(shared, toys, {"first": "toy", "second": part})}
+    shared.add("user/pair", {"model.yaml": composed(shared, toys, {"first": "left", "second": "inner"}), **inner})
+    for call in (dgmcore.load, dgmcore.pull, find):
+        with pytest.raises(DgmError, match=r"user/pair names the part .*, which is no bare name"):
+            call("hf://user/pair")
+
+
+def test_a_model_is_not_composed_of_entries_without_end(shared, toys):
+    files = {
+        f"parts/p{i}/model.yaml": composed(shared, toys, {f"n{k}": f"p{5 * i + k}" for k in range(1, 6)})
+        for i in range(200)
+    }
+    shared.add("user/tree", {"model.yaml": composed(shared, toys, {"first": "p0"}), **files})
+    shared.requests.clear()
+    with pytest.raises(DgmError, match="more than 64 entries"):
+        dgmcore.load("hf://user/tree")
+    assert len(shared.requests) < 300
+
+
+def test_weights_without_sha256_are_refused_whoever_fetched_them(shared, toys):
+    from huggingface_hub import hf_hub_download
+
+    text = in_cache(toys, "model.yaml").read_text()
+    shared.add("user/toy", {"model.yaml": "\n".join(x for x in text.split("\n") if "sha256" not in x).encode()})
+    hf_hub_download("user/toy", "model.safetensors")  # by another program, as it is now
+    with pytest.raises(DgmError, match="gives no sha256"):
+        dgmcore.load("hf://user/toy")
+    with pytest.raises(DgmError, match="gives no sha256"):
+        dgmcore.load(Path(hf_hub_download("user/toy", "model.yaml")).parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from hub_server import Fault
 from huggingface_hub import ModelCard
 
 import dgmcore
-from dgmcore.entry import read_entry
+from dgmcore.entry import read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.loading.load import build
 
@@ -238,3 +239,51 @@ def test_the_command(toy, hub):
     failed = dgm("push", "toy", "--repo", "user/toy")
     assert failed.returncode == 1
     assert [line.split(":")[0] for line in failed.stderr.splitlines()] == ["error", "hint"], failed.stderr
+
+
+# --- what must not be published ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "samples.png"])
+def test_links_out_of_the_folder_are_not_published(toy, hub, toys, file):
+    private = toys / "private"
+    (toy / file).rename(private)
+    (toy / file).symlink_to(private)
+    with pytest.raises(DgmError, match=f"{file} is a link out of its folder"):
+        dgmcore.push("toy", "user/toy")
+    assert hub.requests == []
+    (toy / file).unlink()
+    private.rename(toy / "inside")
+    (toy / file).symlink_to("inside")
+    assert dgmcore.push("toy", "user/toy", dry_run=True).files[file] > 0
+
+
+def test_what_is_no_safetensors_is_not_published_as_weights(toy, hub):
+    (toy / "model.safetensors").write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    entry = read_entry(toy)
+    write_entry(
+        msgspec.structs.replace(entry, weights=msgspec.structs.replace(entry.weights, sha256=None, size=None)), toy
+    )
+    with pytest.raises(DgmError, match="no valid safetensors file"):
+        dgmcore.push("toy", "user/toy")
+    assert hub.requests == []
+
+
+def test_the_card_shows_text_as_text(toys, hub):
+    evil = "<img src=x onerror=alert(1)> a|b `c` [d](javascript:e) \x1b[31m\nf"
+    source = {"files": [evil, {"file": evil, "sha256": evil}], "notes": [f"(c) {evil}"], "url": evil, "license": evil}
+    make(
+        toys, "toy", license=evil, summary=evil, tags=[evil], papers=[{"title": evil, "url": "javascript:x"}],
+        metrics=[{"name": evil, "value": 1.0, "unit": evil, "against": evil, "command": evil}],
+        training={"recipe": evil, "hardware": evil, "source": source}, data={**DATA, "dataset": evil},
+    )  # fmt: skip
+    done = dgmcore.push("toy", "user/toy")
+    card, licence = ModelCard(done.card), hub.files("user/toy")["LICENSE"].decode()
+    assert card.data.license_name == evil, "the metadata are YAML"
+    for line in [*card.text.split("\n"), *licence.split("\n")]:
+        assert line.isprintable(), line
+    text = re.sub(r"`[^`\n]+`", "", card.text)
+    assert "<img" not in text and not re.search(r"(?<!\\)\]\((?!samples.png|LICENSE)", text)
+    tables = [line for line in card.text.split("\n") if line.startswith("| ")]
+    for line in tables:
+        assert len(re.split(r"(?<!\\)\|", line)) in (4, 7), line

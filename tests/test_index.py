@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from installation import PLUGIN, listed
+from installation import PLUGIN, invoke, listed
 
 from dgmcore import plugins, registry
-from dgmcore.plugins import index
+from dgmcore.plugins import current, index, isolate
 
 COUNTED = "open({file!r}, 'a').write('x')\n"
 
@@ -39,7 +42,7 @@ def test_a_plugin_is_imported_after_an_install_or_an_edit_only(installation):
         lambda: installation.entry("toy-b"),
         lambda: (installation.site / "a-picture.png").write_text("x"),
         lambda: installation.distribution("unrelated", {}),
-        lambda: index._memory.clear(),
+        current.forget,
     ):
         change()
         _settle()
@@ -92,7 +95,7 @@ def test_a_broken_plugin_is_tried_again_when_anything_was_installed_or_mended(in
     (elsewhere / "fake_dependency.py").unlink()  # what works is not imported again
     assert "toy" in plugins.architectures()
     installation.plugin("sick", "raise RuntimeError")
-    assert next(p for p in plugins.plugins() if p["name"] == "sick")["status"] == "broken"
+    assert next(p for p in plugins.plugins() if p.name == "sick").status == "broken"
     (installation.site / "fake_sick.py").write_text(PLUGIN.format(name="well", module="fake_sick"))
     assert "well" in plugins.architectures()
 
@@ -113,27 +116,26 @@ def test_a_broken_plugin_is_tried_again_when_anything_was_installed_or_mended(in
 def test_a_damaged_index_is_made_anew(installation, damage):
     installation.entry("toy")
     listed()
-    path = index.current().path
+    path = current.index().path
     with open(path, "rb+") as file:
         content = damage(file.read())
         file.seek(0)
         file.truncate()
         file.write(content)
-    index._memory.clear()
+    current.forget()
     assert [m["name"] for m in listed()] == ["toy"]
     assert registry.find("toy").entry.name == "toy"
     with open(path, "rb") as file:
-        assert file.read() == index.current().bytes()
+        assert file.read() == current.index().content()
 
 
 def test_damaged_records_of_plugins_are_made_anew(installation):
     imports = _counting(installation)
+    _settle()
     listed()
-    for path in (installation.cache / "plugins").iterdir():
-        if b"fake_toys" in path.read_bytes():
-            path.write_bytes(path.read_bytes()[:100])
-    os.unlink(index.current().path)
-    index._memory.clear()
+    for path in (installation.cache / "index").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    current.forget()
     assert "toy" in plugins.architectures() and imports() == 2
 
 
@@ -144,7 +146,7 @@ def test_without_a_cache_the_index_is_in_memory(installation, monkeypatch):
     blocked.write_text("a file where the folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     assert [m["name"] for m in listed()] == ["toy"]
-    assert index.current().path is None and index.current() is index.current()
+    assert current.index().path is None and current.index() is current.index()
 
 
 def test_environments_do_not_share_an_index(installation, monkeypatch):
@@ -157,37 +159,146 @@ def test_environments_do_not_share_an_index(installation, monkeypatch):
 
 
 def test_the_cache_does_not_grow_for_ever(installation, monkeypatch):
-    from dgmcore.plugins import compile as indexing
-
     folder = installation.cache / "index"
-    for i in range(indexing.KEPT_FILES + 10):
-        assert indexing.write_cache(str(folder / f"{i}.jsonl"), b"x")
-        os.utime(folder / f"{i}.jsonl", (i, i))
-    (folder / ".new-left-behind").write_text("")
-    os.utime(folder / ".new-left-behind", (0, 0))
-    indexing.write_cache(str(folder / "last.jsonl"), b"x")
+    for i in range(current.KEPT + 10):
+        (folder / f"{i}.json").write_text("x")
+        os.utime(folder / f"{i}.json", (i, i))
+    (folder / ".left-behind.tmp").write_text("")
+    os.utime(folder / ".left-behind.tmp", (0, 0))
+    last = os.path.basename(current.index().path)
     names = set(os.listdir(folder))
-    assert len(names) == indexing.KEPT_FILES and "last.jsonl" in names and "0.jsonl" not in names
+    assert len(names) == current.KEPT and last in names and not {"0.json", ".left-behind.tmp"} & names
 
 
-def test_a_timeout_is_not_remembered(installation, monkeypatch):
-    """A busy machine is no fault of the plugin: the next command tries again, this one does not."""
-    from dgmcore.plugins import compile as indexing
-
+def test_a_plugin_that_hangs_is_waited_for_once(installation, monkeypatch):
+    """It is broken for as long as it is what it was; `dgm doctor` tries again, and so does an edit."""
     held = installation.folder / "held"
     held.write_text("")
     wait = f"import os, time\nwhile os.path.exists({str(held)!r}): time.sleep(0.02)\n"
     installation.plugin("lazy", wait + PLUGIN.format(name="lazy", module="fake_lazy"))
-    monkeypatch.setattr(indexing, "PLUGIN_SECONDS", 1.0)
-    lazy = next(p for p in plugins.plugins() if p["name"] == "lazy")
-    assert lazy["status"] == "broken" and lazy["errors"][0]["what"].startswith("nothing happened for 1 seconds")
-    assert "the next command tries again" in lazy["errors"][0]["hint"]
-    held.unlink()
+    installation.plugin("good")
     _settle()
-    assert index.current() is index.current() and "lazy" not in plugins.architectures(), "one wait for each command"
-    index._memory.clear()  # as another process does
-    monkeypatch.setattr(indexing, "PLUGIN_SECONDS", 120.0)
+    monkeypatch.setattr(isolate, "PLUGIN_SECONDS", 3.0)
+    lazy = next(p for p in plugins.plugins() if p.name == "lazy")
+    assert lazy.status == "broken" and lazy.errors[0].what.startswith("nothing happened for 3 seconds")
+    assert "`dgm doctor` tries again" in lazy.errors[0].hint
+    assert next(p for p in plugins.plugins() if p.name == "good").status == "ok"
+    monkeypatch.setattr(isolate, "PLUGIN_SECONDS", 120.0)
+    held.unlink()
+    for change in (current.forget, lambda: installation.entry("new"), lambda: installation.distribution("x", {})):
+        change()  # another process, an entry, an installation
+        assert "lazy" not in plugins.architectures()
+    current.rebuild(anew=True)  # as `dgm doctor` does
     assert "lazy" in plugins.architectures()
+
+
+LISTED = "from dgmcore.cli import main; raise SystemExit(main(['list']))"
+
+
+def test_nothing_of_the_current_folder_is_imported(installation):
+    """Whatever lies there, and whichever way `dgm` is started; `-P` is what a script has."""
+    installation.plugin("toys")
+    installation.entry("toy-moons")
+    mark = installation.folder / "executed"
+    for name in ("json", "re", "pluggy", "msgspec", "dgm_toys", "usercustomize"):
+        (installation.work / f"{name}.py").write_text(
+            f"open({str(mark)!r}, 'w').write(__name__)\nraise SystemExit(7)\n"
+        )
+    (installation.work / "evil-1.0.dist-info").mkdir()
+    (installation.work / "evil-1.0.dist-info" / "entry_points.txt").write_text("[dgm]\na = json\n")
+    done = installation.run("-P", "-c", LISTED, python=True)
+    assert done.returncode == 0 and "toys" in done.stdout and done.stderr == "", done
+    (installation.work / "re.py").unlink()  # which Python itself imports for `-m` before it comes to us
+    done = installation.run("list", XDG_CACHE_HOME=str(installation.folder / "another"))
+    assert done.returncode == 0 and "toys" in done.stdout and done.stderr == "", done
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("bad", ["memory", "folder", "start"])
+def test_a_bad_moment_is_not_remembered(installation, bad):
+    """Where the core or the machine fails, no plugin is blamed for longer than one command."""
+    installation.plugin("toys")
+    installation.entry("toy-moons")
+    run = f"{sys.executable} -P -c {shlex.quote(LISTED)}"
+    script = {
+        "memory": f"ulimit -v 600000; {run}",
+        "folder": f"mkdir gone; cd gone; rmdir ../gone; {run}",
+        "start": f"TMPDIR=/nowhere; export TMPDIR; mkdir gone; cd gone; chmod 555 .; {run}",
+    }[bad]
+    path = os.pathsep.join([str(installation.site), os.path.dirname(os.path.dirname(__file__))])
+    how = {
+        "env": {**os.environ, **installation.environment, "PYTHONPATH": path},
+        "cwd": installation.work, "capture_output": True, "text": True,
+    }  # fmt: skip
+    shutil.rmtree(installation.cache)  # or else the core is not loaded at all
+    done = subprocess.run(["bash", "-c", script], **how)
+    assert done.returncode == 0 and ("plugin core" in done.stderr or bad != "memory"), done
+    later = subprocess.run(["bash", "-c", run], **how)
+    assert "toys" in later.stdout and later.stderr == "", later
+
+
+def test_a_process_that_fails_is_no_fault_of_plugins(installation, monkeypatch):
+    installation.plugin("toys")
+    with monkeypatch.context() as patch:
+        patch.setattr(isolate, "python", lambda code: ([sys.executable, "-c", "raise SystemExit(3)"], {**os.environ}))
+        current.rebuild(anew=True)
+        assert current.index().path is None
+        for plugin in plugins.plugins():
+            said = "plugins can't be loaded: the interpreter ended with exit code 3"
+            assert plugin.errors[0].what in (said, "not named in DGM_PLUGINS")
+    current.forget()
+    assert "toy" in plugins.architectures() and current.index().path is not None
+
+
+def test_a_plugin_that_leaves_processes_behind(installation):
+    """They hold no command up, and are gone with it."""
+    held = installation.folder / "pid"
+    write = f"open({str(held)!r}, 'w').write(str(os.getpid()))"
+    fork = f"import os, time\nif not os.fork():\n    {write}\n    time.sleep(300)\n"
+    installation.plugin("toys", fork + PLUGIN.format(name="toy", module="fake_toys"))
+    installation.plugin("dies", fork + "os._exit(7)\n")
+    start = time.monotonic()
+    found = {p.name: p for p in plugins.plugins()}
+    assert time.monotonic() - start < 60
+    assert found["toys"].status == "ok" and "exit code 7" in found["dies"].errors[0].what
+    state = Path(f"/proc/{held.read_text()}/stat")
+    for _ in range(100):
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("it is alive")
+
+
+def test_one_command_looks_at_each_file_once(installation, monkeypatch, capsys):
+    installation.plugin("toys")
+    for i in range(5):
+        installation.entry(f"toy-{i}", parts={"base": "toy-0"} if i else None)
+    _settle()
+    listed()
+    looked_at = []
+    real = index.file_state
+    monkeypatch.setattr(index, "file_state", lambda path: looked_at.append(path) or real(path))
+    for command in (["list"], ["info", "toy-1"], ["plugins"], ["list", "--family", "toys", "--json"]):
+        looked_at.clear()
+        assert invoke(capsys, *command)[0] == 0
+        assert len(looked_at) == len(set(looked_at)) > 5, command
+
+
+def test_one_edit_reads_one_entry(installation, monkeypatch):
+    from dgmcore.plugins import compile as compiling
+
+    for i in range(20):
+        installation.entry(f"toy-{i}")
+    _settle()
+    listed()
+    read = []
+    monkeypatch.setattr(compiling, "read_entry", lambda path: read.append(path) or registry.read_entry(path))
+    folder = installation.entry("toy-7", summary="another")
+    assert registry.find("toy-7").entry.summary == "another" and read == [str(folder / "model.yaml")]
+    before = os.stat(folder / "model.yaml")
+    installation.entry("toy-7", summary="a_other")  # an edit that hides: of the same size and time
+    os.utime(folder / "model.yaml", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert registry.find("toy-7").entry.summary == "a_other"
 
 
 def test_concurrent_rebuilds_agree(installation):
@@ -206,7 +317,7 @@ def test_concurrent_rebuilds_agree(installation):
     ]
     said = {process.communicate(timeout=120)[0] for process in running}
     assert len(said) == 1 and b'"toy-4"' in next(iter(said))
-    assert not [n for n in os.listdir(installation.cache / "index") if n.startswith(".new-")]
+    assert not [n for n in os.listdir(installation.cache / "index") if n.endswith(".tmp")]
 
 
 HEAVY = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -123,6 +124,20 @@ def test_a_circle_of_parts_is_an_error(toys):
             dgmcore.pull(str(start))
 
 
+def test_a_long_chain_of_parts_is_an_error(toys):
+    folder = make(toys, "left")
+    pair = make(toys, "pair", "toy-pair", parts={"first": "left", "second": "left"})
+    text = (pair / "model.yaml").read_text()
+    for i in range(800):
+        shutil.copytree(pair, toys / "chain" / f"c{i}")
+        below = f"{toys}/chain/c{i + 1}" if i < 799 else str(folder)
+        named = text.replace("name: pair", f"name: c{i}").replace("first: left", f"first: {below}")
+        (toys / "chain" / f"c{i}" / "model.yaml").write_text(named)
+    for call in (dgmcore.load, lambda path: dgmcore.pull(str(path))):
+        with pytest.raises(RegistryError, match=r"c0 has parts of parts, more than 32 deep"):
+            call(toys / "chain" / "c0")
+
+
 def test_parts_must_fit(toys):
     make(toys, "left")
     with pytest.raises(UsageError, match="needs the part second"):
@@ -148,6 +163,26 @@ def test_devices_and_types(toys):
     for wrong in ({"dtype": "float99"}, {"dtype": torch.int64}, {"device": "nonsense"}):
         with pytest.raises(UsageError):
             dgmcore.load("toy", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("event_shape: [1]", r"\[1\] is not the model's, which is \[2\]"),
+        ("event_shape: [1, 2]", "is not the model's"),
+        ("event_shape: [1000000]", "is not the model's"),
+        ("event_shape: [2]\n  levels: 0", "levels"),
+        ("event_shape: [2]\n  levels: -5", "levels"),
+        ("event_shape: [2]\n  range: [0.0, 1.0e+300]", "range"),
+        ("event_shape: [2]\n  range: [-1.0e+7, 1.0]", "range"),
+    ],
+)
+def test_an_entry_says_of_its_data_what_is_so(toys, data, words):
+    folder = make(toys, "toy")
+    text = (folder / "model.yaml").read_text()
+    (folder / "model.yaml").write_text(text.replace("event_shape: [2]", data))
+    with pytest.raises(RegistryError, match=words):
+        dgmcore.load(folder)
 
 
 def test_the_default_dtype_of_a_program_changes_nothing(toys):

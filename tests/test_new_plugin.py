@@ -77,6 +77,15 @@ def test_bad_names_are_refused(name, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name", ["json", "torch", "class", "match", "dgm-flows", "flows", "realnvp", "sample", "train"]
+)
+def test_taken_names_are_refused(name, tmp_path):
+    with pytest.raises(UsageError, match=f"{name} is taken"):
+        new_plugin(name, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_existing_folder_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.txt").write_text("precious")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from test_sampling import entry_of
-from toy_models import Judge, Pixels, Ridge, Walk
+from toy_models import Bound, Judge, Pixels, Ridge, Walk
 
-from dgmcore import Config, IndexedNoise
+from dgmcore import Config, IndexedNoise, console
 from dgmcore.errors import DataError, UsageError
 from dgmcore.sampling import draw as sampling
-from dgmcore.sampling import latent, pictures, scatter
-from dgmcore.sampling import preview as terminal
+from dgmcore.sampling import interpolate, pictures, reconstruct
+from dgmcore.sampling.pictures import density as densities
+from dgmcore.sampling.pictures import preview as terminal
+from dgmcore.sampling.pictures import scatter
 
 
 @pytest.mark.parametrize("limits", [(-1.0, 1.0), (0.0, 1.0), (-3.0, 5.0)])
@@ -63,7 +67,7 @@ def test_scatter_plots_put_points_and_density_where_they_belong():
         row, column = changed.mean(0)
         assert abs(column - (x + 1) * 45 + 0.5) < 1 and abs(row - (1 - y) * 45 + 0.5) < 1
 
-    density = scatter.density_of(lambda p: -8 * (p - torch.tensor([0.5, -0.5])).square().sum(1), window, grid=64)
+    density = densities.density_of(lambda p: -8 * (p - torch.tensor([0.5, -0.5])).square().sum(1), window, grid=64)
     assert density.max() == 1
     row, column = np.unravel_index(density.argmax(), density.shape)
     assert abs(column - 48) <= 1 and abs(row - 48) <= 1
@@ -89,6 +93,83 @@ def test_the_density_is_behind_the_samples_of_models_that_have_one(tmp_path):
     pictures.picture(Ridge(), sampling.sample(Ridge(), 50), tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as image:
         assert image.size == (720, 720)
+
+
+class Slow(Ridge):
+    """Takes a second for any points, but hardly any for more of them."""
+
+    call, each = 1.0, 0.0
+
+    def log_prob(self, x, **options):
+        end = time.thread_time() + self.call + self.each * len(x)
+        while time.thread_time() < end:
+            pass
+        return super().log_prob(x, **options)
+
+
+@pytest.mark.parametrize(
+    ("call", "each", "grid"), [(0.0, 0.0, 128), (1.0, 0.0, None), (0.1, 0.0, 128), (0.0, 1e-4, 64), (0.0, 1e-2, None)]
+)
+def test_densities_are_measured_within_a_time(call, each, grid):
+    model = Slow()
+    model.call, model.each = call, each
+    start = time.thread_time()
+    found = densities.density_behind(model, scatter.Window(-3.0, -3.0, 6.0), seconds=1.0)
+    assert time.thread_time() - start < 2.5
+    assert (None if found is None else len(found)) == grid
+
+
+def test_densities_that_are_noise_or_nothing_are_not_drawn():
+    window = scatter.Window(-3.0, -3.0, 6.0)
+    assert densities.density_behind(Bound(), window) is None, "speckles"
+    smooth = Bound()
+    smooth.log_prob = lambda x, *, noise: Ridge.log_prob(smooth, x)
+    assert densities.density_behind(smooth, window).max() == 1
+    assert densities.density_of(lambda p: torch.full((len(p),), -torch.inf), window) is None
+    assert densities.density_behind(Walk(), window) is None
+    assert densities.density_behind(Pixels(), window) is None
+
+
+def test_axes_have_round_numbers():
+    assert scatter.ticks(-1.3, 2.2) == [-1, -0.5, 0, 0.5, 1, 1.5, 2]
+    assert scatter.ticks(0.1, 0.35) == [0.1, 0.15, 0.2, 0.25, 0.3, 0.35]
+    for low, side in ((-1e-6, 1e-6), (3.0, 1e5), (-7.0, 19.0)):
+        found = scatter.ticks(low, low + side)
+        assert 3 <= len(found) <= 9 and low <= found[0] and found[-1] <= low + side
+    picture = scatter.figure(np.zeros((1, 2)), scatter.Window(-1.0, -1.0, 2.0)).astype(int)
+    assert picture.shape == (720, 720, 3)
+    orange = np.argwhere((np.abs(picture - (226, 88, 34)) < 40).all(-1)).mean(0)
+    side = 720 - scatter.LEFT - scatter.TOP
+    assert abs(orange[1] - (scatter.LEFT + side / 2)) < 2 and abs(orange[0] - (scatter.TOP + side / 2)) < 2
+
+
+def test_walks_are_joined_by_lines(tmp_path):
+    window = scatter.Window(-1.0, -1.0, 2.0)
+    ways = np.array([[[-0.8, 0.0], [0.8, 0.0]]])
+    with_line, without = (scatter.draw(ways[0], window, size=90, ways=w).astype(int) for w in (ways, None))
+    changed = np.argwhere(np.abs(with_line - without).sum(-1) > 0)
+    assert set(changed[:, 0].tolist()) <= {43, 44, 45, 46} and np.ptp(changed[:, 1]) > 60
+    for name in ("w.png", "w.pdf", "w.svg", "w.gif"):
+        interpolate.write_walks(Ridge(), interpolate.between_samples(Ridge(), 2, 4), tmp_path / name)
+    x = sampling.sample(Ridge(), 5)
+    reconstruct.write_beside(Ridge(), x, x + 0.1, tmp_path / "r.svg")
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_points_are_vector_graphics_too(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    for suffix, start in ((".pdf", b"%PDF"), (".svg", b"<?xml")):
+        sampling.sample_to(tmp_path / f"x{suffix}", Ridge(), 50)
+        assert (tmp_path / f"x{suffix}").read_bytes().startswith(start)
+    assert (tmp_path / "x.svg").read_text().count("<use ") >= 50
+    with pytest.raises(UsageError, match="not written as"):
+        sampling.sample_to(tmp_path / "y.pdf", Pixels(), 5)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    with pytest.raises(UsageError, match="needs matplotlib") as caught:
+        sampling.sample_to(tmp_path / "y.svg", Ridge(), 50)
+    assert "dgmcore[plots]" in caught.value.hint
+    sampling.sample_to(tmp_path / "y.png", Ridge(), 50)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.pdf", "x.svg", "y.png"]
 
 
 def test_animations_hold_the_last_frame_and_thin_long_ways(tmp_path):
@@ -139,8 +220,8 @@ class Tty(io.StringIO):
     ],
 )
 def test_terminals_say_what_colours_they_have(environment, expected):
-    assert terminal.colours_of(Tty(), environment) == expected
-    assert terminal.colours_of(io.StringIO(), environment) == "none"
+    assert console.colours(Tty(), environment) == expected
+    assert console.colours(io.StringIO(), environment) == "none"
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 3), (60, 40, 1), (1, 200, 3), (200, 1, 1)])
@@ -166,28 +247,28 @@ def test_previews_have_the_colours_of_the_picture():
 def test_great_circles_keep_the_norm_and_meet_the_ends():
     a, b = torch.randn(2, 50, 3, 4, generator=torch.Generator().manual_seed(0)).double()
     a, b = (x / x.flatten(1).norm(dim=1).view(-1, 1, 1) * 3 for x in (a, b))
-    torch.testing.assert_close(latent.slerp(a, b, 0.0), a)
-    torch.testing.assert_close(latent.slerp(a, b, 1.0), b)
+    torch.testing.assert_close(interpolate.slerp(a, b, 0.0), a)
+    torch.testing.assert_close(interpolate.slerp(a, b, 1.0), b)
     for t in (0.25, 0.5, 0.9):
-        between = latent.slerp(a, b, t)
+        between = interpolate.slerp(a, b, t)
         torch.testing.assert_close(between.flatten(1).norm(dim=1), torch.full((50,), 3.0).double())
-        torch.testing.assert_close(between, latent.slerp(b, a, 1 - t))
-    torch.testing.assert_close(latent.slerp(a, a, 0.3), a)
-    assert torch.isfinite(latent.slerp(a, -a, 0.3)).all()
+        torch.testing.assert_close(between, interpolate.slerp(b, a, 1 - t))
+    torch.testing.assert_close(interpolate.slerp(a, a, 0.3), a)
+    assert torch.isfinite(interpolate.slerp(a, -a, 0.3)).all()
 
 
 def test_walks_lead_from_sample_to_sample_and_from_datum_to_datum():
     model = Ridge()
     x = sampling.sample(model, 6, seed=4)
-    walk = latent.between_samples(model, 3, 5, seed=4)
+    walk = interpolate.between_samples(model, 3, 5, seed=4)
     assert walk.shape == (3, 5, 2)
     torch.testing.assert_close(walk[:, 0], x[0::2])
     torch.testing.assert_close(walk[:, -1], x[1::2])
-    walk = latent.between_data(model, x, 5)
+    walk = interpolate.between_data(model, x, 5)
     torch.testing.assert_close(walk[:, 0], x[0::2])
     torch.testing.assert_close(walk[:, -1], x[1::2])
-    torch.testing.assert_close(latent.reconstruct(model, x), x)
-    for wrong in (lambda: latent.between_samples(Walk(), 1, 3), lambda: latent.check_encoder(Walk())):
+    torch.testing.assert_close(reconstruct.reconstruct(model, x), x)
+    for wrong in (lambda: interpolate.between_samples(Walk(), 1, 3), lambda: reconstruct.as_encoder(Walk())):
         with pytest.raises(UsageError):
             wrong()
 
@@ -208,6 +289,6 @@ def test_walks_keep_to_the_models_sampling_defaults():
     model = Noisy()
     model.set_sampling_defaults({"temperature": 0.5, "mean": True})
     eps = IndexedNoise(0, 6).named(model.noise_shapes)
-    torch.testing.assert_close(latent.between_samples(model, 3, 4)[:, 0], eps["z"][0::2])
+    torch.testing.assert_close(interpolate.between_samples(model, 3, 4)[:, 0], eps["z"][0::2])
     model.set_sampling_defaults({})
-    torch.testing.assert_close(latent.between_samples(model, 3, 4)[:, 0], (2 * eps["z"] + eps["x"])[0::2])
+    torch.testing.assert_close(interpolate.between_samples(model, 3, 4)[:, 0], (2 * eps["z"] + eps["x"])[0::2])

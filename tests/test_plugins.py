@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from installation import PLUGIN, invoke, invoke_json
 
 from dgmcore import plugins, registry
 from dgmcore.errors import PluginError
-from dgmcore.plugins import index
+from dgmcore.plugins import current
+from dgmcore.plugins.records import KINDS, Provides, hook_keys
 
 HOOK = "from dgmcore.hookspecs import hookimpl\n"
 
 
 def _record(name):
-    return next(p for p in plugins.plugins() if p["name"] == name)
+    return next(p for p in plugins.plugins() if p.name == name)
 
 
 BROKEN = {
@@ -101,10 +103,10 @@ def dgm_commands():
 def dgm_datasets():
     return [{"name": "d", "import": "fake_c:d"}, {"name": "d", "import": "fake_c:d"}]
 """)  # fmt: skip
-    assert plugins.architectures()["shared"]["plugin"] == "a"
-    assert _record("a")["status"] == "ok"
-    assert _record("b")["errors"][0]["what"] == "architecture shared is already provided by plugin a"
-    assert [e["what"] for e in _record("c")["errors"]] == [
+    assert plugins.architectures()["shared"].plugin == "a"
+    assert _record("a").status == "ok"
+    assert _record("b").errors[0].what == "architecture shared is already provided by plugin a"
+    assert [e.what for e in _record("c").errors] == [
         "dgm_datasets: d is there twice",
         "command sample is already provided by dgm itself",
     ]
@@ -115,21 +117,21 @@ def dgm_datasets():
 def test_two_distributions_with_one_plugin_name(installation):
     installation.plugin("a")
     installation.distribution("other-dist", {"a": "fake_a"})
-    first, second = (p for p in plugins.plugins() if p["name"] == "a")
-    assert (first["distribution"], first["status"]) == ("dgm-a", "ok")
-    assert (second["distribution"], second["status"]) == ("other-dist", "broken")
-    assert "the plugin name a is taken by dgm-a" in second["errors"][0]["what"]
+    first, second = (p for p in plugins.plugins() if p.name == "a")
+    assert (first.source.distribution, first.status) == ("dgm-a", "ok")
+    assert (second.source.distribution, second.status) == ("other-dist", "broken")
+    assert "the plugin name a is taken by dgm-a" in second.errors[0].what
 
 
 def test_a_plugin_that_repeats_a_bundled_name(installation, monkeypatch):
     shelf = installation.folder / "shelf"
-    bundled = index.current().rows[0]["name"] if index.current().rows else None
+    bundled = current.index().rows[0].name if current.index().rows else None
     if bundled is None:
         pytest.skip("the bundled registry is empty")
     installation.entry(bundled, shelf)
     installation.plugin("a", HOOK + f"@hookimpl\ndef dgm_registries(): return [{str(shelf)!r}]")
     assert registry.find(bundled).origin == "core"
-    assert f"its entry {bundled} repeats a name of the core's registry" in _record("a")["errors"][0]["what"]
+    assert f"its entry {bundled} repeats a name of the core's registry" in _record("a").errors[0].what
 
 
 def test_a_model_of_a_broken_plugin_says_why(installation):
@@ -148,9 +150,9 @@ def test_dgm_plugins_limits_what_is_loaded(installation, monkeypatch, capsys):
     installation.plugin("b", architecture="beta")
     for value, loaded in {"a": {"a"}, "a, dgm-b": {"a", "b"}, "": set(), "nobody": set()}.items():
         monkeypatch.setenv("DGM_PLUGINS", value)
-        found = {p["name"]: p for p in plugins.plugins()}
-        assert {n for n in ("a", "b") if found[n]["status"] == "ok"} == loaded
-        assert all(p["status"] in ("ok", "blocked") for p in found.values()) and found["core"]["status"] == "ok"
+        found = {p.name: p for p in plugins.plugins()}
+        assert {n for n in ("a", "b") if found[n].status == "ok"} == loaded
+        assert all(p.status in ("ok", "blocked") for p in found.values()) and found["core"].status == "ok"
     with pytest.raises(PluginError, match="alpha"):
         plugins.architecture("alpha")
 
@@ -164,12 +166,45 @@ def test_a_file_in_the_plugin_folder_is_a_plugin(installation, capsys):
     (folder / "_helper.py").write_text("raise RuntimeError")
     (folder / "notes.txt").write_text("x")
     (folder / "bad.py").write_text("import no_such_package")
-    assert plugins.architectures()["mine"]["capabilities"] == ["generator", "critic"]
+    for name in ("mine", "bad"):
+        plugins.trust(name)
+    assert plugins.architectures()["mine"].capabilities == ["generator", "critic"]
     assert plugins.architecture("mine").__name__ == "Toy"
     found = {p["name"]: p for p in invoke_json(capsys, "plugins")}
     assert found["mine"]["kind"] == "file" and found["mine"]["location"] == str(folder / "mine.py")
     assert found["bad"]["status"] == "broken" and "_helper" not in found
     assert f"# copy the file {folder / 'mine.py'}" in invoke(capsys, "plugins", "--requirements")[1]
+
+
+def test_a_file_runs_only_as_its_owner_trusted_it(installation, capsys):
+    """Neither what came into the folder some other way, nor what has changed since, nor what lies in a cache there."""
+    folder, mark = installation.data / "plugins", installation.folder / "executed"
+    (folder / "__pycache__").mkdir(parents=True)
+    evil = f"open({str(mark)!r}, 'w')\n"
+    source = PLUGIN.format(name="mine", module="{__name__}").replace('"{__name__}:Toy"', 'f"{__name__}:Toy"')
+    (folder / "mine.py").write_text(evil + source)
+    found = {p["name"]: p for p in invoke_json(capsys, "plugins")}
+    assert found["mine"]["status"] == "blocked" and found["mine"]["errors"][0]["hint"] == "dgm plugins --trust mine"
+    for command in (["plugins"], ["list"]):
+        code, out, err = invoke(capsys, *command)
+        assert code == 0 and "mine.py is new or has changed" in out + err and "dgm plugins --trust mine" in out + err
+    with pytest.raises(PluginError, match="dgm plugins --trust mine"):
+        plugins.architecture("mine")
+    assert not mark.exists()
+    (folder / "mine.py").write_text(source)
+    assert invoke(capsys, "plugins", "--trust", "mine")[0] == 0
+    (folder / "__pycache__" / f"mine.{sys.implementation.cache_tag}.pyc").write_bytes(b"evil")
+    assert plugins.architecture("mine").__name__ == "Toy"
+    (folder / "mine.py").write_text(evil + source)
+    assert "mine" not in plugins.architectures()
+    for module in [m for m in sys.modules if m.startswith("dgm_user_plugins")]:
+        del sys.modules[module]
+    with pytest.raises(PluginError, match="does not run"):  # even if the index has not seen it
+        plugins.import_string("dgm_user_plugins.mine:Toy")
+    assert not mark.exists()
+    code, _, err = invoke(capsys, "plugins", "--trust", "mien")
+    assert code == 2 and "there is no file mien.py" in err and "did you mean mine.py" in err
+    assert invoke(capsys, "plugins", "--trust", "../mine")[0] == 2
 
 
 def test_requirements(installation, capsys):
@@ -208,7 +243,47 @@ def test_damaged_metadata_of_others_is_no_concern(installation):
     (installation.site / "empty-1.0.dist-info").mkdir()
     (installation.site / "file-1.0.dist-info").write_text("")
     installation.plugin("a")
-    assert _record("a")["status"] == "ok"
+    assert _record("a").status == "ok"
+
+
+def test_the_table_of_kinds_is_all_there_is(installation, capsys):
+    """Hookspecs, accessors and what `dgm plugins` says follow from it."""
+    from dgmcore import hookspecs
+
+    assert {f"dgm_{kind}" for kind in Provides.__struct_fields__} == {n for n in dir(hookspecs) if n.startswith("dgm_")}
+    text = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text(encoding="utf-8")
+    said = invoke_json(capsys, "plugins")[0]
+    for kind, record in KINDS.items():
+        assert said[kind] == sorted(n for n, thing in getattr(plugins, kind)().items() if thing.plugin == "core")
+        needed, optional = hook_keys(record)
+        row = next(line for line in text.splitlines() if line.startswith(f"| `dgm_{kind}`"))
+        assert [k for k in needed + optional if f"`{k}`" not in row] == []
+    with pytest.raises(AttributeError):
+        _ = plugins.nonsense
+
+
+def test_what_brings_an_architecture_that_is_not_here(installation, capsys):
+    """An entry says it, so the core needs no list of families."""
+    installation.entry("flow-moons", architecture="spline", package="dgm-toys")
+    code, _, err = invoke(capsys, "sample", "flow-moons")
+    assert code == 1 and err == "error: no plugin provides the architecture spline\nhint: pip install dgm-toys\n"
+    assert "pip install dgm-toys" in invoke(capsys, "info", "flow-moons")[1]
+    assert "dgm-toys is not installed: it brings spline" in invoke(capsys, "plugins")[1]
+    installation.plugin("toys", "raise RuntimeError('fever')")
+    assert "plugin toys is broken: RuntimeError: fever" in invoke(capsys, "sample", "flow-moons")[2]
+    (installation.site / "fake_toys.py").write_text(PLUGIN.format(name="spline", module="fake_toys"))
+    assert plugins.distribution_of("spline") == "dgm-toys"
+    assert plugins.distribution_of("tilted") is None and plugins.distribution_of("nothing") is None
+
+
+def test_what_comes_from_outside_is_shown_printable(installation, capsys):
+    installation.plugin("toys", "raise RuntimeError('\\x1b[31mred\\u202e')")
+    installation.entry("toy", license="\x1b[2Jmit", summary="\u202esummary", tags=["\x9b"])
+    installation.entry("bad", **{"\x1b]0;title": 1})
+    for command in (["plugins", "--tracebacks"], ["list"], ["info", "toy"], ["info", "toy", "--json"], ["info", "bad"]):
+        _, out, err = invoke(capsys, *command)
+        assert all(line.isprintable() for line in (out + err).split("\n")), command
+    assert invoke_json(capsys, "info", "toy")["license"] == "\x1b[2Jmit"
 
 
 def test_every_hook_is_documented():

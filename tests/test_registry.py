@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import struct
+import time
 
 import pytest
-from installation import listed
+from installation import invoke, listed
 
 from dgmcore import registry
 from dgmcore.entry import Data, Entry, HubFile, Metric, PartSpec, Weights
 from dgmcore.errors import DgmError, RegistryError, UsageError
-from dgmcore.plugins import index
-from dgmcore.plugins.entries import count_parameters
+from dgmcore.plugins import current
+from dgmcore.registry.listing import count_parameters
+from dgmcore.registry.parts import with_parts
 
 FULL = Entry(
     schema=1,
@@ -95,10 +97,10 @@ def test_an_invalid_entry_breaks_nothing_else(installation):
     (installation.registry / "folder" / "model.yaml").mkdir(parents=True)
     (installation.registry / "a-file").write_text("x")
     assert [m["name"] for m in listed("*")] == ["good"]
-    invalid = {os.path.basename(os.path.dirname(i["path"])): i for i in index.current().invalid}
+    invalid = {os.path.basename(os.path.dirname(i.path)): i for i in current.index().invalid}
     assert set(invalid) == {"bad", "renamed", "broken", "folder"}
-    assert "unknown key colour" in invalid["bad"]["what"]
-    assert "is not the name of its folder" in invalid["renamed"]["what"]
+    assert "unknown key colour" in invalid["bad"].what
+    assert "is not the name of its folder" in invalid["renamed"].what
     with pytest.raises(RegistryError, match="unknown key colour"):  # not: there is no model bad
         registry.find("bad")
 
@@ -222,11 +224,55 @@ def test_parameters_bytes_and_availability(installation):
     installation.entry("whole", parts={"base": "toy", "own": {"architecture": "toy", "parts": {"x": "said"}}})
     assert not listed("whole")[0]["available"]
     (installation.registry / "said" / "model.safetensors").write_bytes(b"x")
+    assert not listed("whole")[0]["available"], "nothing provides its parts' architecture"
+    installation.plugin("toys")
     whole = listed("whole")[0]
     assert whole["available"] and whole["bytes"] == whole["parameters"] == 0
     installation.entry("loop-a", parts={"base": "loop-b"})
     installation.entry("loop-b", parts={"base": "loop-a"})
     assert not listed("loop-a")[0]["available"]
+
+
+def test_many_entries_of_each_other(installation, capsys):
+    """Each is judged once, however many ways lead to it, and however long the way is."""
+    installation.plugin("toys")
+    names = [f"e{i}" for i in range(26)]
+    for name, below in zip(names, [*names[1:], None], strict=True):
+        installation.entry(name, parts={"a": below, "b": below} if below else None)
+    for i in range(150):
+        installation.entry(f"chain-{i}", parts={"next": f"chain-{i + 1}"} if i < 149 else None)
+    listed()
+    start = time.process_time()
+    assert all(m["available"] for m in listed())
+    assert time.process_time() - start < 2
+    assert len(with_parts(registry.find("e0"))) == 26
+    with pytest.raises(RegistryError, match="more than 32 deep"):
+        with_parts(registry.find("chain-0"))
+
+
+def test_what_a_part_lacks_the_whole_lacks(installation, capsys):
+    """A plugin, weights that can be fetched, weights that are nowhere: the list says the worst of it."""
+    installation.plugin("toys")
+    installation.entry("lost", weights={})
+    installation.entry("far", weights={"hub": {"repo": "a/b"}})
+    installation.entry("strange", architecture="nobody-has-this")
+    for name, parts in {
+        "of-far": {"a": "far"},
+        "of-lost": {"a": "far", "b": "lost"},
+        "of-strange": {"a": "far", "b": "lost", "c": "strange"},
+        "of-own": {"own": {"architecture": "nobody-has-this"}},
+        "of-nothing": {"a": "no-such-entry"},
+        "deep": {"a": "of-strange"},
+    }.items():
+        installation.entry(name, parts=parts)
+    lines = {line.split()[0]: line for line in invoke(capsys, "list")[1].splitlines()}
+    for name, state in {
+        "far": "to pull", "of-far": "to pull", "lost": "missing", "of-lost": "missing", "of-nothing": "missing",
+        "of-strange": "no plugin", "of-own": "no plugin", "deep": "no plugin", "strange": "no plugin",
+    }.items():  # fmt: skip
+        assert lines[name].endswith(state), lines[name]
+        assert name == "strange" or not listed(name)[0]["available"]
+        assert name == "strange" or not registry.info(name)["available"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 4) + b"[1]}", struct.pack("<Q", 2) + b"[]"])

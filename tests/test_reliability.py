@@ -26,7 +26,7 @@ from dgmcore import registry
 from dgmcore.errors import DgmError, WeightsError
 from dgmcore.files import atomic as files
 from dgmcore.loading.load import build
-from dgmcore.plugins import index
+from dgmcore.plugins import current
 from dgmcore.sampling import draw as sampling
 
 ROOT = Path(__file__).parent.parent
@@ -117,7 +117,7 @@ def test_a_full_disk_under_samples(disk):
     before = target.read_bytes()
     with pytest.raises(DgmError, match=r"No space left|File too large") as caught:
         sampling.sample_to(target, Ridge(), 1_000_000)
-    assert "free some space" in caught.value.hint
+    assert "free some disk space" in caught.value.hint
     assert target.read_bytes() == before and hidden_files(disk.folder) == []
     disk.enlarge()
     sampling.sample_to(target, Ridge(), 1_000_000)
@@ -142,7 +142,7 @@ def test_a_full_disk_under_a_pull(disk, toys, hub, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(disk.folder / "hub"))
     with pytest.raises(DgmError, match="no space left for user/toy") as caught:
         dgmcore.pull("toy")
-    assert "free some space" in caught.value.hint
+    assert "free some disk space" in caught.value.hint
     assert not [p for p in disk.folder.glob("hub/models--*/blobs/*") if p.suffix == ""], "nothing under its final name"
     disk.enlarge()
     assert dgmcore.pull("toy")[0].path.is_file()
@@ -169,10 +169,10 @@ def test_a_full_disk_under_the_index(disk, installation, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(disk.folder))
     installation.entry("toy")
     disk.fill()
-    assert [m["name"] for m in listed()] == ["toy"] and index.current().path is None
+    assert [m["name"] for m in listed()] == ["toy"] and current.index().path is None
     disk.enlarge()
-    index._memory.clear()
-    assert [m["name"] for m in listed()] == ["toy"] and index.current().path is not None
+    current.forget()
+    assert [m["name"] for m in listed()] == ["toy"] and current.index().path is not None
 
 
 # --- read-only caches -------------------------------------------------------------------------------
@@ -216,9 +216,9 @@ def test_a_read_only_cache(toys, hub, monkeypatch, frozen):
     entry = registry.find("toy").entry
     registry.write_entry(entry, toys / "elsewhere" / "toy")
     assert torch.equal(dgmcore.sample("toy", 3), expected)
-    index._memory.clear()
+    current.forget()
     (toys / "registry" / "other" / "model.yaml").touch()
-    assert {m["name"] for m in dgmcore.list_models()} >= {"toy", "other"} and index.current().path is None
+    assert {m["name"] for m in dgmcore.list_models()} >= {"toy", "other"} and current.index().path is None
     with pytest.raises(DgmError, match="can't write user/other") as caught:
         dgmcore.pull("other")
     assert "HF_HOME" in caught.value.hint

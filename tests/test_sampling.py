@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from toy_models import Judge, Paint, Pixels, Ridge, Walk
 
 from dgmcore.entry import Data, Entry
-from dgmcore.errors import DgmError, OptionError, UsageError
+from dgmcore.errors import DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.sampling import draw as sampling
-from dgmcore.sampling.parallel import Place, share_batches
+from dgmcore.sampling import processes
+from dgmcore.sampling.processes import Place, device_here, here, share_batches
 
 
 def entry_of(model, **data):
@@ -71,6 +73,55 @@ def test_options_are_checked_before_anything_is_drawn():
     for wrong in ({"n": -1}, {"n": 5, "batch_size": 0}, {"n": 5, "start": -1}):
         with pytest.raises(UsageError):
             sampling.stream(Ridge(), **wrong)
+    for wrong in ({"n": 2.5}, {"seed": 3.7}, {"seed": -1}, {"seed": 10**23}, {"seed": "7"}, {"batch_size": -1}):
+        with pytest.raises(UsageError, match="can't be"):
+            sampling.sample(Ridge(), **wrong)
+    assert len(sampling.sample(Ridge(), np.int64(3), seed=np.int32(1))) == 3
+
+
+def test_options_are_one_mapping_beside_the_arguments():
+    """What `--set` gives can't be taken for an argument of ours: an option is called as the model calls it."""
+
+    class Seeded(Walk):
+        class Sampling(Walk.Sampling):
+            seed: int = 0
+            n: int = 1
+            start: float = 0.0
+
+        def trajectory(self, noise, **options):
+            o = self.sampling(options)
+            yield noise.normal(2) * 0 + 100 * o.seed + 10 * o.n + o.start
+
+    x = sampling.sample(Seeded(), 2, seed=5, options={"seed": 7, "n": 3, "start": 0.5})
+    assert x.tolist() == [[730.5, 730.5]] * 2
+    assert torch.equal(x, next(sampling.first_states(Seeded(), 2, seed=5, options={"seed": 7, "n": 3, "start": 0.5})))
+    for option in ("seed", "n", "start", "noise", "batch_size"):
+        with pytest.raises(OptionError, match=f"unknown key {option}"):
+            sampling.sample(Walk(), 2, options={option: 5})
+    with pytest.raises(OptionError, match="steps is given twice"):
+        sampling.sample(Walk(), 2, options={"steps": 3}, steps=4)
+    assert torch.equal(sampling.sample(Walk(), 2, options={"steps": 3}), sampling.sample(Walk(), 2, steps=3))
+
+
+def test_what_is_not_finite_is_no_sample(tmp_path):
+    class Diverging(Walk):
+        def trajectory(self, noise, **options):
+            x = noise.normal(2)
+            yield x
+            x[1:, 0] = torch.inf if self.sampling(options).steps == 1 else torch.nan
+            yield x
+
+    for model in (Diverging(), Diverging()):
+        for steps in (1, 2):
+            with pytest.raises(NotFiniteError, match="3 of 8 values of samples 0 to 3 of Diverging are not") as caught:
+                sampling.sample(model, 4, steps=steps)
+            assert "--set" in caught.value.hint
+            with pytest.raises(NotFiniteError):
+                list(sampling.first_states(model, 4, steps=steps))
+            with pytest.raises(NotFiniteError):
+                sampling.sample_to(tmp_path / "x.png", model, 4, steps=steps)
+        model.entry = entry_of(model, range=(-1.0, 1.0))  # a range hides no infinity
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_entrys_options_are_the_defaults():
@@ -121,11 +172,15 @@ def test_a_known_first_batch_is_not_drawn_again(tmp_path):
 # --- processes and memory ---------------------------------------------------------------------------
 
 
-def job(rank, world, port, target, failing):
-    """What a launcher starts, but forked: importing torch takes longer than the work."""
+def launch(rank, world, port):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
     torch.set_num_threads(1)
+
+
+def job(rank, world, port, target, failing):
+    """What a launcher starts, but forked: importing torch takes longer than the work."""
+    launch(rank, world, port)
     model = Pixels()
     if rank == failing:
         model.push = None
@@ -138,12 +193,12 @@ def job(rank, world, port, target, failing):
         os._exit(4)
 
 
-def launched(target, world, failing=None):
+def launched(target, world, failing=None, work=job):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     context = multiprocessing.get_context("fork")
-    jobs = [context.Process(target=job, args=(rank, world, port, target, failing)) for rank in range(world)]
+    jobs = [context.Process(target=work, args=(rank, world, port, target, failing)) for rank in range(world)]
     for process in jobs:
         process.start()
     for process in jobs:
@@ -163,6 +218,90 @@ def test_a_process_that_fails_ends_all_and_leaves_nothing(tmp_path, failing):
     codes = launched(tmp_path / "two.npz", 2, failing)
     assert codes == ([4, 3] if failing == 0 else [3, 4])
     assert list(tmp_path.iterdir()) == []
+
+
+LAUNCHED = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"WORLD_SIZE": "abc"},
+        {"RANK": "1.5"},
+        {"RANK": "2"},
+        {"RANK": "-1"},
+        {"LOCAL_RANK": "x"},
+        {"WORLD_SIZE": "0"},
+        {"WORLD_SIZE": None},  # RANK=0 without a world
+        {"WORLD_SIZE": None, "RANK": "3"},
+        {"RANK": None},
+        {"MASTER_ADDR": None},
+        {"MASTER_PORT": "http"},
+    ],
+)
+def test_what_a_launcher_says_is_checked_before_work(monkeypatch, changes):
+    for name, value in {**LAUNCHED, "LOCAL_RANK": "0", **changes}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        sampling.sample_to("never.npz", Pixels(), 3)
+    assert "torchrun" in caught.value.hint
+
+
+def test_who_is_alone_needs_no_launcher(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert here() == Place(0, 1, 0)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert here() == Place(0, 1, 0)
+    for name, value in {**LAUNCHED, "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert here() == Place(1, 2, 1) and not here().is_main
+    assert device_here("cuda:3", here()) == "cuda:3" and device_here("auto", here()) != "auto"
+
+
+def other_seed(rank, world, port, target, failing):
+    launch(rank, world, port)
+    try:
+        sampling.sample_to(target, Pixels(), 50, seed=rank, batch_size=8)
+    except UsageError as e:
+        os._exit(5 if "process 0 was asked for seed 0, process 1 for 1" in e.what else 6)
+
+
+def absent(rank, world, port, target, failing):
+    launch(rank, world, port)
+    processes.JOIN = timedelta(seconds=3)
+    if rank == failing:
+        os._exit(7)
+    try:
+        sampling.sample_to(target, Pixels(), 50)
+    except DgmError as e:
+        os._exit(8 if f"process {rank} has not met the 1 others" in e.what else 9)
+
+
+def dying(rank, world, port, target, failing):
+    launch(rank, world, port)
+    model = Pixels()
+    if rank == failing:
+        model.push = lambda eps: os._exit(10)
+    try:
+        sampling.sample_to(target, model, 50, batch_size=8)
+    except DgmError as e:
+        os._exit(11 if "has ended" in e.what else 12)
+
+
+def test_processes_that_were_asked_for_different_things_all_say_so(tmp_path):
+    assert launched(tmp_path / "x.npz", 2, work=other_seed) == [5, 5]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_nobody_waits_for_a_process_that_does_not_come(tmp_path, failing):
+    assert launched(tmp_path / "x.npz", 2, failing, work=absent) == ([7, 8] if failing == 0 else [8, 7])
+
+
+def test_nobody_waits_for_a_process_that_has_ended(tmp_path):
+    assert launched(tmp_path / "x.npz", 2, 1, work=dying) == [11, 10]
+    assert list(tmp_path.glob("x.npz")) == []
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_sampling import entry_of
 from toy_models import Bound, Judge, Levels, Pixels, Ridge, Walk
 
-from dgmcore.errors import DataError, OptionError, UsageError
+from dgmcore.errors import DataError, DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.sampling import draw as sampling
 from dgmcore.sampling import scores as scoring
 
@@ -107,6 +107,46 @@ def test_critics_score_without_a_unit_of_information():
     assert (scores.kind, scores.unit, scores.bits_per_dim) == ("critic", "score", None)
     with pytest.raises(UsageError, match="neither a density nor a critic"):
         scoring.score(Walk(), x)
+
+
+def test_data_are_tensors_arrays_or_lists():
+    model = Ridge()
+    x = sampling.sample(model, 20)
+    expected = scoring.score(model, x).values
+    for data in (x.numpy(), x.double().numpy(), x.tolist(), tuple(x.numpy())):
+        torch.testing.assert_close(scoring.score(model, data).values, expected)
+    model = pixels(0.3)
+    levels = ((images(6) + 1) * 127.5).round().numpy().astype(np.uint8)
+    torch.testing.assert_close(
+        scoring.score(model, levels).values, scoring.score(model, images(6)).values, rtol=1e-5, atol=1e-3
+    )
+    for wrong in (np.zeros((3, 5)), [["a", "b"]], [[1.0], [2.0, 3.0]], np.full((3, 2), np.nan), []):
+        with pytest.raises(DgmError):
+            scoring.score(Ridge(), wrong)
+    for wrong in ({"batch_size": -1}, {"batch_size": 0}, {"seed": -1}, {"seed": 1.5}):
+        with pytest.raises(UsageError, match="can't be"):
+            scoring.score(Ridge(), x, **wrong)
+
+
+def test_what_is_not_finite_is_no_score():
+    x = torch.zeros(5, 2)
+    x[3:] = 1e20  # whose square is none of float32's
+    with pytest.raises(NotFiniteError, match="2 of 5 values of Ridge's nats from datum 3 on are not finite"):
+        scoring.score(Ridge(), x)
+    assert scoring.judgements(Ridge(), x).values[3:].tolist() == [-math.inf] * 2
+
+    class Overflowing(Bound):
+        def log_prob(self, x, *, noise=None, **options):
+            return super().log_prob(x, noise=noise, **options).exp().log() - x.square().sum(1) + x.square().sum(1)
+
+    values = scoring.judgements(Overflowing(), x).values  # infinity less infinity
+    assert values[:3].isfinite().all() and values[3:].tolist() == [-math.inf] * 2
+    with pytest.raises(NotFiniteError, match="2 of 5"):
+        scoring.score(Overflowing(), x)
+    model = Bound()
+    for value in (math.inf, -math.inf):
+        model.log_prob = lambda x, *, noise, value=value: torch.full((len(x),), value)
+        assert scoring.judgements(model, x).values.tolist() == [value] * 5
 
 
 @pytest.mark.parametrize(

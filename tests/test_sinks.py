@@ -60,7 +60,8 @@ def test_arrays_are_read_back_bit_by_bit(tmp_path, suffix, kind):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-floats = hnp.arrays(np.float32, st.tuples(st.integers(0, 5), st.just(2)), elements=st.floats(width=32))
+numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+floats = hnp.arrays(np.float32, st.tuples(st.integers(0, 5), st.just(2)), elements=numbers)
 
 
 @pytest.mark.parametrize("suffix", ARRAYS)
@@ -76,11 +77,25 @@ def test_any_numbers_survive(tmp_path_factory, suffix, batches):
         assert np.array_equal(read(path), whole, equal_nan=True)
 
 
+@pytest.mark.parametrize("out", [*(f"x{suffix}" for suffix in sinks.SINKS), "x/"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_never_written(tmp_path, out, value):
+    model = Pixels() if out == "x/" else Ridge()
+    x = np.zeros((4, *model.event_shape), np.float32)
+    with sinks.open_sink(tmp_path / "warm.npy", 4, model) as write:
+        write(x)
+    x[2:] = value
+    with pytest.raises(DgmError, match="are not finite"), sinks.open_sink(tmp_path / out, 4, model) as write:
+        write(x)
+    assert [p.name for p in tmp_path.iterdir()] == ["warm.npy"]
+
+
 def test_equal_samples_make_equal_files(tmp_path):
-    for suffix in [*ARRAYS, ".png"]:
+    for suffix in [*ARRAYS, ".png", ".pdf", ".svg"]:
         one, two = tmp_path / f"1{suffix}", tmp_path / f"2{suffix}"
-        sampling.sample_to(one, Pixels(), 9, batch_size=4)
-        sampling.sample_to(two, Pixels(), 9, batch_size=4)
+        model = Ridge() if suffix in (".pdf", ".svg") else Pixels()
+        sampling.sample_to(one, model, 9, batch_size=4)
+        sampling.sample_to(two, model, 9, batch_size=4)
         assert one.read_bytes() == two.read_bytes(), suffix
 
 

@@ -134,3 +134,22 @@ def test_two_gloo_processes_train_one_model(home, context, tmp_path):
         assert (a[name] - b[name]).abs().max() < 1e-5, name
     names = sorted(p.name for p in (tmp_path / "two/both/checkpoints").iterdir())
     assert names == ["01-000000006.rank1.safetensors", "01-000000006.safetensors"]
+
+
+@pytest.mark.parametrize("settings", [{"WORLD_SIZE": "abc"}, {"RANK": "0", "WORLD_SIZE": "2"}])
+def test_settings_of_no_launcher_are_an_error(home, tmp_path, settings):
+    (tmp_path / "duo.yaml").write_text(json.dumps(PLAY))
+    command = [sys.executable, "-m", "dgmcore", "train", "duo.yaml"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, timeout=100
+    )
+    error, hint = done.stderr.splitlines()
+    assert done.returncode == 1 and error.startswith("error: the processes can't join") and "unset RANK" in hint
+
+
+def test_a_rank_alone_is_one_process(home, tmp_path):
+    (tmp_path / "duo.yaml").write_text(json.dumps({**PLAY, "phases": [{**PLAY["phases"][0], "steps": 2}]}))
+    command = [sys.executable, "-m", "dgmcore", "train", "duo.yaml"]
+    environment = {**os.environ, "RANK": "3"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and done.stdout.strip() == "runs/duo/registry/duo", done.stderr

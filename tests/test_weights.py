@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 from types import SimpleNamespace
 
 import msgspec
@@ -116,6 +118,71 @@ def test_a_file_is_hashed_once_per_state(model, toys, monkeypatch):
     with pytest.raises(WeightsError, match="sha256"):
         dgmcore.load("toy")
     assert len(hashed) == 2
+
+
+@pytest.mark.parametrize("mode", [(0o666, 0o755), (0o644, 0o777)], ids=["the file", "its folder"])
+def test_a_file_that_others_may_write_is_hashed_every_time(model, toys, monkeypatch, mode):
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    path = folder / "model.safetensors"
+    path.chmod(mode[0])
+    folder.chmod(mode[1])
+    hashed = []
+    real = verify.sha256_of
+    monkeypatch.setattr(verify, "sha256_of", lambda p: hashed.append(p) or real(p))
+    for _ in range(3):
+        assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
+    assert len(hashed) == 3
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666], ids=["ours", "everybody's"])
+def test_what_was_hashed_is_what_is_used(model, toys, mode):
+    """While another process swaps the file, a load reads the right one or refuses the wrong one."""
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    path = folder / "model.safetensors"
+    good, bad = toys / "good.safetensors", toys / "bad.safetensors"
+    good.write_bytes(path.read_bytes())
+    write_tensors({k: v + 1 for k, v in model.own_state().items()}, bad)
+    assert good.stat().st_size == bad.stat().st_size
+    for file in (good, bad):
+        file.chmod(mode)
+    ends = threading.Event()
+
+    def swap():
+        for i in itertools.count():
+            (folder / "next").symlink_to((good, bad)[i % 2])
+            os.replace(folder / "next", path)
+            if ends.wait(0.0005):
+                return
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        right = wrong = 0
+        while min(right, wrong) < 15:
+            try:
+                assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
+                right += 1
+            except WeightsError as e:
+                assert "sha256" in e.what
+                wrong += 1
+    finally:
+        ends.set()
+        swapping.join()
+
+
+def test_weights_that_are_not_finite_are_refused_and_counted(model, toys):
+    with torch.no_grad():
+        model.bulk.weight[0, 1:] = torch.tensor([float("nan"), float("inf")])
+    model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    with pytest.raises(WeightsError, match=r"2 of the 6 numbers of bulk\.weight are not finite"):
+        dgmcore.load("toy")
+
+
+def test_large_numbers_are_finite(toys):
+    model = build("toy-shift", {"width": 3})
+    torch.nn.init.constant_(model.bulk.weight, 3e38)  # their sum is not
+    model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
 
 
 def test_a_cache_that_cant_be_written_costs_a_hash_only(model, toys, monkeypatch):

@@ -192,11 +192,14 @@ IMAGES = {"dataset": "mnist", "event_shape": [1, 8, 8], "range": [-1.0, 1.0], "l
 def install(home: Path) -> None:
     """Makes this file a plugin of the user whose data folder is `home`, with an entry for each model."""
 
+    from installation import trust  # here, since the copy has no such neighbour
+
     from dgmcore.loading.save import save
 
     plugins = home / "dgmcore" / "plugins"
     plugins.mkdir(parents=True)
     shutil.copyfile(__file__, plugins / "toys.py")
+    trust(plugins)
     for kind, data in (
         (Ridge, PLANE),
         (Pixels, IMAGES),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from installation import trust
+
 PLUGIN = """
 import dgmcore.hookspecs as dgm
 
@@ -78,9 +80,9 @@ def install(home: Path) -> dict[str, str]:
     plugins, modules = home / "data" / "dgmcore" / "plugins", home / "modules"
     for path, text in ((plugins / "toys.py", PLUGIN), (modules / "toys_models.py", MODELS)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        os.utime(path, (1e9, 1e9))  # the index does not trust what was written just now
-    os.utime(plugins, (1e9, 1e9))
+        if not path.exists():  # the index would see that it was written anew
+            path.write_text(text)
+            trust(plugins)
     return {
         "XDG_DATA_HOME": str(home / "data"),
         "XDG_CACHE_HOME": str(home / "cache"),

@@ -8,33 +8,53 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..errors import PluginError
 from ..plugins.core_commands import COMMANDS
+from ..plugins.current import checked_once
+from ..plugins.imports import import_string
+from ..plugins.provided import PACKAGES, missing, provided
+from ..version import __version__
 from .parameters import lighten
 
 __all__ = ["command_of", "run"]
 
 HELP = "One registry and one command for every family of deep generative models."
 
+_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+#: Other names of an option that people know from elsewhere.
+_ALIASES = {"--out": ("--output", "-o")}
+
 
 def run(args: Sequence[str]) -> int:
     """Runs the command line; raises what goes wrong."""
 
-    app = typer.Typer(cls=_Group, name="dgm", help=HELP, add_completion=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        cls=_Group,
+        name="dgm",
+        help=HELP,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings=dict(_HELP_NAMES),
+    )
     app.callback(invoke_without_command=True)(_root)
     group = typer.main.get_command(app)
     lighten(group)
-    try:
-        result = group.main(args=[*args], prog_name="dgm", standalone_mode=False)
-    except typer.TyperException as e:
-        e.command = group.running  # some errors don't know their command
-        raise
+    with checked_once():
+        result = group.main(args=_spelled(args), prog_name="dgm", standalone_mode=False)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _spelled(args: Sequence[str]) -> list[str]:
+    """Takes `dgm help`, `dgm help COMMAND` and `dgm version` for the options that they mean."""
+
+    if args[:1] == ["help"]:
+        return [*args[1:2], "--help"]
+    return ["--version"] if [*args] == ["version"] else [*args]
 
 
 def _version(value: bool) -> None:
     if value:
-        from ..version import __version__
-
         print(f"dgm {__version__}")
         raise typer.Exit
 
@@ -51,49 +71,59 @@ def _root(
 class _Group(TyperGroup):
     """Commands by name from the table and from plugins: help and completion import none of them."""
 
-    running = "dgm"
-
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*COMMANDS, *sorted(set(_plugin_commands()) - set(COMMANDS))]
+        return [*COMMANDS, *sorted(provided().commands)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Returns a stand-in with the help; the command itself comes from `resolve_command`."""
         if cmd_name in COMMANDS:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
-        record = _plugin_commands().get(cmd_name)
-        return TyperCommand(cmd_name, help=record["help"]) if record else None
+        record = provided().commands.get(cmd_name)
+        return TyperCommand(cmd_name, help=record.help) if record else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Returns a command of the installed ones; raises for one of which we know the package that brings it."""
         self.suggest_commands = False  # our errors do
+        if args[0] in PACKAGES and args[0] not in provided().commands:
+            raise missing(args[0])
         name, command, rest = super().resolve_command(ctx, args)
-        self.running = f"dgm {name}"
-        return name, command if command is None else command_of(command.name), rest
+        return name, command if command is None else command_of(str(command.name)), rest
 
 
 def command_of(name: str) -> Any:
-    """Imports a command and returns it."""
+    """Imports a command and returns it.
 
-    from ..plugins.imports import import_string
+    Raises:
+        PluginError: If it is a plugin's, and can't be imported.
+    """
 
     if name in COMMANDS:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command(name, help=None)(import_string(COMMANDS[name][0]))
     else:
-        from ..errors import PluginError
-
-        record = _plugin_commands()[name]
-        try:
-            app = import_string(record["import"])
-        except (Exception, SystemExit) as e:
-            what = f"plugin {record['plugin']}: command {name} can't be imported: {type(e).__name__}: {e}"
-            raise PluginError(what, "see `dgm plugins`") from e
-    command = typer.main.get_command(app)
+        app = _of_plugin(name)
+    command: Any = typer.main.get_command(app)
     command.name = name
+    if not any("-h" in param.opts for param in command.params):
+        command.context_settings = {**command.context_settings, **_HELP_NAMES}
+    _add_aliases(command)
     lighten(command)
     return command
 
 
-def _plugin_commands() -> dict[str, dict[str, Any]]:
-    from .. import plugins
+def _of_plugin(name: str) -> Any:
+    record = provided().commands[name]
+    try:
+        return import_string(record.import_)
+    except (Exception, SystemExit) as e:
+        what = f"plugin {record.plugin}: command {name} can't be imported: {type(e).__name__}: {e}"
+        raise PluginError(what, "see `dgm plugins`") from e
 
-    return plugins.commands()
+
+def _add_aliases(command: Any) -> None:
+    """Gives options their other names, where the command has no other use for them."""
+
+    taken = {name for param in command.params for name in param.opts}
+    for param in command.params:
+        for option in set(param.opts) & _ALIASES.keys():
+            param.opts += [name for name in _ALIASES[option] if name not in taken]

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-__all__ = ["capabilities", "datasets", "families", "model_names"]
+import os
+from glob import escape as glob_escape
+from glob import glob
+
+import typer
+
+from ..errors import DgmError
+from ..interfaces import CAPABILITIES
+from ..plugins import current
+from ..plugins.provided import provided
+from ..registry import info, list_models
+
+__all__ = ["capabilities", "critics", "data", "datasets", "families", "metrics", "model_names", "options"]
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
     """Names of models with their summaries."""
-    from ..plugins.index import current
-
-    rows = [(r["full_name"] if r["ambiguous"] else r["name"], r) for r in current().rows if not r["hidden"]]
-    return [(name, row["summary"] or row["dataset"]) for name, row in rows if name.startswith(incomplete)]
+    rows = [row for row in current.index().rows if not row.hidden and row.shown_name.startswith(incomplete)]
+    return [(row.shown_name, entry.summary or entry.data.dataset) for row in rows for entry in (row.entry(),)]
 
 
 def families(incomplete: str) -> list[str]:
     """Families of architectures."""
-    from ..plugins.provided import architectures
-
-    return _starting({record["family"] for record in architectures().values()}, incomplete)
+    return _starting({record.family for record in provided().architectures.values()}, incomplete)
 
 
 def datasets(incomplete: str) -> list[str]:
     """Data sets that plugins provide."""
-    from ..plugins.provided import datasets
-
-    return _starting(set(datasets()), incomplete)
+    return _starting(set(provided().datasets), incomplete)
 
 
 def capabilities(incomplete: str) -> list[str]:
     """Names of the interfaces of a model."""
-    from ..interfaces import CAPABILITIES
-
     return _starting(set(CAPABILITIES), incomplete)
+
+
+def critics(incomplete: str) -> list[str]:
+    """Names of models that judge, for `--tilt`."""
+    return _starting({model["name"] for model in list_models(can="critic")}, incomplete)
+
+
+def metrics(incomplete: str) -> list[str]:
+    """Metrics that plugins provide."""
+    return _starting(set(provided().metrics), incomplete)
+
+
+def data(incomplete: str) -> list[str]:
+    """Data sets with their splits, and files."""
+
+    splits = {f"{name}:{split}" for name in datasets("") for split in ("train", "test")}
+    files = {path + os.sep if os.path.isdir(path) else path for path in glob(f"{glob_escape(incomplete)}*")}
+    return _starting(splits | files, incomplete)
+
+
+def options(context: typer.Context, incomplete: str) -> list[str]:
+    """Options of the model that is on the line, for `--set`."""
+    name = context.params.get("name") or next(iter(context.args), "")  # the line is not complete yet
+    try:
+        return _starting({f"{key}=" for key in info(name)["options"]}, incomplete)
+    except DgmError:
+        return []
 
 
 def _starting(words: set[str], incomplete: str) -> list[str]:

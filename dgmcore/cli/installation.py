@@ -9,15 +9,26 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from ..console import size
+from ..entry import Weights
 from ..errors import DgmError
 from ..files.folders import environment_registries, user_cache, user_data
-from ..plugins import describe as discovery
-from ..plugins import index
+from ..files.safetensors import read_header
+from ..files.verify import mismatch
+from ..hub.cache import hub_cache
+from ..plugins import current
+from ..plugins.index import Index, Row
+from ..plugins.provided import lacking
+from ..plugins.sources import discover, limit
+from ..registry.availability import weights_path
 from ..suggestions import did_you_mean
 from ..version import __version__
 
@@ -64,56 +75,58 @@ def _versions() -> Iterator[Finding]:
     if core.version != __version__:
         what = f"{core.version} is installed, but {__version__} runs, from {here}"
         yield Finding("fail", "dgmcore", what, "reinstall it, and look at PYTHONPATH")
-    try:
-        from packaging.requirements import InvalidRequirement, Requirement
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    except ImportError:
-        yield Finding("warn", "packages", "not checked", "pip install packaging")
-        return
-    seen = set()
+    seen: set[str] = set()
     for distribution in [core, *_plugin_distributions()]:
-        title = distribution.metadata["Name"]
-        try:
-            wanted = distribution.metadata["Requires-Python"]
-            if wanted and not SpecifierSet(wanted).contains(platform.python_version(), prereleases=True):
-                what = f"{platform.python_version()} does not fit {wanted}, which {title} wants"
-                yield Finding("fail", "python", what, "use another python")
-        except InvalidSpecifier:
-            pass
-        for text in distribution.requires or []:
-            try:
-                needed = Requirement(text)
-            except InvalidRequirement:
-                continue
-            if text not in seen and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
-                seen.add(text)
-                found = _package(needed.name, str(needed.specifier), needed.specifier.contains)
-                if found.status != "ok" or distribution is core:
-                    yield found if distribution is core else found._replace(text=f"{found.text}, wanted by {title}")
+        yield from _python(distribution)
+        for needed in _requirements(distribution):
+            if str(needed) not in seen:
+                seen.add(str(needed))
+                found = _package(needed)
+                if distribution is core:
+                    yield found
+                elif found.status != "ok":
+                    yield found._replace(text=f"{found.text}, wanted by {distribution.metadata['Name']}")
 
 
 def _plugin_distributions() -> Iterator[metadata.Distribution]:
-    for source in discovery.discover():
-        if source["kind"] == "installed":
-            try:
-                yield metadata.distribution(source["distribution"])
-            except (metadata.PackageNotFoundError, ValueError):
-                continue
+    for source in discover():
+        if source.kind == "installed" and source.distribution:
+            with suppress(metadata.PackageNotFoundError):
+                yield metadata.distribution(source.distribution)
 
 
-def _package(name: str, specifier: str, fits: object) -> Finding:
+def _python(distribution: metadata.Distribution) -> Iterator[Finding]:
+    """Yields that a distribution does not want this Python, if that is so."""
+
+    wanted = distribution.metadata["Requires-Python"]
+    with suppress(InvalidSpecifier):
+        if wanted and not SpecifierSet(wanted).contains(platform.python_version(), prereleases=True):
+            what = f"{platform.python_version()} does not fit {wanted}, which {distribution.metadata['Name']} wants"
+            yield Finding("fail", "python", what, "use another python")
+
+
+def _requirements(distribution: metadata.Distribution) -> Iterator[Requirement]:
+    """Yields what a distribution needs, its extras left out."""
+
+    for text in distribution.requires or []:
+        with suppress(InvalidRequirement):
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                yield needed
+
+
+def _package(needed: Requirement) -> Finding:
     try:
-        version = metadata.version(name)
+        version = metadata.version(needed.name)
     except metadata.PackageNotFoundError:
-        return Finding("fail", name, "is not installed", f"pip install '{name}{specifier}'")
-    if not fits(version, prereleases=True):  # type: ignore[operator]
-        return Finding("fail", name, f"{version} does not fit {specifier}", f"pip install -U '{name}{specifier}'")
-    return Finding("ok", name, version)
+        return Finding("fail", needed.name, "is not installed", f"pip install '{needed.name}{needed.specifier}'")
+    if not needed.specifier.contains(version, prereleases=True):
+        what = f"{version} does not fit {needed.specifier}"
+        return Finding("fail", needed.name, what, f"pip install -U '{needed.name}{needed.specifier}'")
+    return Finding("ok", needed.name, version)
 
 
 def _cache() -> Iterator[Finding]:
-    from ..hub.cache import hub_cache
-
     places = [
         ("cache", user_cache(), "the index is compiled for every command: set XDG_CACHE_HOME to a place you can write"),
         ("hub cache", Path(hub_cache()), "set HF_HOME to a place that you can write"),
@@ -152,68 +165,65 @@ def _temporary() -> str:
 
 
 def _installation() -> Iterator[Finding]:
-    compiled = index.rebuild(anew=True)
-    yield from _plugins(compiled)
-    yield from _entries(compiled)
+    index = current.rebuild(anew=True)
+    yield from _plugins(index)
+    yield from _lacking()
+    yield from _entries(index)
 
 
-def _plugins(compiled: index.Index) -> Iterator[Finding]:
-    for plugin in compiled.plugins:
-        subject = f"plugin {plugin['name']}"
-        if plugin["status"] == "ok":
-            yield Finding(
-                "ok", subject, f"{plugin['distribution'] or plugin['location']} {plugin['version'] or ''}".strip()
-            )
-        for error in plugin["errors"]:
-            status = "warn" if plugin["status"] == "blocked" else "fail"
-            yield Finding(status, subject, f"{plugin['status']}: {error['what']}", error["hint"])
-    known = {n for p in compiled.plugins for n in (p["name"], p["distribution"]) if n}
-    for name in sorted((discovery.limit() or set()) - known):
+def _plugins(index: Index) -> Iterator[Finding]:
+    for plugin in index.plugins:
+        subject, source = f"plugin {plugin.name}", plugin.source
+        if plugin.status == "ok":
+            yield Finding("ok", subject, f"{source.distribution or source.location} {source.version or ''}".strip())
+        for error in plugin.errors:
+            status = "warn" if plugin.status == "blocked" else "fail"
+            yield Finding(status, subject, f"{plugin.status}: {error.what}", error.hint)
+    known = {n for p in index.plugins for n in (p.name, p.source.distribution) if n}
+    for name in sorted((limit() or set()) - known):
         yield Finding("fail", "DGM_PLUGINS", f"there is no plugin {name}", did_you_mean(name, known))
-    if compiled.path is None:
-        yield Finding("warn", "index", "could not be stored", "make the cache writable")
+    if index.path is None:
+        yield Finding("warn", "index", "could not be stored", "make the cache writable, and mend what is broken")
     else:
-        yield Finding(
-            "ok", "index", f"{len(compiled.plugins)} plugins, {len(compiled.rows)} entries in {compiled.path}"
-        )
+        yield Finding("ok", "index", f"{len(index.plugins)} plugins, {len(index.rows)} entries in {index.path}")
 
 
-def _entries(compiled: index.Index) -> Iterator[Finding]:
+def _lacking() -> Iterator[Finding]:
+    for package, what in lacking().items():
+        yield Finding("warn", package, f"is not installed: it brings {', '.join(what)}", f"pip install {package}")
+
+
+def _entries(index: Index) -> Iterator[Finding]:
     for folder in environment_registries():
         if not folder.is_dir():
             yield Finding("fail", "DGM_REGISTRY", f"there is no folder {folder}", "correct the variable")
-    for bad in compiled.invalid:
-        yield Finding("fail", "entry", bad["what"], bad["hint"])
-    names = {name for row in compiled.rows for name in (row["name"], row["full_name"])}
-    for row in compiled.rows:
-        subject = f"entry {row['full_name']}"
-        if row["plugin"] is None:
+    for bad in index.invalid:
+        yield Finding("fail", "entry", bad.what, bad.hint)
+    names = {name for row in index.rows for name in (row.name, row.full_name)}
+    told = lacking()
+    for row in index.rows:
+        entry, subject = row.entry(), f"entry {row.full_name}"
+        if entry.architecture not in index.provided.architectures and entry.package not in told:
             hint = "install the plugin that provides it, or mend that plugin"
-            yield Finding("warn", subject, f"no plugin provides the architecture {row['architecture']}", hint)
-        for part in row["parts"]:
+            yield Finding("warn", subject, f"no plugin provides the architecture {entry.architecture}", hint)
+        for part in entry.part_names():
             if part not in names:
                 yield Finding("warn", subject, f"its part {part} is no model here", did_you_mean(part, names))
-        if row["ambiguous"]:
-            yield Finding("warn", subject, "several plugins have this name", f"call it {row['full_name']}")
-        if row["overrides"]:
-            yield Finding("ok", subject, f"overrides {', '.join(row['overrides'])}")
-        if row["file"]:
-            yield from _weights(compiled, row, subject)
+        if row.ambiguous:
+            yield Finding("warn", subject, "several plugins have this name", f"call it {row.full_name}")
+        if row.overrides:
+            yield Finding("ok", subject, f"overrides {', '.join(row.overrides)}")
+        if entry.weights is not None:
+            yield from _weights(row, entry.weights, subject)
 
 
-def _weights(compiled: index.Index, row: dict[str, Any], subject: str) -> Iterator[Finding]:
+def _weights(row: Row, weights: Weights, subject: str) -> Iterator[Finding]:
     """Compares a weights file, beside the entry or in the Hub's cache, with what the entry says of it."""
 
-    from ..config import parse
-    from ..entry import Weights
-    from ..files.safetensors import read_header
-    from ..files.verify import mismatch
-    from ..registry.find import weights_path
-
-    path = weights_path(row)
+    path = weights_path(row.folder, weights)
     if path is None:
-        if row["hub"] is None:
-            missing = os.path.join(row["folder"], row["file"])
+        if weights.hub is None:
+            missing = os.path.join(row.folder, weights.file)
             yield Finding(
                 "warn", subject, f"its weights {missing} are missing", "put the file there, or train it again"
             )
@@ -224,8 +234,7 @@ def _weights(compiled: index.Index, row: dict[str, Any], subject: str) -> Iterat
             if file.read(24) == b"version https://git-lfs.":
                 yield Finding("fail", subject, f"{path} is a pointer of git-lfs, not the file", "run `git lfs pull`")
                 return
-        stated = parse(Weights, compiled.entry(row)["weights"])
-        reason = mismatch(path, stated.size, stated.sha256)
+        reason = mismatch(path, weights.size, weights.sha256)
         if reason is None:
             read_header(path)
         else:

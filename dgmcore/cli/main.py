@@ -1,4 +1,4 @@
-"""The start and the end of `dgm`: exit codes, Ctrl-C, `--debug`."""
+"""The start and the end of `dgm`: exit codes, Ctrl-C, `--debug`, and streams that can't be written to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
+
+from ..console import prepare, say
 
 __all__ = ["USUAL_GC", "main"]
 
@@ -21,33 +25,57 @@ def main(args: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if args is None:  # a process of our own: looking for cycles among what imports leave behind is a tenth of a start
         gc.set_threshold(50_000, 20, 50)
-    argv = [*(sys.argv[1:] if args is None else args)]  # `list` is a module of this package
-    debug = False
+    prepare()
+    argv, debug = _without_debug(sys.argv[1:] if args is None else args)
+    try:
+        return _run(argv, debug)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _settle(stream)
+        if args is None:
+            gc.freeze()  # the end of the process has no cycles to look for
+
+
+def _without_debug(args: Sequence[str]) -> tuple[list[str], bool]:
+    """Takes `--debug` out, wherever it is, since people add it at the end."""
+
+    argv = [*args]
     head = argv[: argv.index("--")] if "--" in argv else argv
-    if "--debug" in head:  # anywhere, since that is where people add it
-        debug = True
-        argv.remove("--debug")
+    if "--debug" not in head:
+        return argv, False
+    argv.remove("--debug")
+    return argv, True
+
+
+def _run(argv: list[str], debug: bool) -> int:
     try:
         from . import app
 
         code = app.run(argv)
         sys.stdout.flush()
-        if args is None:
-            gc.freeze()  # nor has the end of the process any to look for
         if code == 130:  # typer has caught Ctrl-C
-            print("interrupted", file=sys.stderr)
+            say("interrupted")
         return code
     except KeyboardInterrupt:
         if debug:
             raise
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
     except BrokenPipeError:  # the reader of our output has left: `dgm list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as e:
         if debug:
             raise
         from .failures import report
 
-        return report(e)
+        return report(e, argv)
+
+
+def _settle(stream: TextIO) -> None:
+    """Flushes a stream; what it can't write is dropped, of which Python would complain at its end."""
+
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -21,7 +21,7 @@ def lighten(command: Any) -> None:
     params = command.get_params
 
     def get_params(ctx: Any) -> list[Any]:
-        found = params(ctx)
+        found: list[Any] = params(ctx)
         for param in found:
             original = getattr(param, "get_runtime_param", None)
             if original is not None and hasattr(param, "type_descriptor") and not isinstance(original, _Light):

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import torch
 
+from .. import plugins
+from ..entry import Data, Name, Paper
 from ..errors import DgmError, PluginError, UsageError, WeightsError
+from ..files.folders import user_registry
 from ..files.safetensors import TensorInfo
+from ..files.verify import sha256_of
+from ..loading.load import build
+from ..loading.memory_limit import memory_limit
+from ..loading.save import save
+from ..plugins.imports import import_string
+from ..plugins.records import Converter
 from ..suggestions import did_you_mean
 from .foreign import read_checkpoint, tensors_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..entry import Data, Paper
     from ..model import Model
 
 __all__ = ["Converted", "convert", "convert_part", "options_of", "read_checkpoint", "tensors_of"]
@@ -88,9 +98,6 @@ def convert(
         DgmError: If a file can't be read, its format is unknown, or a tensor is unknown or missing.
     """
 
-    from ..files.folders import user_registry
-    from ..loading.save import save
-
     paths = [Path(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
     for path in paths:
         if not path.exists():
@@ -126,8 +133,6 @@ def convert(
 def _source(converted: Converted, paths: list[Path], format: str, license: str, url: Any) -> dict[str, Any]:
     """Returns what an entry says of the files that its weights come from."""
 
-    from ..files.verify import sha256_of
-
     files = [{"file": p.name, "sha256": sha256_of(p)} for p in converted.files or paths]
     source: dict[str, Any] = {**files[0]} if len(files) == 1 else {"files": files}
     source |= {"format": format, "license": converted.license or license}
@@ -137,8 +142,6 @@ def _source(converted: Converted, paths: list[Path], format: str, license: str, 
 
 
 def _check_name(name: str) -> None:
-    from ..entry import Name
-
     try:
         msgspec.convert(name, Name)
     except msgspec.ValidationError:
@@ -146,8 +149,6 @@ def _check_name(name: str) -> None:
 
 
 def _convert(paths: list[Path], format: str | None, options: dict[str, Any]) -> tuple[str, Converted, Model]:
-    from .. import plugins
-
     known = plugins.converters()
     if format is not None:
         if format not in known:
@@ -165,13 +166,13 @@ def _convert(paths: list[Path], format: str | None, options: dict[str, Any]) -> 
     )
 
 
-def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]) -> list[tuple[str, Converted, Model]]:
+def _detect(
+    paths: list[Path], known: Mapping[str, Converter], options: dict[str, Any]
+) -> list[tuple[str, Converted, Model]]:
     """Returns what the converters that can make a model of the files make of them.
 
     A converter's module may settle ties with a function `detect(files) -> format | None`.
     """
-
-    from ..plugins.imports import import_string
 
     for path in paths:  # errors of the files themselves are not a matter of formats
         if path.suffix not in (".json",) and path.is_file():
@@ -184,7 +185,7 @@ def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]
             continue  # made for other files
     if len(tried) > 1:
         for name, *_ in tried:
-            module = known[name]["import"].partition(":")[0]
+            module = known[name].import_.partition(":")[0]
             try:
                 chosen = import_string(f"{module}:detect")(paths)
             except AttributeError:
@@ -194,22 +195,14 @@ def _detect(paths: list[Path], known: Mapping[str, Any], options: dict[str, Any]
 
 
 def _readable(path: Path) -> None:
-    from argparse import Namespace
-
     read_checkpoint(path, allow=(Namespace,))
 
 
-def _try(
-    format: str, record: Mapping[str, Any], paths: list[Path], options: dict[str, Any]
-) -> tuple[str, Converted, Model]:
+def _try(format: str, record: Converter, paths: list[Path], options: dict[str, Any]) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
 
-    from ..loading.load import build
-    from ..loading.memory_limit import memory_limit
-    from ..plugins.imports import import_string
-
     try:
-        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record["import"])
+        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record.import_)
     except (ImportError, AttributeError) as e:
         raise PluginError(f"the converter {format} can't be imported: {e}", "see `dgm plugins`") from e
     try:
@@ -233,7 +226,7 @@ def _header(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     header, end = {}, 0
     for name, tensor in {id(tensor): (name, tensor) for name, tensor in state.items()}.values():
         begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = TensorInfo(str(tensor.dtype), tuple(tensor.shape), (begin, end))
+        header[name] = TensorInfo(dtype=str(tensor.dtype), shape=tuple(tensor.shape), data_offsets=(begin, end))
     return header
 
 
@@ -244,13 +237,10 @@ def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any])
         PluginError: If no plugin provides the format.
     """
 
-    from .. import plugins
-    from ..plugins.imports import import_string
-
     known = plugins.converters()
     if format not in known:
         raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
-    converted: Converted = import_string(known[format]["import"])(list(files), dict(options))
+    converted: Converted = import_string(known[format].import_)(list(files), dict(options))
     return converted
 
 
@@ -278,8 +268,6 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
         WeightsError: With the tensors that are missing, unknown, of another shape, or not finite.
     """
 
-    import torch
-
     problems: list[str] = []
     plan: list[tuple[Tensor, Tensor]] = []
     unused = set(state)
@@ -305,8 +293,6 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
 
 def _misfit(names: list[str], state: Mapping[str, Tensor], target: Tensor) -> str | None:
     """Returns why a tensor can't be copied into a model's, which has all of these names, or None."""
-
-    import torch
 
     name, source = names[0], state[names[0]]
     if tuple(source.shape) != tuple(target.shape):

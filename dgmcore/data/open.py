@@ -15,6 +15,8 @@ from torch import Tensor
 from ..config import parse
 from ..console import say
 from ..errors import DataError, PluginError
+from ..plugins.imports import import_string
+from ..plugins.provided import provided
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
@@ -147,21 +149,17 @@ def _fitted(view: View, shape: tuple[int, ...], own: str) -> View:
 def _open(spec: DataSpec) -> Dataset:
     if is_path(spec.dataset):
         return _open_path(spec)
-    from ..plugins.provided import datasets
-
-    known = datasets()
+    known = provided().datasets
     if spec.dataset not in known:
         if os.path.exists(spec.dataset):  # a folder of images here
             return _open_path(spec)
         raise DataError(f"no data set is called {spec.dataset}", did_you_mean(spec.dataset, known))
     if spec.background is not None:
         raise DataError(f"{spec.dataset} has no transparent pictures", "drop data.background")
-    return _open_named(spec, known[spec.dataset]["import"])
+    return _open_named(spec, known[spec.dataset].import_)
 
 
 def _open_named(spec: DataSpec, where: str) -> Dataset:
-    from ..plugins.imports import import_string
-
     try:
         function = import_string(where)
     except (ImportError, AttributeError) as e:

@@ -80,7 +80,10 @@ def _moons(noise: Noise, scale: float) -> tuple[Tensor, Tensor]:
 
 
 def swissroll(split: str = "train", root: str | os.PathLike[str] | None = None, *, noise: float = 1.0) -> Toy:
-    """The plane of scikit-learn's `make_swiss_roll` (axes 0 and 2) divided by 5, as in FFJORD and OT-Flow."""
+    """The plane of scikit-learn's `make_swiss_roll` (axes 0 and 2) divided by 5, as in FFJORD and OT-Flow.
+
+    With `noise` 1 its entropy is 2.66 nats. The thesis's swiss roll (5.5.1) is another: its flow reaches -0.69 nats.
+    """
 
     return Toy("swissroll", split, partial(_swissroll, scale=_positive("noise", noise)))
 
@@ -117,7 +120,10 @@ def gaussians25(split: str = "train", root: str | os.PathLike[str] | None = None
 def gaussians9(
     split: str = "train", root: str | os.PathLike[str] | None = None, *, std: float = 0.16, spacing: float = 1.0
 ) -> Toy:
-    r"""Means :math:`\{-1, 0, 1\}^2`; with `std` 0.16 its entropy is close to 1.37 nats (thesis 5.3)."""
+    r"""Means :math:`\{-1, 0, 1\}^2`; with `std` 0.16 its entropy is close to 1.37 nats.
+
+    The grid of thesis 5.5.1, which states neither its deviation nor its entropy.
+    """
 
     return gaussians("9gaussians", split, 3, spacing, std)
 

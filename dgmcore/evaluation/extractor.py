@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .metric import unit
+from .unit import unit
 
 if TYPE_CHECKING:
-    from ..entry import Data
+    from ..entry import Data, Entry
+    from ..interfaces import Features
 
 __all__ = ["Extractor"]
+
+
+class _Classifier(Protocol):
+    def logits(self, x: Tensor) -> Tensor: ...
 
 
 class Extractor:
@@ -25,6 +30,9 @@ class Extractor:
         device: Where it runs.
         rounded: Whether images are rounded to the data's levels first, as a saved picture is; without, features are
             differentiable in the data.
+
+    Raises:
+        UsageError: If the entry has no features.
     """
 
     def __init__(self, name: str, data: Data, device: torch.device, *, rounded: bool = True):
@@ -32,6 +40,7 @@ class Extractor:
 
         self.name, self.data, self.rounded = name, data, rounded
         self.model = load(name, device=device)
+        self.entry = cast("Entry", self.model.entry)  # what is loaded by name has one
         if not self.model.can("features"):
             raise UsageError(f"{name} has no features", "see `dgm list --can features`")
 
@@ -41,18 +50,18 @@ class Extractor:
 
     def features(self, x: Tensor) -> Tensor:
         """Maps data `(n, *event_shape)` to features `(n, d)`."""
-        return self.model.features(self._carried(x))
+        return cast("Features", self.model).features(self._carried(x))
 
     def logits(self, x: Tensor) -> Tensor:
         """Maps data `(n, *event_shape)` to a classifier's logits `(n, classes)`."""
         if not self.is_classifier:
             raise UsageError(f"{self.name} is no classifier", "name one with --features ENTRY")
-        return self.model.logits(self._carried(x))
+        return cast(_Classifier, self.model).logits(self._carried(x))
 
     def _carried(self, x: Tensor) -> Tensor:
         """Carries data to the range and size of the network's own."""
 
-        shape, (low, high) = self.model.event_shape, self.model.entry.data.range
+        shape, (low, high) = self.model.event_shape, self.entry.data.range or (0.0, 1.0)
         if x.dim() != len(shape) + 1 or x.shape[1] != shape[0]:
             raise UsageError(
                 f"{self.name} takes data of shape {shape}, not {tuple(x.shape[1:])}",
@@ -66,6 +75,6 @@ class Extractor:
     def fields(self) -> dict[str, Any]:
         """What a record says of the features."""
 
-        shape = self.model.event_shape
+        shape, weights = self.model.event_shape, self.entry.weights
         resized = shape[-1] if shape[1:] != tuple(self.data.event_shape)[1:] else None
-        return {"features": self.name, "features_sha256": self.model.entry.weights.sha256, "resize": resized}
+        return {"features": self.name, "features_sha256": weights and weights.sha256, "resize": resized}

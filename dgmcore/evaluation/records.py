@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..entry import Metric
+import msgspec
+
+from ..entry import ENTRY_FILE, Metric, read_entry, write_entry
 from ..errors import UsageError
+from ..files.atomic import replacing_folder
+from ..files.folders import user_registry
+from ..finite import require_finite
 
 if TYPE_CHECKING:
     from ..registry.find import Located
@@ -84,17 +90,43 @@ def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:
 
 
 def record(located: Located, new: Iterable[Metric]) -> Path:
-    """Adds records to a local entry's `model.yaml`."""
+    """Adds records to an entry's `model.yaml`, which is read back before it replaces the old one.
 
-    import msgspec
+    An entry that came with the core or a plugin is copied to the user's registry first, where it means the same by
+    the same name: what is installed is left as it is.
 
-    from ..entry import ENTRY_FILE, read_entry, write_entry
+    Raises:
+        UsageError: If the entry is one of the Hub's, or the user has another of this name.
+        DgmError: If a record is not finite, or the file can't be written.
+    """
+
+    new = list(new)
+    for metric in new:
+        for key in ("value", "floor", "std"):
+            number = getattr(metric, key)
+            require_finite(0.0 if number is None else number, f"the {key} of {metric.name}", "it is not recorded")
+    source, folder = _folders(located)
+    entry = read_entry(source)  # as it is now: others may have recorded since it was found
+    with replacing_folder(folder, last=ENTRY_FILE) as stage:
+        if folder != source:
+            shutil.copytree(source, stage, dirs_exist_ok=True)
+        write_entry(msgspec.structs.replace(entry, metrics=merged(entry.metrics, new)), stage)
+        read_entry(stage)
+    return folder / ENTRY_FILE
+
+
+def _folders(located: Located) -> tuple[Path, Path]:
+    """Returns an entry's folder, and the one that its records go to."""
 
     if located.folder is None or located.origin == "hub":
         raise UsageError(
             f"{located.full_name} is no local entry", "record into an entry of your own, such as ./my-model"
         )
-    path = Path(located.folder) / ENTRY_FILE
-    entry = read_entry(path)
-    changes: Mapping[str, Any] = {"metrics": merged(entry.metrics, new)}
-    return write_entry(msgspec.structs.replace(entry, **changes), path)
+    if located.origin in ("folder", "user", "environment"):
+        return located.folder, located.folder
+    folder = user_registry() / located.entry.name
+    if (folder / ENTRY_FILE).exists():
+        raise UsageError(
+            f"you have an entry {located.entry.name} of your own", f"record into it: dgm eval {folder} --record"
+        )
+    return located.folder, folder

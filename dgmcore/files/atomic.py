@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ __all__ = ["hidden", "replacing", "replacing_folder", "temporary_name", "write_e
 def temporary_name(path: Path, token: str | None = None) -> Path:
     """Returns a name in a hidden folder beside `path` that no other run uses."""
 
-    return path.with_name(f".{path.name[:200]}.{token or secrets.token_hex(4)}.tmp") / "new"
+    return path.with_name(f".{path.name[:200]}.{token or os.urandom(4).hex()}.tmp") / "new"
 
 
 def write_error(path: Path, error: OSError) -> DgmError:

@@ -10,8 +10,8 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(err
 NO_RIGHTS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 _HINTS = {
-    **dict.fromkeys(NO_SPACE, "free some space, or choose another disk"),
-    **dict.fromkeys(NO_RIGHTS, "choose a folder that you may write to"),
+    **dict.fromkeys(NO_SPACE, "free some disk space, or choose another disk"),
+    **dict.fromkeys(NO_RIGHTS, "check the permissions, or choose a folder that you may write to"),
     errno.EISDIR: "it is a folder: choose the name of a file",
     errno.ENOTDIR: "it is, or lies in, a file: choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",

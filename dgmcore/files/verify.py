@@ -116,7 +116,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "it is no file", os.fspath(path))
+        raise OSError(errno.EINVAL, "it is not a file", os.fspath(path))
     return file
 
 
@@ -139,7 +139,7 @@ def _copied(file: BinaryIO) -> BinaryIO:
     with file:
         shutil.copyfileobj(file, copy, 1 << 20)
     copy.seek(0)
-    return copy  # type: ignore[return-value]
+    return copy
 
 
 def _mark(file: BinaryIO, sha256: str) -> list[Any]:

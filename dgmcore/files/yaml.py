@@ -11,9 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from ..errors import DgmError, RegistryError
+from .verify import open_regular
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "dump", "read", "scalar"]
 
@@ -22,14 +23,10 @@ MAX_DEPTH = 32
 MAX_VALUES = 30_000  # keys included; half a second
 
 _RESOLVERS = [  # tag, pattern, first characters (YAML 1.2 core schema, without octal numbers and infinities)
-    ("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    ("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    ("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), "-+0123456789"),
-    (
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
-        "-+.0123456789",
-    ),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
 ]
 
 
@@ -43,25 +40,25 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(None, None, f"keys are text, not {key!r}: quote it", key_node.start_mark)
+                raise _problem(f"keys are text, not {key!r}: quote it", key_node)
             if key in mapping:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key} is there twice", key_node.start_mark)
+                raise _problem(f"the key {key} is there twice", key_node)
             mapping[key] = self.construct_object(value_node, deep=True)
         return mapping
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > 40:
-            raise yaml.MarkedYAMLError(None, None, "a number of more than 40 digits", node.start_mark)
+            raise _problem("a number of more than 40 digits", node)
         return int(node.value)
 
     def construct_float(self, node: yaml.ScalarNode) -> float:
         value = float(node.value)
         if not math.isfinite(value):
-            raise yaml.MarkedYAMLError(None, None, f"a number that is too large: {node.value}", node.start_mark)
+            raise _problem(f"a number that is too large: {node.value}", node)
         return value
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Blocks of mappings, lists of scalars in one line."""
 
     yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeDumper.yaml_implicit_resolvers.items()}
@@ -80,8 +77,8 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)
 _Dumper.add_representer(list, _Dumper.represent_list)
 _Dumper.add_representer(tuple, _Dumper.represent_list)
 for _tag, _pattern, _first in _RESOLVERS:
-    _Loader.add_implicit_resolver(_tag, _pattern, list(_first))
-    _Dumper.add_implicit_resolver(_tag, _pattern, list(_first))  # what we would read as a number is quoted
+    for _class in (_Loader, _Dumper):  # what we would read as a number is quoted
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
 def read(
@@ -105,18 +102,16 @@ def read(
         error: For a file that can't be read, that is no YAML, or that uses what is not taken, with the line.
     """
 
-    if isinstance(source, Path):
-        name = name or str(source)
+    name = name or (str(source) if isinstance(source, Path) else "text")
+    data = source if isinstance(source, bytes) else b""
+    if isinstance(source, str):
+        data = source.encode("utf-8", "surrogatepass")
+    elif isinstance(source, Path):
         try:
-            if source.exists() and not source.is_file():  # a pipe would keep us waiting
-                raise error(f"{name}: is not a file", "name a YAML file")
-            with source.open("rb") as file:
+            with open_regular(source) as file:
                 data = file.read(max_bytes + 1)
         except OSError as e:
             raise error(f"{name}: {e.strerror or e}", "check the path and its permissions") from None
-    else:
-        name = name or "text"
-        data = source if isinstance(source, bytes) else source.encode("utf-8", "surrogatepass")
     if len(data) > max_bytes:
         raise error(f"{name}: larger than {max_bytes:,} bytes", "keep weights and data out of YAML files")
     try:
@@ -126,13 +121,11 @@ def read(
     try:
         _check(text, max_depth)
         return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        raise error(f"{name}{where}: {e.problem or e.context}", "see docs/registry.md for what is read") from None
     except (yaml.YAMLError, ValueError) as e:
-        what = getattr(e, "reason", None) or str(e).splitlines()[0]
-        raise error(f"{name}: {what}", "see docs/registry.md for what is read") from None
+        mark = getattr(e, "problem_mark", None) or getattr(e, "context_mark", None)
+        what = getattr(e, "problem", None) or getattr(e, "context", None) or getattr(e, "reason", None)
+        where = f"{name}, line {mark.line + 1}" if mark else name
+        raise error(f"{where}: {what or str(e).splitlines()[0]}", "see docs/registry.md for what is read") from None
 
 
 def scalar(text: str) -> Any:
@@ -144,7 +137,8 @@ def scalar(text: str) -> Any:
 def dump(data: Any) -> str:
     """Returns plain data as YAML that :func:`read` reads back, keys in their order."""
 
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
+    return str(text)
 
 
 def _check(text: str, max_depth: int) -> None:
@@ -152,26 +146,20 @@ def _check(text: str, max_depth: int) -> None:
 
     depth = documents = values = 0
     for event in yaml.parse(text, _Loader):
-        problem = None
-        if isinstance(event, yaml.AliasEvent):
-            problem = f"aliases (*{event.anchor}) are not allowed"
-        elif getattr(event, "anchor", None) is not None:
-            problem = f"anchors (&{event.anchor}) are not allowed"
-        elif getattr(event, "tag", None) is not None:
-            problem = f"tags are not allowed: {event.tag}"
-        elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-            if depth > max_depth:
-                problem = f"nested more than {max_depth} deep"
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                problem = "more than one document"
-        if isinstance(event, yaml.NodeEvent):
-            values += 1
-            if values > MAX_VALUES:
-                problem = f"more than {MAX_VALUES:,} values"
-        if problem:
-            raise yaml.MarkedYAMLError(None, None, problem, event.start_mark)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise _problem(f"anchors and aliases ({event.anchor}) are not allowed", event)
+        if getattr(event, "tag", None) is not None:
+            raise _problem(f"tags are not allowed: {event.tag}", event)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        values += isinstance(event, yaml.NodeEvent)
+        if depth > max_depth:
+            raise _problem(f"nested more than {max_depth} deep", event)
+        if documents > 1:
+            raise _problem("more than one document", event)
+        if values > MAX_VALUES:
+            raise _problem(f"more than {MAX_VALUES:,} values", event)
+
+
+def _problem(what: str, at: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(None, None, what, at.start_mark)

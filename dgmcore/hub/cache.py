@@ -117,9 +117,14 @@ def discard(path: Path) -> None:
         path = behind
 
 
-def is_damaged(path: Path) -> bool:
-    """Whether a small file is not what its name `blobs/ETAG` says, which is git's SHA-1 of it."""
+def bytes_name(path: Path) -> str:
+    """Returns what the bytes of a file are called: its ETag where links lead there, else its own name."""
 
-    etag = path.resolve().name
-    data = path.read_bytes()
+    return os.path.basename(os.readlink(path)) if path.is_symlink() else path.name
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a small file is not what its ETag says, which is git's SHA-1 of it."""
+
+    etag, data = bytes_name(path), path.read_bytes()
     return is_commit(etag) and hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != etag

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import huggingface_hub
+from huggingface_hub import constants
 
 from ..errors import UsageError, WeightsError
 from .failures import explain, hung_up, is_passing
@@ -41,15 +45,11 @@ def check_repo(repo: str, revision: str | None = None) -> str:
 def offline() -> bool:
     """Whether the user has switched the network off (`HF_HUB_OFFLINE`)."""
 
-    from huggingface_hub import constants
-
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def host() -> str:
     """Returns the address of the Hub."""
-
-    from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
 
@@ -63,35 +63,24 @@ class Head(NamedTuple):
 
 
 def ask(repo: str, file: str, revision: str | None, name: str = "") -> Head:
-    """Asks the Hub what a file is, without fetching it.
-
-    Arguments:
-        repo: The repository.
-        file: The file's path in it.
-        revision: Commit, tag or branch.
-        name: The entry that wants it, for the hint.
+    """Asks the Hub what a file is, without fetching it; `name` is the entry that wants it, for the hint.
 
     Raises:
         DgmError: In words for the user. What the Hub says becomes names of files: it is refused if it is no plain name.
     """
 
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-
     check_repo(repo, revision)
-    url = hf_hub_url(repo, file, revision=revision)
+    url = huggingface_hub.hf_hub_url(repo, file, revision=revision)
+    timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:
         with quiet():
-            found = patiently(
-                lambda: get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT), hung_up_too=True
-            )
+            found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout), hung_up_too=True)
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
     etag, commit = found.etag or "", found.commit_hash or ""
     if not _PLAIN.fullmatch(etag) or not _PLAIN.fullmatch(commit):
-        raise WeightsError(
-            f"{host()} says of {repo}/{file} what no Hub says: {f'ETag {etag}, commit {commit}'!a:.100}",
-            "nothing was fetched; check HF_ENDPOINT and the network",
-        )
+        what = f"{host()} says of {repo}/{file} what no Hub says: {f'ETag {etag}, commit {commit}'!a:.100}"
+        raise WeightsError(what, "nothing was fetched; check HF_ENDPOINT and the network")
     return Head(etag, commit, found.size)
 
 
@@ -115,13 +104,18 @@ def patiently(call: Callable[[], T], *, hung_up_too: bool = False) -> T:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences the client's own log, unless the user asked for it."""
+    """Silences the client's own log, unless the user asked for it, and its bars where nobody sees them."""
 
+    utils: Any = huggingface_hub.utils
     logger = logging.getLogger("huggingface_hub")
-    level = logger.level
+    level, bars = logger.level, not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
     if not os.environ.get("HF_HUB_VERBOSITY") and not os.environ.get("HF_DEBUG"):
         logger.setLevel(logging.CRITICAL)
+    if bars:
+        utils.disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
+        if bars:
+            utils.enable_progress_bars()

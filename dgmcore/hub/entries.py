@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
-from ..entry import ENTRY_FILE, read_entry
+from ..entry import ENTRY_FILE, PARTS, read_entry
 from ..errors import RegistryError
 from .failures import NoFile
 from .fetch import fetch_text
 
-__all__ = ["PARTS", "fetch_entry"]
+__all__ = ["fetch_entry"]
 
-#: The folder of a published entry where the entries are that it is composed of.
-PARTS = "parts"
+#: How many entries a model may be composed of, and how many seconds it may take to fetch them.
+MAX_PARTS = 64
+MAX_SECONDS = 600
 
 
 def fetch_entry(repo: str, revision: str | None = None) -> Path:
@@ -21,7 +24,7 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
     Without a connection the last known state of the revision is used. Weights are fetched when they are needed.
 
     Raises:
-        DgmError: If the repository or its `model.yaml` can't be had.
+        DgmError: If the repository or its `model.yaml` can't be had, or it names more than a published entry may.
     """
 
     try:
@@ -30,17 +33,30 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
         raise RegistryError(
             f"{repo} holds no model.yaml: it is no dgm model", "see `dgm push` for what publishes one"
         ) from e
-    commit = folder.name
-    waiting = read_entry(folder).part_names()
+    ends = time.monotonic() + MAX_SECONDS
+    waiting = _parts_of(repo, folder)
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
         if name in seen:
             continue
         seen.add(name)
+        if len(seen) > MAX_PARTS or time.monotonic() > ends:
+            what = f"{repo} is composed of more than {MAX_PARTS} entries, or they come too slowly"
+            raise RegistryError(what, "ask its publisher")
         try:
-            part = fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", commit)
+            waiting += _parts_of(repo, fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name))
         except NoFile:
             continue  # an entry of the local registry
-        waiting += read_entry(part).part_names()
     return folder
+
+
+def _parts_of(repo: str, path: Path) -> list[str]:
+    """Returns the names of an entry's parts, if they are bare: what a stranger writes leads to no other place."""
+
+    names = read_entry(path).part_names()
+    odd = next((name for name in names if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)), None)
+    if odd is not None:
+        what = f"an entry of {repo} names the part {odd[:100]!r}, which is no bare name"
+        raise RegistryError(what, "it is not followed; ask its publisher to publish it with `dgm push`")
+    return names

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import import_module
-from types import ModuleType
+from typing import Any
+
+from huggingface_hub import constants, errors
 
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
 from ..files.errno_hints import NO_RIGHTS, NO_SPACE, hint_of
 
 __all__ = ["NoFile", "brief", "explain", "hung_up", "is_passing", "no_connection", "status_of"]
 
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
+#: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
+_http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+
+_LATER = (408, 429, 500, 502, 503, 504)
 _LOGIN = "set HF_TOKEN to a token with access, or run: hf auth login"
 
 
@@ -20,7 +25,27 @@ class NoFile(RegistryError):
     """The repository is there, the file is not."""
 
 
-def explain(error: BaseException, repo: str, file: str = "", revision: str | None = None, name: str = "") -> DgmError:
+#: The client's exceptions; what is raised for them, what it says, and the hint. The first that fits counts.
+_TABLE: list[tuple[type[Exception], type[DgmError], str, str]] = [
+    (errors.HFValidationError, UsageError, "{repo} is no name of a Hub repository", "write USER/REPO"),
+    (errors.GatedRepoError, WeightsError, "{repo} is restricted", "ask for access on {hub}/{repo}, then {login}"),
+    (
+        errors.RevisionNotFoundError,
+        RegistryError,
+        "{repo} has no revision {revision}",
+        "see {hub}/{repo} for those it has",
+    ),
+    (errors.RemoteEntryNotFoundError, NoFile, "{repo} has no file {file}{at}", "see {hub}/{repo} for what it has"),
+    (
+        errors.RepositoryNotFoundError,
+        RegistryError,
+        "there is no repository {repo} on {hub}",
+        "check the name; if it is private, {login}",
+    ),
+]
+
+
+def explain(error: BaseException, repo: str, file: str, revision: str | None = None, name: str = "") -> DgmError:
     """Turns a failure of the client into an error for the user.
 
     Arguments:
@@ -31,90 +56,47 @@ def explain(error: BaseException, repo: str, file: str = "", revision: str | Non
         name: The entry that wants the file, for the hint.
     """
 
-    from huggingface_hub import constants
-
     if isinstance(error, DgmError):
         return error
-    hub, place = constants.ENDPOINT, f"{repo}/{file}" if file else repo
     at = f" at revision {revision}" if revision else ""
-    for raised, kind, what, hint in _table():
+    words = {"hub": constants.ENDPOINT, "repo": repo, "file": file, "at": at, "revision": revision, "login": _LOGIN}
+    for raised, kind, what, hint in _TABLE:
         if isinstance(error, raised):
-            words = {"hub": hub, "repo": repo, "file": file, "at": at, "revision": revision}
             return kind(what.format(**words), hint.format(**words))
     for e in _chain(error):
-        if isinstance(e, OSError) and e.errno in NO_SPACE:
-            return WeightsError(f"no space left for {place}", hint_of(e, "HF_HOME", ""))
-        if isinstance(e, OSError) and (e.errno in NO_RIGHTS or isinstance(e, (NotADirectoryError, FileExistsError))):
-            return WeightsError(
-                f"can't write {place} into the cache: {e.filename or e.strerror}", "set HF_HOME to a writable folder"
-            )
-    again = f"{{}}, then: dgm pull {name}" if name else "{}"
-    reason, hint = _reason(error, hub)
-    return WeightsError(f"{reason}, {place} is missing", hint if hint == _LOGIN else again.format(hint))
+        number = e.errno if isinstance(e, OSError) else None
+        if isinstance(e, OSError) and number in NO_SPACE:
+            return WeightsError(f"no space left for {repo}/{file}", hint_of(e, "HF_HOME", ""))
+        if isinstance(e, OSError) and (number in NO_RIGHTS or isinstance(e, (NotADirectoryError, FileExistsError))):
+            what = f"can't write {repo}/{file} into the cache: {e.filename or e.strerror}"
+            return WeightsError(what, "set HF_HOME to a writable folder")
+    reason, hint = _reason(error)
+    return WeightsError(f"{reason}, {repo}/{file} is missing", f"{hint}, then: dgm pull {name}" if name else hint)
 
 
-def _table() -> Iterator[tuple[type[Exception], type[DgmError], str, str]]:
-    """Yields the client's exceptions, and for each the error, what it says and its hint; the first that fits counts."""
-
-    from huggingface_hub import errors
-
-    yield (
-        errors.HFValidationError,
-        UsageError,
-        "{repo} is no name of a Hub repository",
-        "write USER/REPO",
-    )
-    yield (
-        errors.GatedRepoError,
-        WeightsError,
-        "{repo} is restricted",
-        f"ask for access on {{hub}}/{{repo}}, then {_LOGIN}",
-    )
-    yield (
-        errors.RevisionNotFoundError,
-        RegistryError,
-        "{repo} has no revision {revision}",
-        "see {hub}/{repo} for its branches, tags, commits",
-    )
-    yield (
-        errors.RemoteEntryNotFoundError,
-        NoFile,
-        "{repo} has no file {file}{at}",
-        "see {hub}/{repo} for what it has",
-    )
-    yield (
-        errors.RepositoryNotFoundError,
-        RegistryError,
-        "there is no repository {repo} on {hub}",
-        f"check the name; if it is private, {_LOGIN}",
-    )
-
-
-def _reason(error: BaseException, hub: str) -> tuple[str, str]:
+def _reason(error: BaseException) -> tuple[str, str]:
     """Returns why something could not be had, and what to do."""
 
-    status = status_of(error)
+    hub, status = constants.ENDPOINT, status_of(error)
     if status in (401, 403):
         return f"{hub} refused access ({status})", _LOGIN
     if status == 429:
-        return f"{hub} asks to slow down (429)", "try again in some minutes"
+        return f"{hub} asks to slow down (429)", "wait some minutes"
     if status is not None:
-        return f"{hub} answered {status}", "try again later"
+        return f"{hub} answered {status}", "wait some minutes"
     if _is_incomplete(error):
-        return "the file came incomplete, more than once", "try again later"
-    if any(isinstance(e, (_http().TimeoutException, TimeoutError)) for e in _chain(error)):
-        return f"{hub} did not answer in time", "try again later"
+        return "the file came incomplete, more than once", "wait some minutes"
+    if any(isinstance(e, (_http.TimeoutException, TimeoutError)) for e in _chain(error)):
+        return f"{hub} did not answer in time", "wait some minutes"
     if no_connection(error):
         return f"no connection to {hub} ({brief(error)})", "check the network"
-    return f"the download failed ({brief(error)})", "try again; HF_HUB_DISABLE_XET=1 fetches it another way"
+    return f"the download failed ({brief(error)})", "set HF_HUB_DISABLE_XET=1 to fetch it another way"
 
 
 def status_of(error: BaseException) -> int | None:
     """Returns the HTTP status behind a failure, if there is one."""
 
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return next((e.response.status_code for e in _chain(error) if isinstance(e, HfHubHTTPError)), None)
+    return next((e.response.status_code for e in _chain(error) if isinstance(e, errors.HfHubHTTPError)), None)
 
 
 def no_connection(error: BaseException) -> bool:
@@ -123,19 +105,19 @@ def no_connection(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status >= 500
-    return any(isinstance(e, (_http().HTTPError, ConnectionError)) for e in _chain(error))
+    return any(isinstance(e, (_http.HTTPError, ConnectionError)) for e in _chain(error))
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether an answer may be better in a moment."""
 
-    return status_of(error) in _TRANSIENT or _is_incomplete(error)
+    return status_of(error) in _LATER or _is_incomplete(error)
 
 
 def hung_up(error: BaseException) -> bool:
     """Whether the other side closed the connection in the middle."""
 
-    return any(isinstance(e, (_http().RemoteProtocolError, _http().ReadError)) for e in _chain(error))
+    return any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(error))
 
 
 def brief(error: BaseException) -> str:
@@ -151,16 +133,10 @@ def _is_incomplete(error: BaseException) -> bool:
     return type(error) is OSError and error.errno is None
 
 
-def _http() -> ModuleType:
-    """Returns the client's HTTP library: `httpx` or, of its second version, `httpx2`."""
-
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen = 0
-    while error is not None and seen < 10:
-        yield error
-        error, seen = error.__cause__ or error.__context__, seen + 1
+    """Yields an error and those behind it, ten at most, as they may go in a circle."""
+
+    for _ in range(10):
+        if error is not None:
+            yield error
+            error = error.__cause__ or error.__context__

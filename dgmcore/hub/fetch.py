@@ -6,25 +6,28 @@ not what it should be can be found in it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from ..console import progress
+from huggingface_hub import hf_hub_download
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from ..console import progress, say
 from ..errors import RegistryError, WeightsError
 from ..files.atomic import hidden
 from ..files.locks import locked
 from ..files.safetensors import read_header
 from ..files.verify import Mismatch, difference, open_regular, open_verified, remember
-from .cache import cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
-from .client import Head, ask, check_repo, offline, patiently, quiet
+from . import trust_on_first_use
+from .cache import bytes_name, cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
+from .client import Head, ask, check_repo, host, offline, patiently, quiet
 from .failures import explain, no_connection
+from .trust_on_first_use import Pin
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
-__all__ = ["MAX_ENTRY", "fetch_text", "fetch_weights"]
+__all__ = ["MAX_ENTRY", "fetch_first", "fetch_text", "fetch_weights"]
 
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
@@ -88,7 +91,7 @@ def fetch_weights(
         except Mismatch as e:
             reason = e.why
             # a file that is what its name says is no damage: the revision has moved on, or the entry is wrong
-            if not offline() and path.resolve().name in (sha256, path.name):
+            if not offline() and bytes_name(path) in (sha256, path.name):
                 discard(path)
     for _ in range(0 if offline() else 2):
         try:
@@ -102,6 +105,32 @@ def fetch_weights(
         raise _missing(f"{repo}/{file} is not in the cache", repo, name)
     what = f"{repo}/{file} is not what the entry {name} describes: {reason}"
     raise WeightsError(what, "it is not used; ask its publisher, or name another with --revision")
+
+
+def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin:
+    """Returns what a file was when it was first fetched; fetches it now, and records it, if it never was.
+
+    Raises:
+        WeightsError: If it can't be had, or the Hub states no sha256 of it.
+    """
+
+    known = trust_on_first_use.find(repo, file, revision)
+    if known is not None:
+        return known
+    if offline():
+        raise _missing(f"{repo}/{file} was never fetched", repo, name)
+    head = ask(repo, file, revision, name)
+    if not re.fullmatch(r"[0-9a-f]{64}", head.etag):
+        raise WeightsError(
+            f"{host()} states no sha256 of {repo}/{file}, nor does the entry {name}",
+            "weights that nobody vouches for are not read",
+        )
+    # only what has come, and is what the Hub stated, is written down
+    fetch_weights(repo, file, head.commit, head.size, head.etag, name=name)[1].close()
+    made = Pin(sha256=head.etag, commit=head.commit, size=head.size)
+    made = trust_on_first_use.record(repo, file, revision, made)
+    say(f"{name}: recorded the sha256 {made.sha256[:12]}... of {repo} at {made.commit[:12]}; it must stay that")
+    return made
 
 
 def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
@@ -166,7 +195,7 @@ def _download(
             parent.mkdir(parents=True, exist_ok=True)
         with locked(lock):
             here = cached(repo, file, head.commit)
-            if here is not None and here.resolve().name == head.etag:  # another process has fetched it meanwhile
+            if here is not None and bytes_name(here) == head.etag:  # another process has fetched it meanwhile
                 return here
             with hidden(blob, folder=True) as stage:
                 _fill(stage, repo, file, head, limit, name or f"{repo}/{file}")
@@ -177,11 +206,13 @@ def _download(
 
 
 def _fill(stage: Path, repo: str, file: str, head: Head, limit: int, label: str) -> None:
-    from huggingface_hub import hf_hub_download
-
     with progress(label, head.size, "bytes") as advance, quiet():
         bar = bar_class(Meter(label, limit, advance))
-        patiently(lambda: hf_hub_download(repo, file, revision=head.commit, local_dir=stage, tqdm_class=bar))
+        patiently(
+            lambda: hf_hub_download(
+                repo, file, revision=head.commit, local_dir=stage, cache_dir=stage.parent, tqdm_class=bar
+            )
+        )
 
 
 class Meter:
@@ -209,16 +240,14 @@ class Meter:
         self.advance(n)
 
 
-def bar_class(count: Callable[[float], None]) -> type[tqdm[Any]]:
+def bar_class(count: Callable[[float], None]) -> type[Any]:
     """Returns a class for what the client reports its progress to: a `tqdm` that shows nothing, and counts.
 
     Of a file in Xet storage the client reports twice, what came and what was written, or to one bar that can
     take both.
     """
 
-    from tqdm import tqdm
-
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(disable=True, total=kwargs.get("total"))
 

@@ -15,15 +15,12 @@ from urllib.parse import quote
 import msgspec
 
 from ..config import Config
-from ..console import say
 from ..entry import Sha256
 from ..errors import DgmError, WeightsError
 from ..files.atomic import replacing
 from ..files.folders import user_data
-from .client import ask, host, offline
-from .fetch import fetch_weights
 
-__all__ = ["Pin", "find", "pin", "record"]
+__all__ = ["Pin", "find", "record"]
 
 
 class Pin(Config):
@@ -32,33 +29,6 @@ class Pin(Config):
     sha256: Sha256
     commit: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,200}\Z")]
     size: int | None = None
-
-
-def pin(repo: str, file: str, revision: str | None, *, name: str) -> Pin:
-    """Returns what a file was when it was first fetched; fetches it now, and records it, if it never was.
-
-    Raises:
-        WeightsError: If it can't be had, or the Hub states no sha256 of it.
-    """
-
-    known = find(repo, file, revision)
-    if known is not None:
-        return known
-    place = f"{repo}/{file}"
-    if offline():
-        hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name}"
-        raise WeightsError(f"{place} was never fetched, and the network is off (HF_HUB_OFFLINE)", hint)
-    head = ask(repo, file, revision, name)
-    if not re.fullmatch(r"[0-9a-f]{64}", head.etag):
-        raise WeightsError(
-            f"{host()} states no sha256 of {place}, nor does the entry {name}",
-            "weights that nobody vouches for are not read",
-        )
-    # only what has come, and is what the Hub stated, is written down
-    fetch_weights(repo, file, head.commit, head.size, head.etag, name=name)[1].close()
-    made = record(repo, file, revision, Pin(sha256=head.etag, commit=head.commit, size=head.size))
-    say(f"{name}: recorded the sha256 {made.sha256[:12]}... of {repo} at {made.commit[:12]}; it must stay that")
-    return made
 
 
 def find(repo: str, file: str, revision: str | None) -> Pin | None:

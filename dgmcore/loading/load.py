@@ -137,7 +137,9 @@ class _Loader:
 
     def _build_bounded(self, entry: Entry, header: Mapping[str, Any]) -> Model:
         with memory_limit(header, entry.name):
-            return self.build(entry.architecture, entry.config, entry.parts, init=False)
+            model = self.build(entry.architecture, entry.config, entry.parts, init=False)
+        _check_data(model, entry)
+        return model
 
     def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
         kind = plugins.architecture(architecture)
@@ -172,6 +174,19 @@ class _Loader:
     def _build_part(self, part: Any, init: bool) -> Model:
         part = parse(PartSpec, part, source="part")
         return self.build(part.architecture, part.config, part.parts, init=init)
+
+
+def _check_data(model: Model, entry: Entry) -> None:
+    """Refuses an entry that says of its data what is not so of its model."""
+
+    said, is_so = entry.data, tuple(getattr(model, "event_shape", entry.data.event_shape))
+    if said.event_shape != is_so:
+        what = f"{entry.name}: data.event_shape: {list(said.event_shape)} is not the model's, which is {list(is_so)}"
+        raise RegistryError(what, "correct data or config in the entry, or get it again")
+    declared = vars(model).get("data_range")  # what its config says; the class's is an example
+    if declared is not None and said.range != tuple(declared):
+        what = f"{entry.name}: data.range: {said.range} is not the model's, which is {list(declared)}"
+        raise RegistryError(what, "correct data or config in the entry, or get it again")
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DgmError
-from ..registry.find import Located, find, list_models
+from ..registry.find import Located, find
+from ..registry.listing import list_models
 from ..registry.parts import with_parts
 from .weights import beside, open_weights
 

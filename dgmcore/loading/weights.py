@@ -15,8 +15,6 @@ from ..entry import Weights
 from ..errors import UsageError, WeightsError
 from ..files.verify import open_verified
 from ..hub.cache import source_of
-from ..hub.fetch import fetch_weights
-from ..hub.trust_on_first_use import pin
 from ..registry.find import Located
 
 __all__ = ["beside", "open_weights"]
@@ -50,18 +48,20 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
 def beside(located: Located) -> Path | None:
     """Returns the weights in the entry's own folder, if they are there; a snapshot in the Hub's cache is none."""
 
-    weights, folder = located.entry.weights, located.folder
-    if folder is None or weights is None or source_of(folder) is not None:
+    weights = located.entry.weights
+    if weights is None or source_of(located.folder) is not None:
         return None
-    path = folder / weights.file
+    path = located.folder / weights.file
     return path if path.is_file() else None
 
 
 def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple[Path, BinaryIO]:
     """Returns the weights in the Hugging Face cache, fetched if need be, and opens them."""
 
+    from ..hub.fetch import fetch_first, fetch_weights
+
     name, place = located.entry.name, weights.hub
-    source = source_of(located.folder) if located.folder else None
+    source = source_of(located.folder)
     if source is not None:
         repo, commit, inside = source
         return fetch_weights(repo, inside + weights.file, revision or commit, weights.size, weights.sha256, name=name)
@@ -69,13 +69,13 @@ def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple
         raise _nowhere(located, weights, revision)
     revision, size, sha256 = revision or place.revision, weights.size, weights.sha256
     if sha256 is None and place.trust == "first-fetch":
-        first = pin(place.repo, place.file, revision, name=name)
+        first = fetch_first(place.repo, place.file, revision, name=name)
         revision, size, sha256 = first.commit, first.size, first.sha256
     return fetch_weights(place.repo, place.file, revision, size, sha256, name=name)
 
 
 def _nowhere(located: Located, weights: Weights, revision: str | None) -> WeightsError | UsageError:
-    entry, missing = located.entry, (located.folder or Path()) / weights.file
+    entry, missing = located.entry, located.folder / weights.file
     if revision is not None and missing.is_file():
         return UsageError(f"{entry.name} is not on a Hub, so it has no revision {revision}", "leave out --revision")
     recipe = entry.training.recipe if entry.training else None

@@ -1,29 +1,17 @@
-"""Plugins: what is installed, and what it provides."""
+"""Plugins: what is installed, and what it provides; `architectures()`, `datasets()`, ... for each kind of thing."""
 
 from __future__ import annotations
 
-from .imports import import_string
-from .provided import (
-    architecture,
-    architectures,
-    call,
-    commands,
-    converters,
-    datasets,
-    features,
-    metrics,
-    plugins,
-)
+from collections.abc import Callable
+from typing import Any
 
-__all__ = [
-    "architecture",
-    "architectures",
-    "call",
-    "commands",
-    "converters",
-    "datasets",
-    "features",
-    "import_string",
-    "metrics",
-    "plugins",
-]
+from . import provided as _provided
+from .imports import import_string, trust
+from .provided import architecture, call, distribution_of, plugins
+
+__all__ = ["architecture", "call", "distribution_of", "import_string", "plugins", "trust"]
+
+
+def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:
+    found: Callable[[], dict[str, Any]] = getattr(_provided, kind)
+    return found

@@ -1,296 +1,140 @@
-"""Compiles the index (:mod:`dgmcore.plugins.index`): loads plugins, reads entries, settles who owns a name."""
+"""Compiles the index (:mod:`dgmcore.plugins.index`): loads plugins, reads registries, settles whose a name is."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator
 
-from ..files.folders import environment_registries, user_cache, user_plugins, user_registry
-from ..version import __version__
-from . import describe as discovery
-from .core_commands import COMMANDS
-from .describe import HOOKS, Record, Source, fail
-from .index import FORMAT, Index, file_state, metadata_state, sealed, search_path, settled, stale_paths, unsealed
+import msgspec
 
-__all__ = ["compile_index", "write_cache"]
+from ..console import say
+from ..entry import ENTRY_FILE, read_entry
+from ..errors import DgmError, RegistryError
+from ..files.folders import environment_registries, user_plugins, user_registry
+from .imports import search_path, trust_record
+from .index import Index, InvalidEntry, Row, file_state, merged
+from .isolate import load
+from .records import PluginRecord, Problem
+from .sources import barred, discover
 
-PLUGIN_SECONDS = 120.0  # a plugin that takes longer to import is broken, until the next command
-KEPT_FILES = 32  # indices of other environments that the cache keeps
+__all__ = ["compile_index"]
 
-_CHILD = """
-import json, os, sys
-job = json.load(sys.stdin)
-sys.path[:] = job["path"]
-from dgmcore.plugins.describe import serve
-serve(job["sources"])
-"""
+RACY = 20_000_000  # ns: a file that was written this shortly before it was read may change again unnoticed
 
 
-def compile_index(previous: Index | None, *, anew: bool = False) -> tuple[dict[str, Any], bytes]:
-    """Returns the head and the entries of a new index; what is unchanged comes from `previous` and the cache."""
+def compile_index(previous: Index | None) -> Index:
+    """Returns a new index; what is unchanged since a previous one is taken from there."""
 
-    paths = [[p, *settled([file_state(p)]), metadata_state(p)] for p in search_path()]
-    folder_state = file_state(str(user_plugins()))
-    unchanged = previous is not None and not stale_paths(previous.head) and folder_state in previous.head["files"]
-    sources = previous.head["sources"] if previous is not None and unchanged else discovery.discover()
-    installed = json.dumps([digest for *_, digest in paths])
-    records = _records(sources, installed, anew)
-    files = [folder_state, *(state for r in records for state in r.pop("states"))]
-    _settle_names(records)
-
-    from .entries import Catalog
-
-    catalog = Catalog(previous)
-    for i, folder in enumerate(environment_registries()):
-        catalog.add("environment", folder, rank=i)
-    catalog.add("user", user_registry(), rank=1000)
-    for record in records:
-        for folder in record["registries"]:
-            catalog.add(record["name"], folder, rank=2000, plugin=record)
-    rows, entries, invalid = catalog.compiled(records)
-    head = {
-        "version": __version__,
-        "paths": paths,
-        "files": settled(files + catalog.files),
-        "sources": sources,
-        "plugins": records,
-        "rows": rows,
-        "invalid": invalid,
-        "retry": any(record["retry"] for record in records),
-    }
-    return head, entries
+    began = time.time_ns()
+    looked_at = [str(user_plugins()), str(trust_record()), *search_path()]
+    plugins = _plugins(previous)
+    for plugin, problem in merged(plugins)[1]:
+        plugin.clashes.append(problem)
+    rows, invalid = [], []
+    for origin, folder in _registries(plugins):
+        looked_at.append(folder)
+        for path in _entry_files(folder):
+            looked_at.append(path)
+            try:
+                row = _row(origin, path, previous)
+                rows += [row] if row else []
+            except DgmError as e:
+                invalid.append(InvalidEntry(origin, path, e.what, e.hint))
+    files = [file for plugin in plugins for file in plugin.files]
+    states = {path: file_state(path) for path in [*looked_at, *files]}
+    # what may have changed since it was read matches nothing, so it is read again
+    states = {path: (-2, size) if time >= began - RACY else (time, size) for path, (time, size) in states.items()}
+    return Index(states, plugins, _settled(rows, plugins), invalid)
 
 
 # --- plugins ----------------------------------------------------------------------------------------
 
 
-def _records(sources: list[Source], installed: str, anew: bool) -> list[Record]:
-    """Returns a record of each source, from the cache where its files are unchanged, else by loading it."""
+def _plugins(previous: Index | None) -> list[PluginRecord]:
+    """Returns a record of each plugin: the previous one if its files are unchanged, and those of the core."""
 
-    chosen = discovery.limit()
-    taken: dict[str, Source] = {}
-    records: list[Record | None] = []
-    wanted: list[int] = []
-    for i, source in enumerate(sources):
-        names = {source["name"], source["distribution"]}
-        if source["kind"] != "builtin" and chosen is not None and not chosen & names:
-            record = discovery.blank(source)
-            fail(record, "not named in DGM_PLUGINS", f"DGM_PLUGINS=...,{source['name']} loads it", status="blocked")
-        elif source["name"] in taken:
-            record = discovery.blank(source)
-            other = taken[source["name"]]["distribution"] or taken[source["name"]]["location"]
-            fail(record, f"the plugin name {source['name']} is taken by {other}", "give the entry point another name")
-        else:
-            taken[source["name"]] = source
-            record = None if anew else _cached(source, installed)
-            if record is None:
-                wanted.append(i)
-        records.append(record)
-    for i, record in zip(wanted, _load([sources[i] for i in wanted]), strict=True):
-        record["states"] = settled([file_state(f) for f in record.pop("files")])
-        if not record["retry"]:
-            _store(record, installed)
-        records[i] = record
-    for record in records:
-        record.setdefault("states", [])
-    return records
+    sources = discover()
+    records = {source: PluginRecord(source, problems=[why]) for source, why in barred(sources).items()}
+    kept = {plugin.source: plugin for plugin in previous.plugins if _holds(plugin, previous)} if previous else {}
+    if sources[0] in kept:
+        records = {s: msgspec.structs.replace(plugin, clashes=[]) for s, plugin in kept.items()} | records
+    waiting = [source for source in sources if source not in records]
+    if waiting and sys.stderr.isatty():
+        say("reading plugins (after an install or an edit) ...")
+    records |= {record.source: record for record in load(waiting)}
+    return [records[source] for source in sources]
 
 
-def _cache_path(source: Source) -> str:
-    from hashlib import blake2b
-
-    identity = json.dumps([FORMAT, __version__, sys.version, discovery.core_state(), source])
-    return str(user_cache() / "plugins" / f"{blake2b(identity.encode(), digest_size=12).hexdigest()}.json")
+def _holds(plugin: PluginRecord, previous: Index) -> bool:
+    return bool(plugin.files) and all(file_state(file) == previous.states.get(file) for file in plugin.files)
 
 
-def _cached(source: Source, installed: str) -> Record | None:
-    """Returns the stored record of a plugin whose files are as they were.
+# --- entries ----------------------------------------------------------------------------------------
 
-    One with an error also depends on everything else that is installed, such as what it failed to import.
-    """
+
+def _registries(plugins: list[PluginRecord]) -> Iterator[tuple[str, str]]:
+    """Yields registries, each with whose it is, in the order of their precedence."""
+
+    yield from (("environment", str(folder)) for folder in environment_registries())
+    yield "user", str(user_registry())
+    yield from ((plugin.name, folder) for plugin in plugins for folder in plugin.provides.registries)
+
+
+def _entry_files(folder: str) -> list[str]:
+    """Returns where the entries of a registry are, or would be."""
 
     try:
-        with open(_cache_path(source), "rb") as file:
-            stored = json.loads(unsealed(file.read()))
-        record = stored["record"]
-        fresh = all(file_state(s[0]) == s for s in record["states"]) and set(discovery.blank(source)) - {
-            "files"
-        } <= set(record)
-        fresh = fresh and (record["status"] == "ok" or stored["installed"] == installed)
-        return record if fresh else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _store(record: Record, installed: str) -> None:
-    source = {key: record[key] for key in discovery.SOURCE_KEYS}
-    content = json.dumps({"installed": installed, "record": record}).encode()
-    write_cache(_cache_path(source), sealed(content))
-
-
-def _load(sources: list[Source]) -> Iterator[Record]:
-    """Yields the record of each source, loaded in another process.
-
-    That process survives what a `try` can't: a plugin that exits, crashes or hangs is broken and the next
-    ones are loaded by a new process.
-    """
-
-    if not sources:
-        return
-    if sys.stderr.isatty():
-        print("reading plugins (after an install or an edit) ...", file=sys.stderr, flush=True)
-    done = 0
-    while done < len(sources):
-        said, problem = 0, "can't be started"
-        for record in (reader := _Child(sources[done:])).records():
-            yield record
-            said += 1
-        done, problem = done + said, reader.problem
-        if done < len(sources):
-            if problem is None:  # no process could be started: load it in this one
-                yield discovery.describe(sources[done])
-            else:
-                record = discovery.blank(sources[done]) | {"retry": reader.passing}
-                record["files"] = discovery.files_of_module(sources[done])
-                hint = "the next command tries again; `DGM_PLUGINS=...` without it does not wait for it"
-                hint = hint if reader.passing else "update or uninstall the plugin"
-                fail(record, f"{problem} while {sources[done]['value']} was imported", hint)
-                yield record
-            done += 1
-
-
-class _Child:
-    """A process that loads plugins and writes their records, one a line.
-
-    Attributes:
-        problem: Why it ended; None if it could not be started.
-        passing: Whether that may be the fault of a busy machine: it took too long, or was killed.
-    """
-
-    def __init__(self, sources: list[Source]):
-        self.sources = sources
-        self.problem: str | None = None
-        self.passing = False
-
-    def records(self) -> Iterator[Record]:
-        job = json.dumps({"path": search_path(), "sources": self.sources})
-        environment = {**os.environ, "DGM_INDEXING": "1"}
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
-        except (OSError, ValueError):
-            return
-        assert process.stdin is not None and process.stdout is not None
-        with process:
-            try:
-                with suppress(OSError):
-                    process.stdin.write(job.encode())
-                    process.stdin.close()
-                for source in self.sources:
-                    line = self._line(process, process.stdout.readline)
-                    if not line:
-                        break
-                    record = _record_of(line, source)
-                    if record is None:
-                        self.problem = "something else was said in its name"
-                        return
-                    yield record
-                code = process.wait()
-                said = f"signal {-code}" if code < 0 else f"exit code {code}"
-                self.passing = self.passing or code == -9  # the system's way to free memory
-                self.problem = self.problem or f"the interpreter ended with {said}"
-            finally:
-                process.kill()
-
-    def _line(self, process: subprocess.Popen[bytes], read: Callable[[], bytes]) -> bytes:
-        """Reads a line; a process that says nothing for too long is ended."""
-
-        def end() -> None:
-            self.problem = f"nothing happened for {PLUGIN_SECONDS:g} seconds"
-            self.passing = True
-            process.kill()
-
-        timer = threading.Timer(PLUGIN_SECONDS, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            return read()
-        finally:
-            timer.cancel()
-
-
-def _record_of(line: bytes, source: Source) -> Record | None:
-    """Returns the record of a source that the process wrote, or None if it is none."""
-
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    blank = discovery.blank(source)
-    right = isinstance(record, dict) and all(isinstance(record.get(k), type(v)) for k, v in blank.items())
-    return record if right and all(record[key] == source[key] for key in source) else None
-
-
-def _settle_names(records: list[Record]) -> None:
-    """Gives each name to the first plugin that claims it; the claim of a later one is its error."""
-
-    owners: dict[tuple[str, str], str] = {("commands", name): "dgm itself" for name in COMMANDS}
-    for record in records:
-        for kind, *_ in HOOKS.values():
-            for name in list(record[kind]):
-                owner = owners.setdefault((kind, name), record["name"])
-                if owner != record["name"]:
-                    del record[kind][name]
-                    owner = owner if owner == "dgm itself" else f"plugin {owner}"
-                    what = f"{kind.removesuffix('s')} {name} is already provided by {owner}"
-                    fail(record, what, "rename it in this plugin, or load one of the two: DGM_PLUGINS=...")
-
-
-# --- the cache --------------------------------------------------------------------------------------
-
-
-def write_cache(path: str, content: bytes) -> bool:
-    """Writes a file of the cache atomically; tells whether that was possible."""
-
-    folder = os.path.dirname(path)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _prune(folder)
-        return True
+        with os.scandir(folder) as items:
+            names = sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
     except OSError:
-        return False
+        return []
+    return [os.path.join(folder, name, ENTRY_FILE) for name in names]
 
 
-def _prune(folder: str) -> None:
-    """Removes the oldest files, and what a killed process left."""
+def _row(origin: str, path: str, previous: Index | None) -> Row | None:
+    """Returns the row of an entry, if there is one: its text is the previous one if the file is unchanged."""
 
-    with suppress(OSError), os.scandir(folder) as items:
-        files = sorted((i for i in items if i.is_file()), key=lambda i: i.stat().st_mtime, reverse=True)
-        import time
+    state, name = file_state(path), os.path.basename(os.path.dirname(path))
+    if previous is not None and path in previous.texts and previous.states.get(path) == state:
+        return Row(name, origin, path, previous.texts[path])
+    if state[0] == -1:
+        return None
+    entry = read_entry(path)
+    if entry.name != name:
+        what = f"{path}: name: {entry.name} is not the name of its folder"
+        raise RegistryError(what, f"rename one: the folder is {name}")
+    return Row(name, origin, path, msgspec.Raw(msgspec.json.encode(entry)))
 
-        old = [i for i in files if i.name.startswith(".new-") and i.stat().st_mtime < time.time() - 3600]
-        kept = KEPT_FILES if os.path.basename(folder) == "index" else 8 * KEPT_FILES
-        for item in [*old, *[i for i in files if not i.name.startswith(".new-")][kept:]]:
-            with suppress(OSError):
-                os.unlink(item.path)
+
+def _settled(rows: Iterable[Row], plugins: list[PluginRecord]) -> list[Row]:
+    """Settles which entry each bare name means (docs/registry.md), tells plugins of names that they repeat, and
+    returns the entries by name."""
+
+    owners = {plugin.name: plugin for plugin in reversed(plugins)}
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.name, []).append(row)
+
+    def repeats(row: Row, where: str) -> None:
+        row.hidden = True
+        what = f"its entry {row.name} repeats a name of {where}"
+        owners[row.origin].clashes.append(Problem(what, f"rename the folder and the entry {row.path}"))
+
+    for first, *others in groups.values():
+        if first.origin not in owners:  # the user's entries override those of plugins
+            first.overrides = [row.full_name for row in others]
+            for row in others:
+                row.hidden = True
+        elif first.origin == "core":
+            for row in others:
+                repeats(row, "the core's registry")
+        else:
+            seen = {first.origin: first}
+            for row in others:
+                if seen.setdefault(row.origin, row) is not row:
+                    repeats(row, seen[row.origin].path)
+            for row in seen.values():
+                row.ambiguous = len(seen) > 1
+    return [row for name in sorted(groups) for row in groups[name]]

@@ -1,232 +1,149 @@
-"""The index: everything that plugins and entries say, compiled into one file of the user's cache.
+"""The index: everything that plugins and entries say, in one file of the user's cache.
 
-The first line of the file is the digest of the rest. The second is a JSON object: the states of the
-files that it was made from, the plugins, and a row for each entry. Every further line is one entry in
-full. Reading it needs no plugin, no YAML and no torch; it is rebuilt when a state differs
-(:mod:`dgmcore.plugins.compile`).
+Reading it needs no plugin, no YAML and no torch. The first line is the digest of the rest, which is the JSON of an
+:class:`Index`. It is compiled anew (:mod:`dgmcore.plugins.compile`) when a file that it was made from has changed.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import time
-from collections.abc import Iterable
-from typing import Any
+from functools import cached_property
+from hashlib import blake2b
 
-from ..errors import PluginError
-from ..files.folders import environment_registries, user_cache, user_data
+import msgspec
 
-__all__ = ["FORMAT", "Index", "current", "file_state", "metadata_state", "rebuild"]
+from ..entry import Entry
+from .core_commands import COMMANDS
+from .records import KINDS, PluginRecord, Problem, Provided, Provides
 
-FORMAT = 2
-RACY = 20_000_000  # ns: a file that was written this recently may change again unnoticed
+__all__ = ["Index", "InvalidEntry", "Row", "State", "file_state", "merged", "read"]
 
-State = list[Any]  # path, modification time, size; -1 where a file is missing
-
-
-class Index:
-    """The compiled index.
-
-    Attributes:
-        plugins: A record of each plugin, in order.
-        rows: A row for each entry, hidden ones included.
-        invalid: The entries that can't be used, each with `path, origin, what, hint`.
-        path: The file that it was read from; None if it is only in memory.
-    """
-
-    def __init__(self, head: dict[str, Any], entries: bytes, path: str | None):
-        self.head, self.path = head, path
-        self.plugins: list[dict[str, Any]] = head["plugins"]
-        self.rows: list[dict[str, Any]] = head["rows"]
-        self.invalid: list[dict[str, Any]] = head["invalid"]
-        self._entries = entries
-        self._by_name: dict[str, list[dict[str, Any]]] | None = None
-
-    def provided(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Returns what plugins provide of a kind, by name; each record has the key `plugin`."""
-        return {
-            name: {**record, "plugin": plugin["name"]}
-            for plugin in self.plugins
-            for name, record in plugin[kind].items()
-        }
-
-    def entry(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Returns the entry of a row in full, as plain data."""
-        return json.loads(self._entries.split(b"\n")[row["line"]])
-
-    def named(self, name: str) -> list[dict[str, Any]]:
-        """Returns the rows of a name: those that are not hidden first."""
-        if self._by_name is None:
-            self._by_name = {}
-            for row in self.rows:
-                self._by_name.setdefault(row["name"], []).append(row)
-        return sorted(self._by_name.get(name, []), key=lambda row: row["hidden"])
-
-    def bytes(self) -> bytes:
-        """Returns the content of the file."""
-        head = json.dumps({**self.head, "size": len(self._entries)}, separators=(",", ":"))
-        return sealed(head.encode() + b"\n" + self._entries)
-
-
-_memory: dict[str, Index] = {}  # the last index of this process, by key
-
-
-def current() -> Index:
-    """Returns the index, rebuilt if anything that it was made from has changed."""
-
-    if os.environ.get("DGM_INDEXING"):
-        raise PluginError("a plugin asks for the registry while it is imported", "do that inside a function")
-    key = _key()
-    index = _memory.get(key)
-    if index is None or not _fresh(index.head):
-        index = _read(key)
-        if index is None or index.head["retry"] or not _fresh(index.head):
-            index = rebuild(index)
-        _memory.clear()
-        _memory[key] = index
-    return index
-
-
-def rebuild(previous: Index | None = None, *, anew: bool = False) -> Index:
-    """Compiles the index and stores it, if the cache can be written.
-
-    Arguments:
-        previous: What is unchanged is taken from here.
-        anew: Whether to load every plugin, whatever the cache knows of it.
-    """
-
-    from . import compile as indexing
-
-    key = _key()
-    path = _path(key)
-    head, entries = indexing.compile_index(previous, anew=anew)
-    index = Index({"format": FORMAT, "key": key, **head}, entries, path)
-    if not indexing.write_cache(path, index.bytes()):
-        index.path = None
-    _memory.clear()
-    _memory[key] = index
-    return index
-
-
-def _key() -> str:
-    """Identifies what is installed where: environments and settings have indices of their own."""
-
-    from hashlib import blake2b
-
-    from ..version import __version__
-
-    parts = [
-        FORMAT,
-        __version__,
-        sys.version,
-        sys.prefix,
-        os.path.dirname(__file__),
-        search_path(),
-        [str(p) for p in environment_registries()],
-        str(user_data()),
-        os.environ.get("DGM_PLUGINS"),
-    ]
-    return blake2b(json.dumps(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-
-
-def _path(key: str) -> str:
-    return str(user_cache() / "index" / f"{key}.jsonl")
-
-
-def search_path() -> list[str]:
-    """Returns the absolute folders and archives of `sys.path`, each once."""
-    return list(dict.fromkeys(os.path.abspath(p) for p in sys.path if isinstance(p, str)))
-
-
-def _read(key: str) -> Index | None:
-    """Reads the index of a key, or returns None where there is none or it is damaged."""
-
-    path = _path(key)
-    try:
-        with open(path, "rb") as file:
-            first, _, entries = unsealed(file.read()).partition(b"\n")
-        head = json.loads(first)
-        if head["format"] != FORMAT or head["key"] != key or head["size"] != len(entries):
-            return None
-        return Index(head, entries, path)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def sealed(content: bytes) -> bytes:
-    """Returns the content of a file of the cache with its digest before it."""
-    return _digest(content) + b"\n" + content
-
-
-def unsealed(content: bytes) -> bytes:
-    """Returns what was sealed.
-
-    Raises:
-        ValueError: If a byte of it is another now.
-    """
-
-    digest, _, rest = content.partition(b"\n")
-    if digest != _digest(rest):
-        raise ValueError("damaged")
-    return rest
-
-
-def _digest(content: bytes) -> bytes:
-    from hashlib import blake2b
-
-    return blake2b(content, digest_size=16).hexdigest().encode()
-
-
-def _fresh(head: dict[str, Any]) -> bool:
-    """Tells whether all states are as they were."""
-
-    try:
-        if any(file_state(state[0]) != state for state in head["files"]):
-            return False
-        return not stale_paths(head)
-    except (KeyError, TypeError, IndexError):
-        return False
-
-
-def stale_paths(head: dict[str, Any]) -> list[str]:
-    """Returns the places of `sys.path` whose installed distributions have changed.
-
-    A folder's own time is enough if it is unchanged; otherwise (somebody wrote a picture into
-    the current folder) the distributions in it are compared.
-    """
-
-    return [
-        path for path, state, digest in head["paths"] if file_state(path) != state and metadata_state(path) != digest
-    ]
+#: When a file or folder last changed, its content or its rights, in ns; and its size.
+State = tuple[int, int]
 
 
 def file_state(path: str) -> State:
-    """Returns the state of a file or folder: its path, time and size."""
+    """Returns the state of a file or folder now: (-1, -1) where there is none."""
 
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
-        return [path, -1, -1]
-    return [path, stat.st_mtime_ns, stat.st_size]
+        return -1, -1
+    return max(stat.st_mtime_ns, stat.st_ctime_ns), stat.st_size
 
 
-def settled(states: Iterable[State]) -> list[State]:
-    """Returns states fit to be stored: that of a file written just now matches nothing, so it is read again."""
+class Row(msgspec.Struct, omit_defaults=True):
+    """An entry of a registry, and what its name means."""
 
-    now = time.time_ns()
-    return [[path, -2 if 0 <= now - time_ns < RACY else time_ns, size] for path, time_ns, size in states]
+    name: str
+    origin: str  # `environment`, `user`, or the plugin whose registry it is in
+    path: str  # its file
+    text: msgspec.Raw  # all of it, as JSON that is parsed when it is needed
+    hidden: bool = False  # its bare name means another entry
+    ambiguous: bool = False  # several plugins have an entry of this name: only full names mean one
+    overrides: list[str] = []  # the full names of those that it hides
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.path)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.origin}/{self.name}"
+
+    @property
+    def shown_name(self) -> str:
+        """The shortest name that means it."""
+        return self.full_name if self.ambiguous else self.name
+
+    def entry(self) -> Entry:
+        """Returns the entry."""
+        return msgspec.json.decode(self.text, type=Entry)
 
 
-def metadata_state(path: str) -> str:
-    """Returns a digest of the distributions that are installed in a folder."""
+class InvalidEntry(msgspec.Struct):
+    """An entry that can't be used."""
 
-    from hashlib import blake2b
+    origin: str
+    path: str
+    what: str
+    hint: str
+
+
+class Index(msgspec.Struct, dict=True):
+    """The compiled index."""
+
+    states: dict[str, State]  # of all files and folders that it was made from
+    plugins: list[PluginRecord]
+    rows: list[Row]  # by name, hidden ones included
+    invalid: list[InvalidEntry]
+    path: str | None = None  # where it is stored; None: it could not be
+
+    @cached_property
+    def provided(self) -> Provides:
+        """What all plugins provide."""
+        return merged(self.plugins)[0]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.name, []).append(row)
+        return found
+
+    @cached_property
+    def texts(self) -> dict[str, msgspec.Raw]:
+        """The entries by path, unparsed."""
+        return {row.path: row.text for row in self.rows}
+
+    def named(self, name: str) -> list[Row]:
+        """Returns the entries that a bare or full name means: several where it is ambiguous."""
+        origin, _, short = name.rpartition("/")
+        return [row for row in self._by_name.get(short, []) if (row.origin == origin if origin else not row.hidden)]
+
+    def fresh(self) -> bool:
+        """Tells whether all is as it was."""
+        return all(file_state(path) == state for path, state in self.states.items())
+
+    def lasting(self) -> bool:
+        """Tells whether it may be stored: not if the core fails, or something by the machine's fault."""
+        passing = any(problem.passing for plugin in self.plugins for problem in plugin.problems)
+        return self.plugins[0].status == "ok" and not passing
+
+    def content(self) -> bytes:
+        """Returns the content of the file; raises a `UnicodeError` for paths that are no text."""
+        text = msgspec.json.encode(self)
+        return _digest(text) + b"\n" + text
+
+
+def read(path: str | os.PathLike[str]) -> Index | None:
+    """Reads an index, or returns None where there is none, or a byte of it is another."""
 
     try:
-        with os.scandir(path) as items:
-            found = [(i.name, i.stat().st_mtime_ns) for i in items if i.name.endswith((".dist-info", ".egg-info"))]
-    except OSError:
-        found = []
-    return blake2b(json.dumps(sorted(found)).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        with open(path, "rb") as file:
+            digest, _, text = file.read().partition(b"\n")
+        return msgspec.json.decode(text, type=Index) if digest == _digest(text) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).hexdigest().encode()
+
+
+def merged(plugins: list[PluginRecord]) -> tuple[Provides, list[tuple[PluginRecord, Problem]]]:
+    """Gives each name to the first plugin that claims it; returns what is theirs, and the claims that come too late."""
+
+    provides, late = Provides(), []
+    for plugin in plugins:
+        for kind in KINDS:
+            known: dict[str, Provided] = getattr(provides, kind)
+            for name, thing in getattr(plugin.provides, kind).items():
+                if name not in known and not (kind == "commands" and name in COMMANDS):
+                    known[name] = thing
+                    continue
+                owner = f"plugin {known[name].plugin}" if name in known else "dgm itself"
+                what = f"{kind.removesuffix('s')} {name} is already provided by {owner}"
+                hint = "rename it in this plugin, or load one of the two: DGM_PLUGINS=..."
+                late.append((plugin, Problem(what, hint)))
+    return provides, late

@@ -1,7 +1,6 @@
-"""What plugins provide, by name.
+"""What plugins provide, by name: `architectures()`, `datasets()`, `metrics()`, ... for each kind of the table.
 
-The data come from the index (:mod:`dgmcore.plugins.index`); a plugin's module is imported when something
-of it runs.
+The data come from the index (:mod:`dgmcore.plugins.index`); a plugin's module is imported when something of it runs.
 """
 
 from __future__ import annotations
@@ -11,97 +10,43 @@ from typing import Any
 
 from ..errors import PluginError
 from ..suggestions import did_you_mean
-from . import index
+from . import current
 from .imports import import_string
+from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 
 __all__ = [
     "PACKAGES",
     "architecture",
-    "architectures",
     "call",
-    "calls",
-    "commands",
-    "converters",
-    "datasets",
-    "features",
+    "distribution_of",
     "import_string",
-    "metrics",
+    "lacking",
+    "missing",
     "plugins",
+    "provided",
+    "unknown_architecture",
 ]
-
-
-def plugins() -> list[dict[str, Any]]:
-    """Returns a record of each plugin: `name, distribution, version, status, errors` and what it provides."""
-    return index.current().plugins
-
-
-def architectures() -> dict[str, dict[str, Any]]:
-    """Architectures by name: `family, import, summary, capabilities, likelihood, parts, plugin`, ..."""
-    return index.current().provided("architectures")
-
-
-def datasets() -> dict[str, dict[str, Any]]:
-    """Data sets by name: `import, summary, plugin`."""
-    return index.current().provided("datasets")
-
-
-def metrics() -> dict[str, dict[str, Any]]:
-    """Metrics by name: `import, summary, plugin`."""
-    return index.current().provided("metrics")
-
-
-def features() -> dict[str, dict[str, Any]]:
-    """Default feature extractors by data set: `entry, plugin`."""
-    return index.current().provided("features")
-
-
-def converters() -> dict[str, dict[str, Any]]:
-    """Converters by format: `import, summary, license, plugin`."""
-    return index.current().provided("converters")
-
-
-def commands() -> dict[str, dict[str, Any]]:
-    """Commands of plugins by name: `help, import, plugin`."""
-    return index.current().provided("commands")
-
-
-def calls() -> dict[str, dict[str, Any]]:
-    """Functions behind calls of the core by name: `import, summary, plugin`."""
-    return index.current().provided("calls")
-
 
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {"train": "dgm-train", "eval": "dgm-eval", "evaluate": "dgm-eval", "push": "dgm-publish"}
 
 
-def call(name: str) -> Callable[..., Any]:
-    """Returns the function behind a call of the core, such as `train`.
-
-    Raises:
-        PluginError: If no plugin provides it, or the one that does can't be imported.
-    """
-
-    record = calls().get(name)
-    if record is None:
-        raise missing(name)
-    try:
-        return import_string(record["import"])
-    except (Exception, SystemExit) as e:
-        raise PluginError(
-            f"plugin {record['plugin']}: {name} can't be imported: {type(e).__name__}: {e}", "see `dgm plugins`"
-        ) from e
+def plugins() -> list[PluginRecord]:
+    """Returns a record of each plugin, the core's own first."""
+    return current.index().plugins
 
 
-def missing(name: str) -> PluginError:
-    """Returns the error for a call or command of the core that no plugin provides."""
+def provided() -> Provides:
+    """Returns what all plugins provide, each kind by name."""
+    return current.index().provided
 
-    package = PACKAGES[name]
-    wrong = [p for p in plugins() if p["distribution"] == package and p["status"] != "ok"]
-    if wrong:
-        return PluginError(
-            f"plugin {wrong[0]['name']} is {wrong[0]['status']}, so there is no {name}", "see `dgm plugins`"
-        )
-    return PluginError(f"{name} is not installed: the package {package} brings it", f"pip install {package}")
+
+def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:
+    """`architectures()` is `provided().architectures`, and so for each kind of :class:`.records.Provides`."""
+
+    if kind not in KINDS:
+        raise AttributeError(f"module {__name__!r} has no attribute {kind!r}")
+    return lambda: getattr(provided(), kind)
 
 
 def architecture(name: str) -> Any:
@@ -111,28 +56,85 @@ def architecture(name: str) -> Any:
         PluginError: If no plugin provides it, or the one that does can't be imported.
     """
 
-    known = architectures()
-    if name not in known:
+    record = provided().architectures.get(name)
+    if record is None:
         raise unknown_architecture(name)
-    record = known[name]
+    return _imported(record.plugin, f"architecture {name}", record.import_)
+
+
+def call(name: str) -> Callable[..., Any]:
+    """Returns the function behind a call of the core, such as `train`.
+
+    Raises:
+        PluginError: If no plugin provides it, or the one that does can't be imported.
+    """
+
+    record = provided().calls.get(name)
+    if record is None:
+        raise missing(name)
+    function: Callable[..., Any] = _imported(record.plugin, name, record.import_)
+    return function
+
+
+def _imported(plugin: str, what: str, string: str) -> Any:
     try:
-        return import_string(record["import"])
+        return import_string(string)
     except (Exception, SystemExit) as e:
-        raise PluginError(
-            f"plugin {record['plugin']}: architecture {name} can't be imported: {type(e).__name__}: {e}",
-            "see `dgm plugins`",
-        ) from e
+        said = f"plugin {plugin}: {what} can't be imported: {type(e).__name__}: {e}"
+        raise PluginError(said, "see `dgm plugins`") from e
+
+
+# --- what is not there ------------------------------------------------------------------------------
+
+
+def distribution_of(architecture: str) -> str | None:
+    """Returns the distribution that brings an architecture: None for the core, for a file, and where there is none."""
+
+    record = provided().architectures.get(architecture)
+    source = next((p.source for p in plugins() if record is not None and p.name == record.plugin), None)
+    return source.distribution if source is not None and source.kind == "installed" else None
+
+
+def lacking() -> dict[str, list[str]]:
+    """Returns the distributions that are not here, and what each would bring: calls of the core, and architectures
+    of entries, which say what brings them."""
+
+    index = current.index()
+    found: dict[str, list[str]] = {}
+    for name, package in PACKAGES.items():
+        if name not in {**index.provided.calls, **index.provided.commands}:
+            found.setdefault(package, []).append(name)
+    for entry in (row.entry() for row in index.rows):
+        if entry.package and entry.architecture not in index.provided.architectures:
+            found.setdefault(entry.package, []).append(entry.architecture)
+    here = {plugin.source.distribution for plugin in index.plugins}
+    return {package: list(dict.fromkeys(what)) for package, what in sorted(found.items()) if package not in here}
+
+
+def missing(name: str) -> PluginError:
+    """Returns the error for a call or command of the core that no plugin provides."""
+
+    package = PACKAGES[name]
+    for plugin in plugins():
+        if plugin.source.distribution == package and plugin.status != "ok":
+            what = f"plugin {plugin.name} is {plugin.status}, so there is no {name}"
+            return PluginError(what, "see `dgm plugins`")
+    return PluginError(f"{name} is not installed: the package {package} brings it", f"pip install {package}")
 
 
 def unknown_architecture(name: str) -> PluginError:
     """Returns the error for an architecture that nothing provides, and what to do about it."""
 
-    wrong = [p for p in plugins() if p["status"] in ("broken", "incompatible")]
-    wrong = wrong or [p for p in plugins() if p["status"] == "blocked"]
-    if not wrong:
-        hint = did_you_mean(name, architectures(), "install the plugin that provides it, see `dgm plugins`")
+    package = next((package for package, what in lacking().items() if name in what), None)
+    unloaded = [p for p in plugins() if p.status != "ok"]
+    wrong = [p for p in unloaded if p.errors[0].what != NOT_NAMED] or unloaded
+    if package is not None:
+        hint = f"pip install {package}"
+    elif not wrong:
+        known = provided().architectures
+        hint = did_you_mean(name, known, "install the plugin that provides it, see `dgm plugins`")
     elif len(wrong) == 1:
-        hint = f"plugin {wrong[0]['name']} is {wrong[0]['status']}: {wrong[0]['errors'][0]['what']}"
+        hint = f"plugin {wrong[0].name} is {wrong[0].status}: {wrong[0].errors[0].what}; {wrong[0].errors[0].hint}"
     else:
-        hint = f"these plugins are not loaded: {', '.join(p['name'] for p in wrong)}; see `dgm plugins`"
+        hint = f"these plugins are not loaded: {', '.join(p.name for p in wrong)}; see `dgm plugins`"
     return PluginError(f"no plugin provides the architecture {name}", hint)

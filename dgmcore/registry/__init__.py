@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..entry import read_entry, write_entry
-from .find import Located, available, find, info, list_models, weights_path
+from .find import Located, find
+from .listing import info, list_models
 
-__all__ = ["Located", "available", "find", "info", "list_models", "read_entry", "weights_path", "write_entry"]
+__all__ = ["Located", "find", "info", "list_models", "read_entry", "write_entry"]

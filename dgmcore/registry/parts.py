@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from ..entry import ENTRY_FILE, PARTS
 from ..errors import RegistryError
+from .find import Located, find
 
-if TYPE_CHECKING:
-    from .find import Located
+__all__ = ["check_circle", "find_part", "identity", "with_parts"]
 
-__all__ = ["entry_parts", "find_part", "identity", "is_bare", "with_parts"]
-
-PARTS = "parts"
+DEEPEST = 32  # parts of parts; what is nested deeper was not written by hand
 
 
 def find_part(name: str, folders: Sequence[Path]) -> Located:
@@ -28,36 +26,17 @@ def find_part(name: str, folders: Sequence[Path]) -> Located:
         folders: The folders of the entries on the way down to that entry, outermost first.
     """
 
-    from .find import find
-
-    if is_bare(name):
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):  # a bare name, no path, address or `plugin/name`
         for folder in folders:
             inside = folder / PARTS / name
-            if (inside / "model.yaml").is_file():
-                return find(str(inside.absolute()))
+            if (inside / ENTRY_FILE).is_file():
+                return find(inside.absolute())
     return find(name)
-
-
-def is_bare(name: str) -> bool:
-    """Whether it is the bare name of an entry, rather than a path, an address or `plugin/name`."""
-
-    return re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) is not None
 
 
 def identity(located: Located) -> str:
     """Returns what is the same for two findings of one entry."""
-
-    return str(Path(located.folder).resolve()) if located.folder else located.full_name
-
-
-def entry_parts(parts: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the names of entries in a section `parts`, those inside own parts included."""
-
-    for part in parts.values():
-        if isinstance(part, str):
-            yield part
-        else:
-            yield from entry_parts(part.parts)
+    return str(located.folder.resolve())
 
 
 def with_parts(located: Located) -> list[Located]:
@@ -74,8 +53,8 @@ def with_parts(located: Located) -> list[Located]:
         if identity(located) in found:
             return
         found[identity(located)] = located
-        folders = [Path(a.folder) for a in (*above, located) if a.folder]
-        for name in entry_parts(located.entry.parts):
+        folders = [a.folder for a in (*above, located)]
+        for name in located.entry.part_names():
             visit(find_part(name, folders), (*above, located))
 
     visit(located, ())
@@ -83,10 +62,13 @@ def with_parts(located: Located) -> list[Located]:
 
 
 def check_circle(located: Located, above: Sequence[Located]) -> None:
-    """Raises a :class:`RegistryError` if an entry is among those that it is a part of."""
+    """Raises a :class:`RegistryError` if an entry is among those that it is a part of, or too deep below them."""
 
     keys = [identity(a) for a in above]
     if identity(located) in keys:
         circle = above[keys.index(identity(located)) :]
         way = " -> ".join(a.entry.name for a in (*circle, located))
         raise RegistryError(f"entries name each other as parts: {way}", "break the circle in their model.yaml")
+    if len(above) > DEEPEST:
+        what = f"{above[0].entry.name} has parts of parts, more than {DEEPEST} deep"
+        raise RegistryError(what, "compose it of fewer entries")

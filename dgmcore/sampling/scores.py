@@ -21,18 +21,19 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import DataError, UsageError
-from ..interfaces import Likelihood
+from ..finite import require_finite
+from ..interfaces import Critic, Density, Likelihood
 from ..noise import IndexedNoise
-from .draw import as_model, batches, default_batch_size, model_name, model_range
-from .parallel import agree, group, here, share_batches
+from .processes import agree, joined, share_batches
+from .settings import MAX_SEED, as_model, batches, checked_size, model_name, model_range, together, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..model import Model
 
-__all__ = ["Scores", "score"]
+__all__ = ["Judgements", "Scores", "judgements", "score"]
 
 
 class Scores(NamedTuple):
@@ -67,15 +68,34 @@ class Scores(NamedTuple):
     dequantized: bool
 
 
+class Judgements(NamedTuple):
+    """What a model says of each datum.
+
+    Attributes:
+        kind: As in :class:`Scores`.
+        unit: As in :class:`Scores`.
+        values: One for each datum, float64 `(n,)`; minus infinity where a density holds a datum for impossible.
+        step: The distance of two levels of the data, if they have levels and the values are nats.
+        dequantized: Whether uniform noise of one level was added to the data.
+    """
+
+    kind: str
+    unit: str
+    values: Tensor
+    step: float | None
+    dequantized: bool
+
+
 def score(
     model: Model | str | Path,
-    data: Dataset | Tensor | str | Path,
+    data: Dataset | Tensor | np.ndarray | Sequence[Any] | str | Path,
     *,
     batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     watch: Callable[[Tensor], Any] = lambda values: None,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **named: Any,
 ) -> Scores:
     """Judges each datum: by the density if the model has one, else by its critic.
 
@@ -84,17 +104,19 @@ def score(
 
     Arguments:
         model: A model, or a name that :func:`dgmcore.load` accepts.
-        data: A data set as :func:`dgmcore.data.open_for` returns it, what that accepts, or a tensor of data in the
-            model's range.
+        data: A data set as :func:`dgmcore.data.open_for` returns it, what that accepts, or numbers in the model's
+            range, `(n, *event_shape)`: a tensor, an array (bytes are carried to the range), or nested lists.
         batch_size: The number of data judged at once; None chooses by their size.
         seed: The seed of all noise.
         device: Where to load a named model, or where to move the model; None leaves it.
         watch: Is shown the values of each batch.
         options: Scoring options of the model, such as the `k` of a bound.
+        named: The same, by name.
 
     Raises:
-        UsageError: If the model judges nothing.
+        UsageError: If the model judges nothing, or a number is out of range.
         DataError: If the data do not fit the model.
+        NotFiniteError: If a value is not finite.
 
     Example:
         >>> score("realnvp-moons", "moons:test").unit
@@ -102,54 +124,87 @@ def score(
     """
 
     model = as_model(model, device)
-    judge, kind, unit = _judge(model, options)
+    kind, unit, values, step, dequantized = judgements(
+        model, data, batch_size=batch_size, seed=seed, watch=watch, options=together(options, named)
+    )
+    wrong = (~values.isfinite()).nonzero()
+    first = f" from datum {int(wrong[0])} on" if len(wrong) else ""
+    require_finite(values, f"{model_name(model)}'s {unit}{first}", "leave out data that are far from the model's")
+    mean = float(values.mean())
+    bits = None
+    if step is not None and model.base_measure and kind != Likelihood.UNNORMALIZED:
+        dims = math.prod(model.event_shape)
+        volume = dims * math.log(step) if dequantized else 0.0
+        bits = -(mean + volume) / (dims * math.log(2))
+    return Scores(kind, unit, values, len(values), mean, float(values.std(correction=0)), bits, dequantized)
+
+
+def judgements(
+    model: Model,
+    data: Dataset | Tensor | np.ndarray | Sequence[Any] | str | Path,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    watch: Callable[[Tensor], Any] = lambda values: None,
+    options: Mapping[str, Any] | None = None,
+) -> Judgements:
+    """Returns what a model says of each datum; arguments and errors are those of :func:`score`.
+
+    A log-likelihood may be minus infinity here. Where a bound overflows, that is what it is.
+    """
+
+    judge, kind, unit = _judge(model, dict(options or {}))
     take, n, levels = _source(model, data)
+    size, seed = checked_size(model, batch_size), whole(seed, "the seed", 0, MAX_SEED)
     limits = model_range(model)
-    quantized = unit == "nats" and levels is not None and limits is not None
-    step = (limits[1] - limits[0]) / (levels - 1) if quantized else 1.0
-    dequantize = quantized and model.base_measure == "lebesgue"
+    step = (limits[1] - limits[0]) / (levels - 1) if unit == "nats" and levels and limits else None
+    dequantize = step is not None and model.base_measure == "lebesgue"
 
     def values(start: int, stop: int) -> Iterator[Tensor]:
         for first, length in batches(start, stop, size):
             noise = IndexedNoise(seed, length, first, device=model.device, dtype=model.dtype)
             x = take(first, length).to(model.device, model.dtype)
             _check_range(x, first, model)
-            if dequantize:
+            if dequantize and limits and step:
                 x = _dequantized(x, noise.child("dequantize"), limits, step)
             with torch.no_grad():
-                value = judge(x, noise).double().cpu()
+                value = _without_overflow(judge(x, noise).double().cpu(), kind, unit)
             watch(value)
             yield value
 
-    size, place = batch_size or default_batch_size(model), here()
-    own = torch.cat([torch.empty(0, dtype=torch.float64), *values(*share_batches(n, size, place))])
-    if place.world > 1:
-        with group():
-            own = torch.cat(agree(own))
-    mean = float(own.mean())
-    bits = None
-    if quantized and model.base_measure and kind != Likelihood.UNNORMALIZED:
-        dims = math.prod(model.event_shape)
-        volume = dims * math.log(step) if dequantize else 0.0
-        bits = -(mean + volume) / (dims * math.log(2))
-    return Scores(str(kind), unit, own, n, mean, float(own.std(correction=0)), bits, dequantize)
+    asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": options}
+    with joined(**asked) as place:
+        own = torch.cat([torch.empty(0, dtype=torch.float64), *values(*share_batches(n, size, place))])
+        whole_of_them = torch.cat(agree(own)) if place.world > 1 else own
+    return Judgements(kind, unit, whole_of_them, step, dequantize)
 
 
-def _judge(model: Model, options: dict[str, Any]) -> tuple[Callable[[Tensor, IndexedNoise], Tensor], str, str]:
+Judge = Callable[[Tensor, IndexedNoise], Tensor]
+
+
+def _judge(model: Model, options: dict[str, Any]) -> tuple[Judge, str, str]:
     """Returns what maps data and noise to values `(n,)`, with their kind and unit."""
 
     model.scoring(options)  # a wrong option fails here
     if model.can("density"):
-        kind = model.likelihood
+        density = cast(Density, model)
+        kind = density.likelihood
         if kind in (Likelihood.LOWER_BOUND, Likelihood.ESTIMATE):
-            return lambda x, noise: model.log_prob(x, noise=noise, **options), kind.value, "nats"
-        return lambda x, noise: model.log_prob(x, **options), kind.value, "nats"
+            return lambda x, noise: density.log_prob(x, noise=noise, **options), kind.value, "nats"
+        return lambda x, noise: density.log_prob(x, **options), kind.value, "nats"
     if model.can("critic"):
-        return lambda x, noise: model.score(x, **options), "critic", "score"
+        critic: Any = cast(Critic, model)  # whose options, if it has some, are by name
+        return lambda x, noise: critic.score(x, **options), "critic", "score"
     raise UsageError(
         f"{model_name(model)} judges no data: {type(model).__name__} is neither a density nor a critic",
         "dgm list --can density, or dgm list --can critic",
     )
+
+
+def _without_overflow(values: Tensor, kind: str, unit: str) -> Tensor:
+    """Returns values in which a bound that overflowed, infinity less infinity, is minus infinity: still a bound."""
+    overflowed = values.isnan() & (kind == Likelihood.LOWER_BOUND and unit == "nats")
+    return values.masked_fill(overflowed, -math.inf)
 
 
 def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int, int | None]:
@@ -159,18 +214,33 @@ def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int,
     """
 
     levels = model.entry.data.levels if model.entry is not None else None
+    if isinstance(data, (np.ndarray, list, tuple)):
+        data = _numbers(data, model)
     if isinstance(data, Tensor):
         if tuple(data.shape[1:]) != tuple(model.event_shape) or not len(data):
             raise DataError(
                 f"data of shape {tuple(data.shape)} don't fit {model_name(model)}",
                 f"give (n, {', '.join(map(str, model.event_shape))}) with n > 0",
             )
+        require_finite(data, "the data", "leave them out")
         return lambda first, length: data[first : first + length], len(data), levels
     if not hasattr(data, "take"):
         from ..data import open_for
 
         data = open_for(model, data)
     return lambda first, length: data.take(np.arange(first, first + length)), len(data), data.levels or levels
+
+
+def _numbers(data: Any, model: Model) -> Tensor:
+    """Returns arrays and lists as a tensor, bytes carried to the range of the model's data."""
+
+    try:
+        array = np.asarray(data)
+        x = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    except (TypeError, ValueError):
+        raise DataError("the data are no array of numbers", "give (n, *event_shape) numbers") from None
+    limits = model_range(model)
+    return x * ((limits[1] - limits[0]) / 255) + limits[0] if array.dtype == np.uint8 and limits else x
 
 
 def _check_range(x: Tensor, first: int, model: Model) -> None:

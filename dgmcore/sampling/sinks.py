@@ -10,25 +10,47 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ..errors import UsageError
 from ..files.atomic import replacing, replacing_folder
+from ..finite import require_finite
+from .processes import here
+from .settings import model_name, model_range
+from .shares import pour, pour_together
 
 if TYPE_CHECKING:
     from ..model import Model
 
-__all__ = ["SINKS", "Sink", "Write", "csv", "folder", "npy", "npz", "open_sink", "png", "safetensors", "sink_of"]
+__all__ = [
+    "SINKS",
+    "STDOUT",
+    "Sink",
+    "Write",
+    "csv",
+    "folder",
+    "npy",
+    "npz",
+    "open_sink",
+    "picture",
+    "safetensors",
+    "sink_of",
+    "stdout",
+    "write_samples",
+]
 
-Write = Callable[[np.ndarray], None]
+Write = Callable[[np.ndarray], Any]
 Sink = Callable[[Path, int, "Model"], AbstractContextManager[Write]]
 
 KEY = "samples"
+MAX_PIXELS = 100_000_000  # of all images of one picture
 
 
 @contextmanager
@@ -44,8 +66,6 @@ def npy(path: Path, n: int, model: Model) -> Iterator[Write]:
 def npz(path: Path, n: int, model: Model) -> Iterator[Write]:
     """An archive of numpy's with the array `samples`, not compressed."""
 
-    import zipfile
-
     with replacing(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         member = zipfile.ZipInfo(f"{KEY}.npy")  # dated 1980, so that equal samples make equal files
         member.external_attr = 0o644 << 16
@@ -60,7 +80,7 @@ def safetensors(path: Path, n: int, model: Model) -> Iterator[Write]:
 
     shape = [n, *model.event_shape]
     header = {
-        "__metadata__": {"format": "pt", "model": model.entry.name if model.entry else type(model).__name__},
+        "__metadata__": {"format": "pt", "model": model_name(model)},
         KEY: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * math.prod(shape)]},
     }
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -74,71 +94,94 @@ def safetensors(path: Path, n: int, model: Model) -> Iterator[Write]:
 def csv(path: Path, n: int, model: Model) -> Iterator[Write]:
     """Text: a line of names `x0,x1,...`, then a sample on each line, with the digits that give back its float32."""
 
-    width = math.prod(model.event_shape)
-    line = ",".join(["%.9g"] * width) + "\n"
-    rows = max(1, 2**16 // max(1, width))
-
     with replacing(path) as file:
-        file.write((",".join(f"x{i}" for i in range(width)) + "\n").encode())
-
-        def write(x: np.ndarray) -> None:
-            for some in np.split(x.reshape(len(x), width), range(rows, len(x), rows)):
-                file.write((line * len(some) % tuple(some.ravel().tolist())).encode())
-
-        yield write
+        yield _lines(file, model)
 
 
 @contextmanager
-def png(path: Path, n: int, model: Model) -> Iterator[Write]:
-    """A picture: a grid of images, or a scatter plot of points over the model's density.
+def stdout(path: Path, n: int, model: Model) -> Iterator[Write]:
+    """The same text, on stdout."""
+
+    yield _lines(sys.stdout.buffer, model)
+    sys.stdout.buffer.flush()
+
+
+def _lines(file: BinaryIO, model: Model) -> Write:
+    """Writes the line of names; returns what writes samples."""
+
+    width = math.prod(model.event_shape)
+    line = ",".join(["%.9g"] * width) + "\n"
+    rows = max(1, 2**16 // max(1, width))
+    file.write((",".join(f"x{i}" for i in range(width)) + "\n").encode())
+
+    def write(x: np.ndarray) -> None:
+        for some in np.split(x.reshape(len(x), width), range(rows, len(x), rows)):
+            file.write((line * len(some) % tuple(some.ravel().tolist())).encode())
+
+    return write
+
+
+@contextmanager
+def picture(path: Path, n: int, model: Model) -> Iterator[Write]:
+    """A picture: a grid of images, or points with axes over the model's density, which may be `.pdf` or `.svg` too.
 
     Images are kept as bytes, and of very many points the first `MAX_POINTS`.
     """
 
-    from . import pictures
+    from .pictures import canvas as pictures
 
     canvas = pictures.Canvas(model)
-    if canvas.kind == "image" and n * math.prod(model.event_shape[-2:]) > pictures.MAX_PIXELS:
+    pictures.check_format(canvas.kind, path.suffix)
+    if canvas.kind == "image" and n * math.prod(model.event_shape[-2:]) > MAX_PIXELS:
         raise UsageError(f"{n:,} images are too many for one picture", "give --out a folder, or .npz")
     kept: list[np.ndarray] = []
 
     def write(x: np.ndarray) -> None:
-        if canvas.kind == "image":
-            kept.append(pictures.to_uint8(x, canvas.range))
-        elif sum(map(len, kept)) < pictures.MAX_POINTS:
-            kept.append(x)
+        if canvas.kind == "image" or sum(map(len, kept)) < pictures.MAX_POINTS:
+            kept.append(canvas.keep(x))
 
     with replacing(path) as file:
         yield write
-        pictures.write_png(canvas.draw(np.concatenate(kept)), file)
+        canvas.write(np.concatenate(kept), file, path.suffix)
 
 
 @contextmanager
 def folder(path: Path, n: int, model: Model) -> Iterator[Write]:
     """A folder of PNG files, `00000.png` and so on."""
 
-    from . import pictures
+    from .pictures import kind_of, to_uint8, write_png
 
-    if pictures.kind_of(tuple(model.event_shape)) != "image":
+    if kind_of(tuple(model.event_shape)) != "image":
         raise UsageError("only images can be written as a folder of pictures", f"choose one of {', '.join(SINKS)}")
     digits = max(5, len(str(n - 1)))
-    limits = pictures.Canvas(model).range
+    limits = model_range(model)
 
     with replacing_folder(path) as stage:
         count = 0
 
         def write(x: np.ndarray) -> None:
             nonlocal count
-            for image in pictures.to_uint8(x, limits):
+            for image in to_uint8(x, limits):
                 with open(stage / f"{count:0{digits}}.png", "xb") as file:
-                    pictures.write_png(image, file)
+                    write_png(image, file)
                 count += 1
 
         yield write
 
 
 #: The sinks by the suffix of what they write.
-SINKS: dict[str, Sink] = {".png": png, ".npz": npz, ".npy": npy, ".safetensors": safetensors, ".csv": csv}
+SINKS: dict[str, Sink] = {
+    ".png": picture,
+    ".pdf": picture,
+    ".svg": picture,
+    ".npz": npz,
+    ".npy": npy,
+    ".safetensors": safetensors,
+    ".csv": csv,
+}
+
+#: Names of stdout.
+STDOUT = ("-", "/dev/stdout")
 
 
 def sink_of(path: str | os.PathLike[str]) -> Sink:
@@ -148,8 +191,10 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
         UsageError: If the suffix is unknown.
     """
 
-    text = os.fspath(path)
+    text = os.path.expanduser(path)
     suffix = Path(text).suffix.lower()
+    if text in STDOUT:
+        return stdout
     if text.endswith(("/", os.sep)) or Path(text).is_dir() or not suffix:
         return folder
     if suffix not in SINKS:
@@ -159,13 +204,14 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
 
 @contextmanager
 def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Write]:
-    """Opens the sink for a path; the block must write exactly `n` samples."""
+    """Opens the sink for a path; the block must write exactly `n` samples, all of them finite."""
 
     written = 0
-    with sink_of(path)(Path(path), n, model) as write:
+    with sink_of(path)(Path(path).expanduser(), n, model) as write:
 
         def counted(x: np.ndarray) -> None:
             nonlocal written
+            require_finite(x, f"what is to be written to {path}", "write finite numbers only")
             written += len(x)
             write(np.ascontiguousarray(x, dtype=np.float32))
 
@@ -174,10 +220,36 @@ def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Wr
             raise RuntimeError(f"{written} of {n} samples were written to {path}")
 
 
-def _npy_header(file, n: int, model: Model) -> None:
+def write_samples(
+    path: Path, model: Model, n: int, own: Iterable[np.ndarray], size: int, watch: Callable[[np.ndarray], Any]
+) -> Path:
+    """Writes samples; where there are several processes, each gives its own, and the first writes the file.
+
+    Arguments:
+        path: The file, or folder.
+        model: The model that drew them.
+        n: Their number, over all processes.
+        own: The batches of this process, float32 `(b, *event_shape)`, of which `b` is at most `size`.
+        size: The size of a batch.
+        watch: Is shown each batch that this process writes.
+
+    Returns:
+        Where they are.
+    """
+
+    path, sink = path.expanduser(), open_sink(path, n, model)
+    if here().world > 1:
+        pour_together(sink, path, own, (size, *model.event_shape), watch)
+    else:
+        with sink as write:
+            pour(own, write, watch)
+    return path
+
+
+def _npy_header(file: Any, n: int, model: Model) -> None:
     shape = (n, *model.event_shape)
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
-def _write_all(file, x: np.ndarray) -> None:
-    file.write(memoryview(x.astype("<f4", copy=False)).cast("B") if x.size else b"")
+def _write_all(file: IO[bytes], x: np.ndarray) -> None:
+    file.write(x.astype("<f4", copy=False).data.cast("B") if x.size else b"")

@@ -16,7 +16,8 @@ from ..loading.load import load
 from ..model import Model
 from ..noise import IndexedNoise
 from ..plugins.provided import architecture, architectures, plugins
-from ..registry.find import find, list_models
+from ..registry.find import find
+from ..registry.listing import list_models
 from ..suggestions import did_you_mean
 
 __all__ = ["Subject", "build_example", "class_of", "names_of", "rebuild", "subject"]
@@ -83,6 +84,12 @@ class Subject:
         if (n, seed) not in self._drawn:
             self._drawn[n, seed] = self._draw(n, seed)
         return self._drawn[n, seed].clone()
+
+    def inside(self, n: int) -> Tensor:
+        """Returns plausible data cut to their range: a flow may overshoot the values that a pixel can have."""
+
+        x = self.data(n)
+        return x if self.range is None else x.clamp(*self.range)
 
     def _draw(self, n: int, seed: int) -> Tensor:
         if self.model.can("generator"):
@@ -159,12 +166,12 @@ def names_of(name: str) -> list[str]:
     """
 
     known = architectures()
-    of_plugin = sorted(a for a, record in known.items() if record["plugin"] == name)
+    of_plugin = sorted(a for a, record in known.items() if record.plugin == name)
     if of_plugin:
         return of_plugin
-    found = {p["name"]: p for p in plugins()}
+    found = {p.name: p for p in plugins()}
     if name in found:
-        what = "; ".join(str(e) for e in found[name]["errors"]) or "it has no architectures"
+        what = "; ".join(e.what for e in found[name].errors) or "it has no architectures"
         raise PluginError(f"plugin {name} has nothing to check: {what}", "dgm plugins shows what is wrong with it")
     if name in known:
         return [name]

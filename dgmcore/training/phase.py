@@ -1,22 +1,28 @@
 """What an architecture says about its training: phases, each a step function over losses.
 
-The engine (:mod:`dgm_train.engine`) owns everything else: data, devices, precision,
-optimisers, schedules, EMA, clipping, checkpoints, logs. A phase is written as imperative code::
+An engine (the plugin dgm-train) owns everything else: data, devices, precision, optimisers, schedules, averages,
+clipping, checkpoints, logs. A phase is written as imperative code::
 
     class Adversarial(Phase):
         optimizers = ("critic", "generator")
 
+        class Options(Config):
+            critic_steps: Count = 5
+
         def parameters(self):
-            return {"critic": self.model.critic.parameters(),
-                    "generator": self.model.generator.parameters()}
+            return {"critic": self.model.critic.parameters(), "generator": self.model.generator.parameters()}
 
         def step(self, step):
             for _ in range(self.options.critic_steps):
                 x = step.batch()
-                fake = self.model.sample(step.noise_for(x)).detach()
+                fake = self.model.sample(step.noise(len(x))).detach()
                 step.minimize(self.model.score(fake).mean() - self.model.score(x).mean(), "critic")
-            fake = self.model.sample(step.noise_for(x))
-            step.minimize(-self.model.score(fake).mean(), "generator")
+            step.minimize(-self.model.score(self.model.sample(step.noise())).mean(), "generator")
+
+An architecture names its phases by import strings, so that it samples without importing them::
+
+    class MyGAN(Model):
+        phases = {"adversarial": "my_plugin.training:Adversarial"}
 """
 
 from __future__ import annotations
@@ -37,29 +43,47 @@ __all__ = ["Game", "Phase", "Step"]
 
 
 class Step(Protocol):
-    """One training step, as a phase sees it."""
+    """One training step, as a phase sees it.
+
+    With several processes each has its share of every batch: below `b` is `batch_size` over the number of processes.
+    """
 
     index: int  #: number of this step in its phase, from 0
     total: int | None  #: steps of the phase, None if the budget is in minutes
     progress: float  #: 0 at the start of the phase, 1 at its end
-    device: torch.device
+    device: torch.device  #: where the model is
 
     def batch(self) -> Tensor:
-        """Returns the next batch of data, `(b, *event_shape)`, in the data's range, on the device."""
+        """Returns the next batch of data, float32 `(b, *event_shape)`, in the data's range, on the device."""
         ...
 
     def labels(self) -> Tensor:
-        """Returns the labels of the last batch, int64 `(b,)`."""
+        """Returns the labels of the last batch, int64 `(b,)`.
+
+        Raises:
+            DataError: If the data have none.
+        """
         ...
 
     def noise(self, n: int | None = None) -> Noise:
-        """Returns this step's noise for `n` samples (None: the batch size); calls continue one stream."""
+        """Returns this step's noise for `n` samples (None: `b`), on the device.
+
+        It is a function of the seed, the phase, the step's number and the process; within a step calls go on in one
+        stream, so two calls give different noise.
+        """
         ...
 
     def minimize(self, loss: Tensor, optimizer: str = "model", *, retain_graph: bool = False) -> None:
-        """Zeroes the optimiser's gradients, backpropagates, averages over processes, clips, steps.
+        """Moves the parameters of an optimiser down the gradient of a loss.
 
-        A loss that is not finite stops the run.
+        The optimiser's gradients are zeroed, computed, averaged over the processes, given to
+        :meth:`Phase.adjust_gradients`, and clipped as the recipe says. With several optimisers only this one's
+        parameters get gradients. A loss that is not finite, or beyond 1e10, stops the run.
+
+        Arguments:
+            loss: A scalar; its name in the log is `loss`, with several optimisers `loss_NAME`.
+            optimizer: The optimiser's name.
+            retain_graph: Whether a part of the graph is used once more, by another loss of this step.
         """
         ...
 
@@ -67,8 +91,8 @@ class Step(Protocol):
         """Returns an optimiser, for what depends on its state."""
         ...
 
-    def log(self, **values: Any) -> None:
-        """Logs scalars (tensors or numbers) under the phase's name."""
+    def log(self, **values: Tensor | float) -> None:
+        """Logs scalars by name; the log shows their means over several steps."""
         ...
 
 
@@ -76,12 +100,13 @@ class Phase:
     """One stage of a model's training.
 
     Arguments:
-        model: The model, in train mode.
-        options: An instance of the class's `Options`.
+        model: The model, in train mode; parts that are entries of their own are frozen.
+        options: An instance of the class's `Options`, as a recipe gives them.
     """
 
+    #: What a recipe may say under `options`; give numbers bounds, such as :data:`dgmcore.config.Positive`.
     Options: ClassVar[type[Config]] = Config
-    #: Names of its optimisers.
+    #: The names of its optimisers.
     optimizers: ClassVar[tuple[str, ...]] = ("model",)
 
     def __init__(self, model: Model, options: Any):
@@ -107,15 +132,20 @@ class Phase:
         raise NotImplementedError
 
     def adjust_gradients(self, step: Step, optimizer: str) -> None:
-        """Runs after the backward pass and before the optimiser's step, for own ways of clipping."""
+        """Runs after the backward pass and before the recipe's clipping and the optimiser, for own ways of clipping."""
 
     def validate(self, x: Tensor, noise: Noise) -> Tensor | None:
-        """Returns per-datum losses `(n,)` on held-out data (eval mode, no gradient), or None."""
+        """Returns the loss of each datum, `(n,)`, on held-out data (eval mode, no gradients), or None if it has none.
+
+        Arguments:
+            x: Data, `(n, *event_shape)`, as `step.batch` gives them but for augmentation.
+            noise: Noise for `n` samples, the same at every validation.
+        """
 
         return None
 
     def state(self) -> dict[str, Tensor]:
-        """Returns what a checkpoint must hold beyond weights and optimisers (replay buffers, ...)."""
+        """Returns what a checkpoint must hold beyond weights and optimisers (replay buffers, ...), by name."""
 
         return {}
 
@@ -123,16 +153,16 @@ class Phase:
         """Takes back what :meth:`state` returned."""
 
     def finish(self) -> None:
-        """Runs once after the last step."""
+        """Runs once after the last step, with the (averaged) weights that the entry gets."""
 
 
 class Game(Phase):
-    """A phase of two players, the model's `discriminator` and `generator`; EMA follows the generator."""
+    """A phase of two players, the model's modules `discriminator` and `generator`; EMA follows the generator."""
 
     optimizers = ("discriminator", "generator")
 
     def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        return {name: list(getattr(self.model, name).parameters()) for name in self.optimizers}
+        return {name: list(self.model.get_submodule(name).parameters()) for name in self.optimizers}
 
     def averaged(self) -> nn.Module:
-        return self.model.generator
+        return self.model.get_submodule("generator")

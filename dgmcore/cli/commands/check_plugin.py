@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 
 from ...console import emit_json, progress
 from ...plugins.provided import plugins
@@ -24,10 +25,11 @@ def command(
         for subject in subjects:
             results += check_model(subject)
             advance()
-    errors = [p for p in plugins() if p["name"] == name and p["status"] != "ok"]
+    errors = [p for p in plugins() if p.name == name and p.status != "ok"]
     if json:
         records = [{f: getattr(r, f) for f in r.__dataclass_fields__} | {"ok": r.ok} for r in results]
-        emit_json({"name": name, "errors": errors, "results": records, "summary": summarize(results)})
+        wrong = [{**to_builtins(p.source), "status": p.status, "errors": to_builtins(p.errors)} for p in errors]
+        emit_json({"name": name, "errors": wrong, "results": records, "summary": summarize(results)})
     else:
         _print(results)
     if errors or not all(r.ok for r in results):

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ...console import say
+from ...conversion import convert
+from ...entry import read_entry
 from ..set_options import parse_set
 
 
@@ -32,10 +34,6 @@ def command(
     Reads torch files without running code from them. Prints the folder of the new entry.
     """
 
-    from ...conversion import convert as conversion
-
-    folder = conversion.convert(files, name, format, out, **parse_set(set_ or []))
-    from ...entry import read_entry
-
+    folder = convert(files, name, format, out, **parse_set(set_ or []))
     say(f"licence of these weights: {read_entry(folder).license}")
     print(folder)

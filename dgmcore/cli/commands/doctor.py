@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from ... import console as output
+from ..installation import examine
 
 
 def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check this installation and say what is wrong with it: exit code 1 if something is."""
-
-    from ..installation import examine
 
     found = []
     for finding in examine():
@@ -33,10 +32,10 @@ def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 
 def _print(status: str, subject: str, text: str, hint: str) -> None:
     mark = f"{status:<4}"
-    if sys.stdout.isatty():
+    if output.coloured(sys.stdout):
         colour = {"ok": 32, "warn": 33, "fail": 31}[status]
         mark = f"\033[{colour}m{mark}\033[0m"
-    print(f"{mark}  {subject}: {text}")
+    print(f"{mark}  {output.printable(subject)}: {output.printable(text)}")
     if hint and status != "ok":
-        print(f"      {hint}")
+        print(f"      {output.printable(hint)}")
     sys.stdout.flush()

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ... import console as output
+from ...plugins.provided import unknown_architecture
+from ...registry.listing import info
 from .. import complete
 
 
@@ -19,8 +21,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show everything known about a model."""
-
-    from ...registry.find import info
 
     model = info(name)
     if json:
@@ -61,7 +61,9 @@ def _fields(model: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 
 def _provider(model: dict[str, Any]) -> str:
-    return f"plugin {model['plugin']}" if model["plugin"] else "no plugin provides it: see `dgm plugins`"
+    if model["plugin"]:
+        return f"plugin {model['plugin']}"
+    return f"no plugin provides it: {unknown_architecture(model['architecture']).hint}"
 
 
 def _part(part: Any) -> str:
@@ -119,7 +121,7 @@ def _metric(metric: dict[str, Any]) -> str:
 
 def _paper(paper: dict[str, Any]) -> str:
     by = ", ".join(str(v) for v in (paper["authors"], paper["year"]) if v)
-    return paper["title"] + (f" ({by})" if by else "") + (f"\n{paper['url']}" if paper["url"] else "")
+    return f"{paper['title']}{f' ({by})' if by else ''}" + (f"\n{paper['url']}" if paper["url"] else "")
 
 
 def _text(value: Any) -> str:

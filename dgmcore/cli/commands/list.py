@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
 from ... import console as output
+from ...plugins import current
+from ...plugins.records import NOT_NAMED
+from ...registry.listing import Listed, list_models, listed
 from .. import complete
 
 
@@ -29,45 +33,57 @@ def command(
 ) -> None:
     """List the models."""
 
-    from ...plugins.index import current
-    from ...registry.find import list_models
-
-    models = list_models(pattern, family=family, can=can, dataset=dataset)
     if json:
-        output.emit_json(models)
-    elif models:
-        _print(models)
+        output.emit_json(list_models(pattern, family=family, can=can, dataset=dataset))
     else:
-        output.say("no model matches; `dgm list` shows all")
-    for bad in current().invalid:
-        output.warn(f"entry left out: {bad['what']} ({bad['hint']})")
-    broken = [p["name"] for p in current().plugins if p["status"] in ("broken", "incompatible")]
-    if broken:
-        output.warn(f"something is wrong with the plugin{'s' * (len(broken) > 1)} {', '.join(broken)}: `dgm plugins`")
+        _print(listed(pattern, family=family, can=can, dataset=dataset), pattern)
+    for warning in _warnings():
+        output.warn(warning)
 
 
-def _weights(model: dict[str, Any], lost: set[str]) -> str:
-    if model["plugin"] is None:
-        return "no plugin"
-    return "here" if model["available"] else "missing" if model["name"] in lost else "to pull"
+def _nothing(pattern: str | None) -> str:
+    """What to say where no model matches; a word may be that of an option."""
+
+    for what, option, names in (
+        ("family", "family", complete.families),
+        ("capability", "can", complete.capabilities),
+        ("data set", "dataset", complete.datasets),
+    ):
+        if pattern in names(""):
+            return f"no model is called {pattern}, which is a {what}: dgm list --{option} {pattern}"
+    return "no model matches; `dgm list` shows all"
 
 
-def _print(models: list[dict[str, Any]]) -> None:
-    from ...plugins.index import current
-
-    lost = {row["name"] for row in current().rows if row["file"] and not row["hub"]}
+def _print(models: list[Listed], pattern: str | None) -> None:
+    if not models:
+        output.say(_nothing(pattern))
+        return
     columns = ["name", "family", "data", "shape", "params", "size", "weights"]
     rows = [
         (
-            m["name"],
-            m["family"],
-            m["dataset"],
-            "x".join(map(str, m["event_shape"])),
-            output.count(m["parameters"]),
-            output.size(m["bytes"]),
-            _weights(m, lost),
+            m.name,
+            m.family,
+            m.dataset,
+            "x".join(map(str, m.event_shape)),
+            output.count(m.parameters),
+            output.size(m.bytes),
+            m.weights if m.plugin else "no plugin",
         )
         for m in models
     ]
-    styles = [None if m["available"] else "dim" for m in models]
+    styles = [None if m.available else "dim" for m in models]
     output.table(columns, rows, right=["shape", "params", "size"], styles=styles)
+
+
+def _warnings() -> Iterator[str]:
+    """Yields what is wrong with entries and plugins, since they may be missed in the list."""
+
+    index = current.index()
+    for bad in index.invalid:
+        yield f"entry left out: {bad.what} ({bad.hint})"
+    broken = [p.name for p in index.plugins if p.status in ("broken", "incompatible")]
+    if broken:
+        yield f"something is wrong with the plugin{'s' * (len(broken) > 1)} {', '.join(broken)}: `dgm plugins`"
+    for plugin in index.plugins:
+        if plugin.status == "blocked" and plugin.problems[0].what != NOT_NAMED:
+            yield f"{plugin.problems[0].what}: `{plugin.problems[0].hint}`"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+import sys
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ...errors import DgmError, UsageError
+from ...plugins.core_commands import COMMANDS
+from ...plugins.provided import architectures, commands, plugins
 
 
 def command(
@@ -24,13 +30,16 @@ def new_plugin(name: str, out: Path) -> Path:
     """Generates the package `out/name` from the template.
 
     Raises:
-        UsageError: If the name is no distribution name.
+        UsageError: If the name is no distribution name, or is taken.
         DgmError: If the folder exists, or copier is not installed.
     """
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 60:
         raise UsageError(f"{name!r} can't name a plugin", "use lower case letters, digits and single dashes: my-family")
-    target = out / name
+    taken = _taken(name)
+    if taken:
+        raise UsageError(f"{name} is taken: it is {taken}", "choose another name")
+    target = out.expanduser() / name
     if target.exists():
         raise DgmError(f"{target} exists already", "choose another name, or another folder with --out")
     try:
@@ -40,3 +49,23 @@ def new_plugin(name: str, out: Path) -> Path:
     template = Path(__file__).parents[2] / "templates" / "plugin"
     copier.run_copy(str(template), target, data={"name": name}, defaults=True, quiet=True)
     return target
+
+
+def _taken(name: str) -> str | None:
+    """Returns what has the name already, in Python or here; None if nothing has."""
+
+    module = name.replace("-", "_")
+    if keyword.iskeyword(module) or keyword.issoftkeyword(module):
+        return "a word of the language"
+    uses = {
+        "a plugin": {record.name for record in plugins()},
+        "an architecture": set(architectures()),
+        "a family": {record.family for record in architectures().values()},
+        "a command": {*commands(), *COMMANDS},
+    }
+    for what, names in uses.items():
+        if name in names:
+            return what
+    if module in sys.stdlib_module_names or find_spec(module) is not None:
+        return "a module that can be imported"
+    return "an installed package" if any(True for _ in metadata.distributions(name=name)) else None

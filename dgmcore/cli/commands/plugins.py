@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from ... import console as output
-
-KINDS = ("architectures", "datasets", "metrics", "features", "converters", "commands")
+from ...plugins import current
+from ...plugins.imports import trust
+from ...plugins.provided import lacking
+from ...plugins.records import KINDS, NOT_NAMED, PluginRecord
 
 
 def command(
@@ -17,113 +21,124 @@ def command(
         bool, typer.Option("--requirements", help="Print what to install to have the same plugins elsewhere.")
     ] = False,
     tracebacks: Annotated[bool, typer.Option("--tracebacks", help="Show where errors were raised.")] = False,
+    trusted: Annotated[
+        str | None, typer.Option("--trust", metavar="NAME", help="Let a file of the plugin folder run as it is now.")
+    ] = None,
 ) -> None:
     """List the plugins, and what is wrong with them."""
 
-    from ...plugins.index import current
-
+    if trusted is not None:
+        output.say(f"trusted as it is now: {trust(trusted)}")
+        current.rebuild()
     if requirements:
         for line in _requirements():
             print(line)
-        return
+    elif json:
+        output.emit_json(records())
+    else:
+        _print(tracebacks)
+
+
+def _print(tracebacks: bool) -> None:
     found = records()
-    if json:
-        output.emit_json(found)
-        return
-    rows = [(p["name"], p["status"], _origin(p), p["version"], _provides(p)) for p in found]
     styles = {"ok": None, "broken": "red", "incompatible": "red", "blocked": "dim"}
     output.table(
         ["plugin", "status", "from", "version", "provides"],
-        rows,
+        [(p["name"], p["status"], _origin(p), p["version"], _provides(p)) for p in found],
         wrap="provides",
         styles=[styles[p["status"]] for p in found],
     )
-    for plugin, record in zip(found, current().plugins, strict=True):
-        if plugin["status"] != "blocked":
-            for error in [*record["errors"], *plugin["invalid_entries"]]:
-                print(f"\n{plugin['name']}: {error['what']}\n  {error['hint']}")
-                if tracebacks and error.get("traceback"):
-                    print(error["traceback"].rstrip())
+    for shown, plugin in zip(found, current.index().plugins, strict=True):
+        if plugin.status == "blocked" and plugin.problems[0].what == NOT_NAMED:
+            continue
+        for error in plugin.errors:
+            print(output.printable(f"\n{plugin.name}: {error.what}\n  {error.hint}"))
+            if tracebacks and error.traceback:
+                print(output.printable(error.traceback.rstrip()))
+        for bad in shown["invalid_entries"]:
+            print(output.printable(f"\n{plugin.name}: {bad['what']}\n  {bad['hint']}"))
+    for package, what in lacking().items():
+        print(output.printable(f"\n{package} is not installed: it brings {', '.join(what)}\n  pip install {package}"))
 
 
 def records() -> list[dict[str, Any]]:
     """Returns a record of each plugin: what `dgm plugins --json` prints."""
 
-    from ...plugins.index import current
-
-    index = current()
+    index = current.index()
     return [
         {
-            "name": p["name"],
-            "status": p["status"],
-            "kind": p["kind"],
-            "distribution": p["distribution"],
-            "version": p["version"],
-            "module": p["value"],
-            "location": p["location"],
-            "errors": [{"what": e["what"], "hint": e["hint"]} for e in p["errors"]],
-            **{kind: sorted(p[kind]) for kind in KINDS},
-            "registries": p["registries"],
-            "entries": [row["name"] for row in index.rows if row["origin"] == p["name"]],
+            "name": p.name,
+            "status": p.status,
+            "kind": p.source.kind,
+            "distribution": p.source.distribution,
+            "version": p.source.version,
+            "module": p.source.value,
+            "location": p.source.location,
+            "errors": [{"what": e.what, "hint": e.hint} for e in p.errors],
+            **{kind: _own(p, kind) for kind in KINDS},
+            "registries": p.provides.registries,
+            "entries": [row.name for row in index.rows if row.origin == p.name],
             "invalid_entries": [
-                {"path": bad["path"], "what": bad["what"], "hint": bad["hint"]}
-                for bad in index.invalid
-                if bad["origin"] == p["name"]
+                {"path": bad.path, "what": bad.what, "hint": bad.hint} for bad in index.invalid if bad.origin == p.name
             ],
         }
         for p in index.plugins
     ]
 
 
+def _own(plugin: PluginRecord, kind: str) -> list[str]:
+    """Returns the names of a kind that are this plugin's, rather than another's that claimed them first."""
+
+    known = getattr(current.index().provided, kind)
+    return sorted(n for n in getattr(plugin.provides, kind) if n in known and known[n].plugin == plugin.name)
+
+
 def _origin(plugin: dict[str, Any]) -> str:
     if plugin["kind"] == "file":
-        return plugin["location"].replace("\\", "/").rpartition("/")[2]
-    return plugin["distribution"]
+        return str(plugin["location"]).replace("\\", "/").rpartition("/")[2]
+    return str(plugin["distribution"])
 
 
 def _provides(plugin: dict[str, Any]) -> str:
-    counts = [(len(plugin[kind]), kind) for kind in (*KINDS, "entries")]
-    singular = {"entries": "entry", "features": "features", "datasets": "data set"}
-    plural = {"datasets": "data sets", "features": "features"}
+    plural = {"datasets": "data sets"}
+    singular = {"datasets": "data set", "entries": "entry", "features": "features"}
     return ", ".join(
         f"{n} {plural.get(kind, kind) if n > 1 else singular.get(kind, kind.removesuffix('s'))}"
-        for n, kind in counts
-        if n
+        for kind in (*KINDS, "entries")
+        if (n := len(plugin[kind]))
     )
 
 
 def _requirements() -> list[str]:
     """Returns pip requirements of the core and of the installed plugins, and comments for what pip can't install."""
 
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    from ...plugins.index import current
-
     lines: dict[str, None] = {}
-    for plugin in current().plugins:
-        if plugin["kind"] == "file":
-            lines[f"# copy the file {plugin['location']} to the plugin folder"] = None
+    for source in (plugin.source for plugin in current.index().plugins):
+        if source.distribution is None:
+            lines[f"# copy the file {source.location} to the plugin folder"] = None
             continue
-        line = f"{plugin['distribution']}=={plugin['version']}"
         try:
-            text = distribution(plugin["distribution"]).read_text("direct_url.json")
-        except (PackageNotFoundError, OSError):
+            text = distribution(source.distribution).read_text("direct_url.json")
+        except (PackageNotFoundError, OSError, ValueError):
             text = None
-        lines[_direct(plugin["distribution"], text) or line] = None
+        lines[_direct(source.distribution, text) or f"{source.distribution}=={source.version}"] = None
     return list(lines)
+
+
+class _Origin(msgspec.Struct):
+    """What pip records of a distribution that it installed from a repository or an archive (PEP 610)."""
+
+    url: str = ""
+    vcs_info: dict[str, str] = {}
 
 
 def _direct(name: str, text: str | None) -> str | None:
     """Returns the requirement of a distribution that was installed from a repository or an archive."""
 
-    import json
-
     try:
-        origin = json.loads(text or "{}")
-        url = origin.get("url", "")
-        vcs = origin.get("vcs_info")
-    except (ValueError, AttributeError):
+        origin = msgspec.json.decode(text or "{}", type=_Origin)
+    except ValueError:
         return None
-    if vcs:
-        return f"{name} @ {vcs['vcs']}+{url}@{vcs['commit_id']}"
-    return f"{name} @ {url}" if url.startswith("https://") else None
+    if {"vcs", "commit_id"} <= origin.vcs_info.keys():
+        return f"{name} @ {origin.vcs_info['vcs']}+{origin.url}@{origin.vcs_info['commit_id']}"
+    return f"{name} @ {origin.url}" if origin.url.startswith("https://") else None

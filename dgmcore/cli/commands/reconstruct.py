@@ -5,22 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ..complete import model_names
+from ...loading.load import load
+from ..arguments import Data, Device, ModelName
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
-    data: Annotated[
-        str,
-        typer.Argument(help="A data set (fashion:test), or a .npy, .npz, .csv, an image, a folder or zip of images."),
-    ],
+    name: ModelName,
+    data: Data,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="The first so many data.")] = 32,
-    out: Annotated[Path | None, typer.Option(help="A .png picture. [NAME-reconstructions.png]")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, ...")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="A .png picture; points also .pdf or .svg. [NAME-reconstructions.png]")
+    ] = None,
+    device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Encode and decode data.
@@ -29,22 +30,20 @@ def command(
     with lines to their reconstructions. The mean squared error is over all values, in the model's range.
     """
 
-    if out is not None and out.suffix.lower() != ".png":
+    if out is not None and out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: reconstructions are written as PNG", "give it a name that ends in .png")
-    import torch
 
     from ...data import as_tensor, open_for
-    from ...loading.load import load
-    from ...sampling import latent, pictures
-    from ...sampling.draw import model_name
+    from ...sampling.processes import device_here, here
+    from ...sampling.reconstruct import as_encoder, reconstruct, write_beside
+    from ...sampling.settings import model_name
 
-    model = load(name, device=device)
-    latent.check_encoder(model)
+    model = load(name, device=device_here(device, here()))
+    as_encoder(model)
     x = as_tensor(open_for(model, data), n)
-    back = torch.cat([latent.reconstruct(model, part) for part in x.split(64)])
+    back = torch.cat([reconstruct(model, part) for part in torch.split(x, 64)])
     error = float((back - x).double().square().mean())
-    target = out or Path(f"{model_name(model)}-reconstructions.png")
-    pictures.save_png(latent.beside(model, x, back), target)
+    target = write_beside(model, x, back, out or f"{model_name(model)}-reconstructions.png")
     if json:
         record = {"model": model_name(model), "n": len(x), "mean_squared_error": error, "out": str(target)}
         output.emit_json(record)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,10 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ..complete import model_names
+from ...loading.load import load
+from ..arguments import BatchSize, Device, ModelName, Set, Tilt
 from ..set_options import parse_set
+from ..tilt_option import critic_and_weight, tilted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,24 +25,29 @@ if TYPE_CHECKING:
 
     from ...model import Model
 
+SAMPLES = 16
+POINTS = 2000  # of a picture of the plane
 ANIMATED = 64  # samples of a trajectory that are drawn
 PREVIEWED = 5000  # points in the terminal; images: 64
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=model_names)],
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many samples.")] = 16,
+    name: ModelName,
+    n: Annotated[
+        int | None, typer.Option("-n", "--n", min=1, help="How many samples. [16; 2000 points in a picture]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Sample number i of a seed is always the same.")] = 0,
     out: Annotated[
         str | None,
-        typer.Option(help="A .png, .npz, .npy, .safetensors or .csv file, or a folder/ of PNGs. [NAME-seedS.png]"),
+        typer.Option(
+            help="A .png, .npz, .npy, .safetensors or .csv file, a folder/ of PNGs, or - for text on stdout; "
+            "points also as .pdf or .svg. [NAME-seedS.png]"
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples drawn at once; changes no sample.")] = None,
-    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, ...")] = "cpu",
-    tilt: Annotated[
-        str | None, typer.Option(metavar="CRITIC[:WEIGHT]", help="Tilt the model by a critic, such as an energy.")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the sampling options.")] = None,
+    batch_size: BatchSize = None,
+    device: Device = "cpu",
+    tilt: Tilt = None,
+    set_: Set = None,
     init: Annotated[Path | None, typer.Option(help="A picture to start from, for models that take one.")] = None,
     trajectory: Annotated[
         Path | None, typer.Option(metavar="FILE.gif", help="Also write the sampler's way as an animation.")
@@ -53,78 +61,98 @@ def command(
     Under torchrun or accelerate launch, the processes share the work and write the same file.
     """
 
-    from ...loading.load import load
-    from ...sampling import draw as sampling
-    from ...sampling import sinks
-    from ...sampling.parallel import device_here, here
+    from ...sampling.draw import sample_to
+    from ...sampling.processes import device_here, joined
+    from ...sampling.settings import model_name
+    from ...sampling.sinks import STDOUT
 
-    place = here()
     options = parse_set(set_ or ())
-    if out is not None:
-        sinks.sink_of(out)  # a wrong suffix fails before anything is loaded
-    if trajectory is not None and trajectory.suffix.lower() != ".gif":
-        raise UsageError(f"--trajectory {trajectory}: the animation is a GIF", "give it a name that ends in .gif")
-    model = load(name, device=device_here(device, place))
-    short = sampling.model_name(model)
-    if tilt is not None:
-        model = tilted(model, name, tilt)
-    if init is not None:
-        options["init"] = initial(model, init)
-    target = out or f"{short}-seed{seed}.png"
-    given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, **options}
-
-    first = None
+    _check_targets(out, trajectory, json)
     shown: list[np.ndarray] = []
-    with stopping_cleanly(), progress(model, n, given) as advance:
+    asked = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
+    with stopping_cleanly(), joined(**asked) as place:
+        model = load(name, device=device_here(device, place))
+        target = os.path.expanduser(out or f"{model_name(model)}{_suffix(tilt)}-seed{seed}.png")
+        if tilt is not None:
+            model = tilted(model, name, tilt)
+        if init is not None:
+            options["init"] = initial(model, init)
+        count = n or default_number(model, target)
+        with progress(model, count, batch_size, show=place.is_main) as advance:
 
-        def watch(x: np.ndarray) -> None:
-            advance(len(x))
-            if preview and sum(map(len, shown)) < PREVIEWED:
-                shown.append(x)
+            def watch(x: np.ndarray) -> None:
+                advance(len(x))
+                if preview and sum(map(len, shown)) < PREVIEWED:
+                    shown.append(x)
 
-        if trajectory is not None and place.is_main:
-            first = animate(model, trajectory, n, given)
-        sampling.sample_to(target, model, n, first=first, watch=watch, **given)
+            given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "options": options}
+            first = None
+            if trajectory is not None and place.is_main:
+                first = animate(model, trajectory.expanduser(), count, given)
+            sample_to(target, model, count, first=first, watch=watch, **given)
     if not place.is_main:
         return
     if preview:
         show(model, shown)
     if json:
-        record = {"model": short, "n": n, "seed": seed, "out": target, "event_shape": list(model.event_shape)}
+        record = {"model": model_name(model), "n": count, "seed": seed, "out": target}
         extra = {"tilt": tilt, "trajectory": trajectory and str(trajectory)}
-        output.emit_json(record | {k: v for k, v in extra.items() if v})
-    else:
+        shape = {"event_shape": list(model.event_shape)}
+        output.emit_json(record | shape | {k: v for k, v in extra.items() if v})
+    elif target not in STDOUT:
         print(target)
 
 
-def tilted(model: Model, name: str, critic: str) -> Model:
-    """Returns the model tilted by `CRITIC[:WEIGHT]`; a model that is its own critic is loaded once."""
+def _check_targets(out: str | None, trajectory: Path | None, json: bool) -> None:
+    """Refuses what can't be written before anything is loaded."""
 
-    from ...compose.tilted import tilt
-    from ...loading.load import load
+    from ...sampling.sinks import STDOUT, sink_of
 
-    found = re.fullmatch(r"(?P<name>.+?)(?::(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?", critic)
-    if found is None:
-        raise UsageError("--tilt needs the name of a critic", "dgm list --can critic")
-    other = model if found["name"] == name else load(found["name"], device=model.device)
-    return tilt(model, other, float(found["weight"] or 1.0))
+    if out is not None:
+        sink_of(out)
+    if json and out in STDOUT:
+        raise UsageError("--json and the samples both go to stdout", "write the samples to a file")
+    if trajectory is not None and trajectory.suffix.lower() != ".gif":
+        raise UsageError(f"--trajectory {trajectory}: the animation is a GIF", "give it a name that ends in .gif")
+
+
+def _suffix(tilt: str | None) -> str:
+    """What says in a file's name that the samples are tilted, by what, and how much."""
+
+    if tilt is None:
+        return ""
+    critic, weight = critic_and_weight(tilt)
+    return f"-by-{Path(critic).name}" + (f"-{weight:g}" if weight != 1 else "")
+
+
+def default_number(model: Model, target: str) -> int:
+    """Returns how many samples are drawn where nobody says."""
+
+    from ...sampling.sinks import picture, sink_of
+
+    if sink_of(target) is not picture:
+        return SAMPLES
+    from ...sampling.pictures.pixels import kind_of
+
+    return POINTS if kind_of(tuple(model.event_shape)) == "point" else SAMPLES
 
 
 def initial(model: Model, path: Path) -> Tensor:
     """Returns a picture in the model's range and shape, for the sampling option `init`."""
 
-    from ...sampling.pictures import read_picture
+    from ...sampling.pictures.reading import read_picture
 
-    if "init" not in type(model).Sampling.__struct_fields__:
+    if not hasattr(model.sampling(), "init"):
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
     return read_picture(path, model).to(model.device, model.dtype)
 
 
-def animate(model: Model, path: Path, n: int, given: dict[str, Any]) -> Tensor:
+def animate(model: Model, path: Path, n: int, given: Mapping[str, Any]) -> Tensor:
     """Writes the sampler's way to its first samples as a GIF, and returns where it ends, the first batch."""
 
     from ...sampling.draw import first_states
-    from ...sampling.pictures import Canvas, save_gif, thinned
+    from ...sampling.pictures.canvas import Canvas
+    from ...sampling.pictures.pixels import save_gif, thinned
 
     canvas = Canvas(model, size=480)
     last: list[Tensor] = []
@@ -143,29 +171,28 @@ def animate(model: Model, path: Path, n: int, given: dict[str, Any]) -> Tensor:
 def show(model: Model, batches: list[np.ndarray]) -> None:
     """Shows samples in the terminal; on stderr, as stdout is for data."""
 
-    import shutil
-
     import numpy as np
 
-    from ...sampling.pictures import Canvas
-    from ...sampling.preview import colours_of, preview
+    from ...sampling.pictures.canvas import Canvas
+    from ...sampling.pictures.preview import ASCII_SHADES, SHADES, preview
 
     x = np.concatenate(batches)[:PREVIEWED]
     canvas = Canvas(model)
     x = x[:64] if canvas.kind == "image" else x
     columns, lines = shutil.get_terminal_size()
-    output.say(preview(canvas.draw(x), min(columns, 96), max(8, min(lines - 2, 48)), colours_of(sys.stderr)))
+    size = min(columns, 96), max(8, min(lines - 2, 48))
+    blocks = output.encodes(SHADES, sys.stderr)
+    colours = output.colours(sys.stderr) if blocks else "none"
+    output.say(preview(canvas.draw(x), *size, colours, SHADES if blocks else ASCII_SHADES))
 
 
 @contextmanager
-def progress(model: Model, n: int, given: dict[str, Any]) -> Iterator[Callable[..., None]]:
+def progress(model: Model, n: int, batch_size: int | None, *, show: bool) -> Iterator[Callable[..., None]]:
     """Shows the progress of what takes more than one batch, or many steps."""
 
-    from ...sampling.draw import default_batch_size
-    from ...sampling.parallel import here
+    from ...sampling.settings import checked_size
 
-    several = n > (given["batch_size"] or default_batch_size(model)) or model.can("trajectory")
-    if several and here().is_main:
+    if show and (n > checked_size(model, batch_size) or model.can("trajectory")):
         with output.progress("sampling", total=n, unit="samples") as advance:
             yield advance
     else:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import DgmError
 from ...model import Model
 from ...noise import IndexedNoise
-from ...sampling.draw import in_range, sample
+from ...sampling.draw import sample
 from ...sampling.scores import score
 from ..limits import odd_values, refused_or_finite
 from ..subject import Subject, rebuild
@@ -38,7 +38,7 @@ def scoring_options_are_bounded(it: Subject) -> None:
 
     if not _judges(it.model):
         raise Skip("the model judges nothing")
-    x = in_range(it.data(_N), it.model)
+    x = it.inside(_N)
     score(it.model, x)
     for what, options in odd_values(it.model.scoring()):
         refused_or_finite(f"scoring option {what}", partial(_scored, it, x, options))
@@ -71,7 +71,7 @@ def _of_another_config(it: Subject, changes: dict[str, Any]) -> Iterator[Tensor]
     if model.can("generator"):
         yield sample(model, _N)
     if _judges(model):
-        yield score(model, in_range(other.data(_N), model)).values
+        yield score(model, other.inside(_N)).values
 
 
 def _judges(model: Model) -> bool:
@@ -87,7 +87,8 @@ def far_data_are_no_accident(it: Subject) -> None:
     near = it.data(4)
     for factor in (1e3, 1e8, 1e15):
         try:
-            values = score(it.model, near * factor).values
+            with torch.no_grad():
+                values = it.log_prob(near * factor)
         except DgmError:
             continue
         wrong = values.isnan() | (values == torch.inf)
@@ -121,7 +122,7 @@ def other_precisions_are_right_or_refused(it: Subject) -> None:
             continue
         high = it.of(low.model).moved(torch.float64)
         with torch.no_grad():
-            x = in_range(it.data(16), it.model).to(dtype)
+            x = it.inside(16).to(dtype)
         tolerance = max(8 * torch.finfo(dtype).eps, 1e-4)
         expected = dict(_RoundedSubject.of_subject(high, dtype).uses())
         for what, use in low.uses():

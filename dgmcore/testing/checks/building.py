@@ -48,13 +48,12 @@ def hook_data_agree(it: Subject) -> None:
     if it.architecture is None:
         raise Skip("the model has no registered architecture")
     record = architectures()[it.architecture]
-    module, _, name = record["import"].partition(":")
+    module, _, name = record.import_.partition(":")
     cls = getattr(import_module(module), name)
-    assert isinstance(it.model, cls), f"{record['import']} is not the class of the model, {type(it.model).__name__}"
+    assert isinstance(it.model, cls), f"{record.import_} is not the class of the model, {type(it.model).__name__}"
     for key in ("family", "summary"):
-        assert record.get(key), f"the hook's record of {it.architecture} lacks {key}"
-    if "capabilities" in record:
-        assert record["capabilities"] == capabilities(cls), "the index has other capabilities than the class"
+        assert getattr(record, key), f"the hook's record of {it.architecture} lacks {key}"
+    assert record.capabilities == capabilities(cls), "the index has other capabilities than the class"
 
 
 @check()
@@ -114,9 +113,8 @@ def _plugin_module(it: Subject) -> str:
 
     if it.architecture is None:
         raise Skip("the model has no registered architecture")
-    name = architectures()[it.architecture]["plugin"]
-    record = next(p for p in plugins() if p["name"] == name)
-    if record["kind"] == "file":
+    name = architectures()[it.architecture].plugin
+    source = next(p.source for p in plugins() if p.name == name)
+    if source.kind == "file":
         raise Skip("the plugin is a single file, which holds its models too")
-    module: str = record["value"].partition(":")[0]
-    return module
+    return source.value.partition(":")[0]

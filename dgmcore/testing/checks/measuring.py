@@ -26,9 +26,12 @@ def score_is_well_formed(it: Subject) -> None:
 
 @check("density")
 def log_prob_is_well_formed(it: Subject) -> None:
-    """`log_prob` maps (n, *event_shape) to (n,), finite, with finite and not all zero gradients in x."""
+    """`log_prob` maps (n, *event_shape) to (n,), finite, with finite and not all zero gradients in x.
 
-    _well_formed(it, it.log_prob, "log_prob")
+    A probability of levels need not be differentiable: between them there is nothing.
+    """
+
+    _well_formed(it, it.log_prob, "log_prob", smooth=it.model.base_measure != "counting")
 
 
 @check("density")
@@ -98,6 +101,38 @@ def lower_bound_is_one(it: Subject) -> None:
     )
 
 
+@check("autoregressive", "density")
+def chains_multiply_to_the_density(it: Subject) -> None:
+    """Each order visits every place once, and the conditionals of all chains give `log_prob`."""
+
+    orders, size = it.model.orders, math.prod(it.shape)
+    assert orders.shape[1:] == (size,), f"orders has the shape {tuple(orders.shape)}, not (M, {size})"
+    assert torch.equal(orders.sort(1).values, torch.arange(size).expand_as(orders)), "an order is no permutation"
+    x = it.data(4)
+    with torch.no_grad():
+        chains = torch.stack([it.model.log_conditionals(x, m).sum(1) for m in range(len(orders))])
+        expected, got = chains.logsumexp(0) - math.log(len(orders)), it.log_prob(x)
+    gap = float((got - expected).abs().max())
+    assert gap <= 1e-4 * max(1.0, float(expected.abs().max())), f"log_prob and the chains differ by {gap:.2g} nats"
+
+
+@check("autoregressive")
+def chains_look_back_only(it: Subject) -> None:
+    """Changing the values from one place of a chain on changes no conditional of the places before it."""
+
+    n = 4
+    x, other = it.data(n).flatten(1), it.data(n, seed=2).flatten(1)
+    for chain, order in enumerate(it.model.orders.tolist()):
+        with torch.no_grad():
+            before = it.model.log_conditionals(x.view(n, *it.shape), chain)
+            for t in {1, len(order) // 3, len(order) // 2, len(order) - 1}:
+                changed = x.clone()
+                changed[:, order[t:]] = other[:, order[t:]]
+                after = it.model.log_conditionals(changed.view(n, *it.shape), chain)
+                gap = float((after - before)[:, order[:t]].abs().amax()) if t else 0.0
+                assert gap <= 1e-5, f"chain {chain}: what comes from step {t} on changes conditionals before it"
+
+
 @check("encoder")
 def decode_has_event_shape(it: Subject) -> None:
     """`decode(encode(x))` has the shape of x and is finite."""
@@ -134,11 +169,13 @@ def features_are_well_formed(it: Subject) -> None:
     assert torch.allclose(y[:1], first, atol=1e-4, rtol=1e-4), "the features of a datum depend on its batch"
 
 
-def _well_formed(it: Subject, function: Callable[[Tensor], Tensor], name: str) -> None:
+def _well_formed(it: Subject, function: Callable[[Tensor], Tensor], name: str, smooth: bool = True) -> None:
     x = it.data(3).requires_grad_()
     y = function(x)
     assert tuple(y.shape) == (3,), f"{name} has shape {tuple(y.shape)}, not (3,)"
     assert torch.isfinite(y).all(), f"{name} is not finite"
+    if not smooth:
+        return
     (grad,) = torch.autograd.grad(y.sum(), x, allow_unused=True)
     assert grad is not None, f"{name} is not differentiable in x"
     assert torch.isfinite(grad).all(), f"the gradient of {name} is not finite"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 
 import numpy as np
 import pytest
@@ -232,3 +233,35 @@ def test_a_picture_is_edited_from_the_command_line(tmp_path, monkeypatch):
     edited = torch.from_numpy(np.load("edited.npy"))
     assert edited.shape == (3, 1, 8, 8)
     assert float((edited - (2 * 200 / 255 - 1)).abs().mean()) < 0.5  # a tenth of the way stays near the picture
+
+
+@pytest.mark.parametrize("kind", [DDPM, ScoreSDE])
+def test_classes_and_guidance(kind):
+    torch.manual_seed(0)
+    model = kind({**kind.example, "classes": 3}).eval()
+    options = [{"sampler": s} for s in typing.get_args(typing.get_type_hints(kind.Sampling)["sampler"])]
+    noise = lambda start=0, n=4: IndexedNoise(0, n, start)  # noqa: E731
+    with torch.no_grad():
+        for more in options:
+            both = model.sample(noise(), label=[0, 2], steps=4, **more)
+            one, other = (model.sample(noise(), label=k, steps=4, **more) for k in (0, 2))
+            assert not torch.allclose(one, other), more
+            assert torch.allclose(both[::2], one[::2], atol=1e-4) and torch.allclose(both[1::2], other[1::2], atol=1e-4)
+            none = model.sample(noise(), steps=4, **more)
+            assert torch.allclose(model.sample(noise(), label=1, guidance=0.0, steps=4, **more), none, atol=1e-6)
+            assert torch.isfinite(model.sample(noise(), label=1, guidance=2.5, steps=4, **more)).all()
+    x = noise().normal(2)
+    assert not torch.allclose(model.log_prob(x, label=0), model.log_prob(x, label=1))
+    with pytest.raises(DgmError, match="no class 3"):
+        model.sample(noise(), label=3)
+    with pytest.raises(DgmError, match="knows no classes"):
+        kind(kind.example).sample(noise(), label=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(ScoreSDE, {"steps": 0}), (ScoreSDE, {"snr": 0.0}), (ScoreSDE, {"solver": "x"})]
+)
+def test_options_that_are_refused(kind, options):
+    (key,) = options
+    with pytest.raises(DgmError, match=key):
+        kind(kind.example).sample(IndexedNoise(0, 2), **options)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from dgm_ebms.networks import MLPEnergy
 from dgm_ebms.odeflow import ODEFlow, ascent
-from dgm_ebms.odeflow_phases import Contrastive, FlowLikelihood
+from dgm_ebms.training import Contrastive, FlowLikelihood
 from torch import nn
 
 from dgmcore import IndexedNoise, Model

@@ -8,7 +8,7 @@ import pytest
 import torch
 from dgm_ebms.ebm import EBM
 from dgm_ebms.networks import MLPEnergy
-from dgm_ebms.phases import DenoisingScoreMatching, MaximumLikelihood, NoiseContrastive
+from dgm_ebms.training import DenoisingScoreMatching, MaximumLikelihood, NoiseContrastive
 
 from dgmcore import IndexedNoise
 from dgmcore.interfaces import capabilities

@@ -135,7 +135,7 @@ def test_conformance(check, device):
 def test_every_architecture_is_registered():
     known = plugins.architectures()
     for name, kind in {**VECTORS, "glow": Glow}.items():
-        assert known[name]["family"] == "flows"
+        assert known[name].family == "flows"
         assert plugins.architecture(name) is kind
 
 

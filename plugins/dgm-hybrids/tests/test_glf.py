@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dgm_hybrids.glf import GLF, VAEFlow
-from dgm_hybrids.latent import GLFPhase, VAEFlowPhase
+from dgm_hybrids.training import GLFPhase, VAEFlowPhase
 
 import dgmcore
 from dgmcore import IndexedNoise

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from dgm_hybrids.vaebm import VAEBM, EnergyPhase
+from dgm_hybrids.training import EnergyPhase
+from dgm_hybrids.vaebm import VAEBM
 from torch import nn
 
 from dgmcore import IndexedNoise, Likelihood, Model

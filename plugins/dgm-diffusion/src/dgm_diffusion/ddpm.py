@@ -22,8 +22,9 @@ from dgmcore.config import Count, Fraction, Real, Shape
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 
+from .labels import Classes, Guidance, Label, guided, labels_of
 from .networks import MLP, UNet, build_network
-from .samplers import SAMPLERS
+from .samplers import SAMPLERS, Asked
 from .schedules import Schedule, tables
 
 __all__ = ["DDPM"]
@@ -39,6 +40,7 @@ class DDPM(Model):
     class Config(Config):
         event_shape: Shape = (2,)
         network: MLP | UNet = MLP()
+        classes: Classes = 0
         schedule: Schedule = Schedule()
         prediction: Literal["eps", "x0", "v"] = "eps"
         clip: tuple[Real, Real] | None = None  # predictions of x_0 are cut to this range while sampling
@@ -50,9 +52,12 @@ class DDPM(Model):
         eta: Fraction = 0.0  # of ddim: 0 deterministic, 1 as noisy as ddpm
         init: Any = None  # a picture `event_shape` to start from: `--init FILE` on the command line
         strength: Fraction = 0.5  # with `init`: the share of the diffusion that the picture is sent through
+        label: Label = None
+        guidance: Guidance = 1.0
 
     class Scoring(Options):
         terms: Count | None = None
+        label: Label = None
 
     likelihood = Likelihood.LOWER_BOUND
     phases = {"denoise": "dgm_diffusion.training:Denoise"}
@@ -62,7 +67,7 @@ class DDPM(Model):
         super().__init__(config, **parts)
         c = self.config
         self.event_shape = tuple(c.event_shape)
-        self.network = build_network(c.network, self.event_shape)
+        self.network = build_network(c.network, self.event_shape, c.classes)
 
     @property
     def betas(self) -> Tensor:
@@ -78,19 +83,17 @@ class DDPM(Model):
 
     # --- the network's three ways of saying the same -------------------------------------------
 
-    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
         """Returns the network's raw output for `x` at integer times `t`, `(n,)`, or one time `()`."""
 
+        if isinstance(self.config.network, MLP):
+            t = t.to(x.dtype) * (1000.0 / self.config.schedule.steps)
+        asked = (labels, guidance, self.config.classes)
         if torch.is_grad_enabled():
-            return self._output(x, t)
+            return guided(self.network, x, t, *asked)
         with torch.inference_mode():  # a few percent less around each of a U-Net's hundreds of operations
-            out = self._output(x, t)
+            out = guided(self.network, x, t, *asked)
         return out.clone()  # out here a copy is an ordinary tensor again
-
-    def _output(self, x: Tensor, t: Tensor) -> Tensor:
-        scale = 1000.0 / self.config.schedule.steps if isinstance(self.config.network, MLP) else 1.0
-        out = self.network(x, t.to(x.dtype) * scale) if isinstance(self.config.network, MLP) else self.network(x, t)
-        return out if isinstance(out, Tensor) else out.sample
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Returns what `predict` should return for `x_t = diffuse(x0, eps, t)`."""
@@ -102,10 +105,12 @@ class DDPM(Model):
         a, s = self.coefficients(t, x0)
         return a * eps - s * x0
 
-    def denoise(self, x: Tensor, t: Tensor, clip: bool = False) -> Tensor:
+    def denoise(
+        self, x: Tensor, t: Tensor, clip: bool = False, labels: Tensor | None = None, guidance: float = 1.0
+    ) -> Tensor:
         """Returns the prediction of `x_0`, whatever the network predicts."""
 
-        out = self.predict(x, t)
+        out = self.predict(x, t, labels, guidance)
         a, s = self.coefficients(t, x)
         if self.config.prediction == "eps":
             out = (x - s * out) / a
@@ -126,7 +131,7 @@ class DDPM(Model):
     # --- drawing -------------------------------------------------------------------------------
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
-        """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022; thesis 6.4.6).
+        """Draws `noise.n` samples; with `init`, pictures that resemble it (SDEdit, Meng et al., 2022).
 
         Without gradients: those of hundreds of passes of the network would fill the memory.
         """
@@ -155,16 +160,20 @@ class DDPM(Model):
             times = times[len(times) - max(1, round(o.strength * len(times))) :]
             x = self.diffuse(o.init.to(x).expand_as(x), x, times[:1].to(x.device).expand(len(x)))
         yield x
-        yield from SAMPLERS[o.sampler](self, x, times.tolist(), noise, o)
+        labels = labels_of(o.label, noise, self.config.classes)
+        model = self if labels is None else Asked(self, labels, o.guidance)
+        yield from SAMPLERS[o.sampler](model, x, times.tolist(), noise, o)
 
     # --- measuring -----------------------------------------------------------------------------
 
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
         """Returns the variational bound, nats, `(n,)`."""
 
-        terms = self.scoring(options).terms
+        o = self.scoring(options)
+        terms = o.terms
         self.refuse_half("log_prob")
         noise = noise or IndexedNoise.like(x)
+        labels = labels_of(o.label, noise, self.config.classes)
         total = self.config.schedule.steps
         last = self.alpha_bar[-1]
         prior = 0.5 * (last * x.square() - last - torch.log1p(-last)).flatten(1).sum(1)  # KL(q(x_T | x_0) || N(0, I))
@@ -175,11 +184,11 @@ class DDPM(Model):
             steps = list(drawn.unbind(1))
         bound = torch.zeros_like(prior)
         for i, t in enumerate(steps):
-            bound = bound + self._term(x, t, noise.normal(*self.event_shape, name=f"term {i}"))
-        first = self._term(x, torch.zeros_like(steps[0]), noise.normal(*self.event_shape, name="first"))
+            bound = bound + self._term(x, t, noise.normal(*self.event_shape, name=f"term {i}"), labels)
+        first = self._term(x, torch.zeros_like(steps[0]), noise.normal(*self.event_shape, name="first"), labels)
         return -(prior + first + bound * ((total - 1) / len(steps)))
 
-    def _term(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def _term(self, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None) -> Tensor:
         r"""Returns :math:`KL(q(x_{t-1} | x_t, x_0) \| p(x_{t-1} | x_t))`, at t = 0 :math:`-\log p(x_0 | x_1)`."""
 
         shape = (-1, *[1] * (x0.ndim - 1))
@@ -187,7 +196,7 @@ class DDPM(Model):
         before = torch.where(t > 0, self.alpha_bar[(t - 1).clamp_min(0)], torch.ones_like(bar))
         small = beta * (1 - before) / (1 - bar)
         model = beta if self.config.variance == "large" else torch.where(t > 0, small, beta)
-        guess = self.denoise(self.diffuse(x0, eps, t), t)
+        guess = self.denoise(self.diffuse(x0, eps, t), t, labels=labels)
         weight = (before.sqrt() * beta / (1 - bar)).reshape(shape)  # of x_0 in the posterior mean
         squared = (weight * (x0 - guess)).square().flatten(1).sum(1) / (2 * model)
         d = math.prod(self.event_shape)

@@ -12,7 +12,7 @@ from dgmcore import Config
 from dgmcore.config import Depth, Size
 from dgmcore.errors import DgmError, RegistryError
 
-__all__ = ["MLP", "TimeMLP", "UNet", "build_network", "sinusoid"]
+__all__ = ["MLP", "TimeMLP", "UNet", "build_network", "evaluate", "last_layer", "sinusoid"]
 
 
 class MLP(Config, tag="mlp", tag_field="kind"):
@@ -33,17 +33,43 @@ class UNet(Config, tag="unet", tag_field="kind"):
     patch: Size = 1
 
 
-def build_network(spec: MLP | UNet, event_shape: tuple[int, ...]) -> nn.Module:
-    """Builds a network that maps `(n, *event_shape)` and times `(n,)` in 0..1000 to `(n, *event_shape)`."""
+def build_network(spec: MLP | UNet, event_shape: tuple[int, ...], classes: int = 0) -> nn.Module:
+    """Builds a network that maps `(n, *event_shape)` and times `(n,)` in 0..1000 to `(n, *event_shape)`.
+
+    With `classes` it takes labels `(n,)` too, of which the last, `classes`, stands for no label.
+    """
 
     if isinstance(spec, MLP):
-        return TimeMLP(math.prod(event_shape), spec)
+        return TimeMLP(math.prod(event_shape), spec, classes)
+    args = {**spec.args, "num_class_embeds": classes + 1} if classes else spec.args
     if spec.patch == 1:
-        return build_unet(spec.args, event_shape)
+        return build_unet(args, event_shape)
     c, h, w = event_shape if len(event_shape) == 3 else (0, 1, 1)
     if h % spec.patch or w % spec.patch:
         raise RegistryError(f"patches of {spec.patch} pixels don't divide data of shape {event_shape}", "set patch: 1")
-    return Patched(build_unet(spec.args, (c * spec.patch**2, h // spec.patch, w // spec.patch)), spec.patch)
+    return Patched(build_unet(args, (c * spec.patch**2, h // spec.patch, w // spec.patch)), spec.patch)
+
+
+def evaluate(network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Returns the output of a network that :func:`build_network` made, `(n, *event_shape)`.
+
+    Arguments:
+        network: The network.
+        x: Points, `(n, *event_shape)`.
+        t: Times in 0..1000, `(n,)`, or one for all, `()`.
+        labels: Their labels, `(n,)`, if the network knows classes.
+    """
+
+    out = network(x, t) if labels is None else network(x, t, labels)
+    return out if isinstance(out, Tensor) else out.sample
+
+
+def last_layer(network: nn.Module) -> nn.Module:
+    """Returns the layer that makes the output of a network that :func:`build_network` made."""
+
+    if isinstance(network, Patched):
+        return last_layer(network.unet)
+    return network.last if isinstance(network, TimeMLP) else network.conv_out
 
 
 def build_unet(args: dict[str, Any], event_shape: tuple[int, ...]) -> nn.Module:
@@ -78,15 +104,15 @@ class Patched(nn.Module):
         super().__init__()
         self.unet, self.patch = unet, patch
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        out = self.unet(nn.functional.pixel_unshuffle(x, self.patch), t).sample
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        out = self.unet(nn.functional.pixel_unshuffle(x, self.patch), t, labels).sample
         return nn.functional.pixel_shuffle(out, self.patch)
 
 
 class TimeMLP(nn.Module):
     """Residual blocks that add an embedding of the time to every hidden layer."""
 
-    def __init__(self, dim: int, spec: MLP):
+    def __init__(self, dim: int, spec: MLP, classes: int = 0):
         super().__init__()
         width = spec.width
         self.frequencies = spec.frequencies
@@ -96,11 +122,14 @@ class TimeMLP(nn.Module):
             nn.ModuleDict({"a": nn.Linear(width, width), "b": nn.Linear(width, width)}) for _ in range(spec.depth)
         )
         self.last = nn.Linear(width, dim)
+        self.labels = nn.Embedding(classes + 1, width) if classes else None
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Maps `(n, *event)` and times `(n,)`, or one time for all, `()`, to `(n, *event)`."""
 
         e = self.embed(sinusoid(t.reshape(-1), 2 * self.frequencies))
+        if self.labels is not None and labels is not None:
+            e = e + self.labels(labels)
         h = self.first(x.flatten(1))
         for block in self.blocks:
             h = h + block["b"](nn.functional.silu(block["a"](nn.functional.silu(h + e))))

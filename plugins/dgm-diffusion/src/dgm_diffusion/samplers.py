@@ -6,6 +6,7 @@ Each is a generator of states: `(model, x_T, times from high to low, noise, opti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from dgmcore.noise import Noise
 
-__all__ = ["SAMPLERS", "Denoiser", "ancestral", "ddim", "dpm_solver"]
+__all__ = ["SAMPLERS", "Asked", "Denoiser", "ancestral", "ddim", "dpm_solver"]
 
 
 class Denoiser(Protocol):
@@ -31,6 +32,16 @@ class Denoiser(Protocol):
     def denoise(self, x: Tensor, t: Tensor, clip: bool = False) -> Tensor:
         """Returns the prediction of `x_0`."""
         ...
+
+
+class Asked:
+    """A model that is asked for labels `(n,)`, with a weight of guidance, as a sampler sees it."""
+
+    def __init__(self, model: Any, labels: Tensor, guidance: float):
+        self.config, self.event_shape = model.config, model.event_shape
+        self.betas, self.alpha_bar = model.betas, model.alpha_bar
+        self.predict = partial(model.predict, labels=labels, guidance=guidance)
+        self.denoise = partial(model.denoise, labels=labels, guidance=guidance)
 
 
 def ancestral(model: Denoiser, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:

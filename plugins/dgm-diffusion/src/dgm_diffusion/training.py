@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -11,14 +12,23 @@ from dgmcore import Config
 from dgmcore.noise import Noise
 from dgmcore.training import Phase, Step
 
+from .labels import dropped
+
 if TYPE_CHECKING:
     from .ddpm import DDPM
     from .scoresde import ScoreSDE
+    from .vesde import VESDE
 
-__all__ = ["Denoise", "MatchScore"]
+__all__ = ["Denoise", "LabelledRegression", "MatchDenoiser", "MatchScore", "Regression", "spread"]
 
 
-class _Regression(Phase):
+def spread(noise: Noise, like: Tensor) -> Tensor:
+    """Returns `(n,)` numbers in [0, 1): one random number spread over the batch covers all times in every step."""
+
+    return (noise.uniform()[:1] + torch.arange(len(like), dtype=like.dtype, device=like.device) / len(like)) % 1.0
+
+
+class Regression(Phase):
     """Minimises the mean of `losses`, and is validated by them."""
 
     def losses(self, x: Tensor, noise: Noise) -> Tensor:
@@ -35,19 +45,41 @@ class _Regression(Phase):
         return self.losses(x, noise)
 
 
-class Denoise(_Regression):
+class LabelledRegression(Regression):
+    """A regression that sees labels where its model has classes; a share of them is hidden, for guidance."""
+
+    class Options(Config):
+        drop_label: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+
+    def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
+        """Returns a loss for each datum, `(n,)`; labels `(n,)`, or None: none."""
+        raise NotImplementedError
+
+    def step(self, step: Step) -> None:
+        x = step.batch()
+        labels = step.labels() if self.model.config.classes else None
+        step.minimize(self.losses(x, step.noise(len(x)), labels).mean())
+
+    def hidden(self, labels: Tensor | None, noise: Noise) -> Tensor | None:
+        """Returns the labels that the network sees, `(n,)`."""
+
+        return None if labels is None else dropped(labels, self.options.drop_label, self.model.config.classes, noise)
+
+
+class Denoise(LabelledRegression):
     r"""The simple loss of DDPM (Ho et al., 2020, equation 14): the squared error of what the network predicts."""
 
     model: DDPM
 
-    def losses(self, x: Tensor, noise: Noise) -> Tensor:
+    def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
         t = noise.integers(self.model.config.schedule.steps)
         eps = noise.normal(*x.shape[1:])
-        error = self.model.predict(self.model.diffuse(x, eps, t), t) - self.model.target(x, eps, t)
+        seen = self.hidden(labels, noise)
+        error = self.model.predict(self.model.diffuse(x, eps, t), t, seen) - self.model.target(x, eps, t)
         return error.square().flatten(1).mean(1)
 
 
-class MatchScore(_Regression):
+class MatchScore(LabelledRegression):
     r"""Denoising score matching over continuous time (Song et al., 2021, equation 7).
 
     `weighting: simple` weighs by :math:`\sigma(t)^2`; `likelihood` by :math:`g(t)^2`, which bounds the likelihood of
@@ -57,17 +89,49 @@ class MatchScore(_Regression):
 
     model: ScoreSDE
 
-    class Options(Config):
+    class Options(LabelledRegression.Options):
         weighting: Literal["simple", "likelihood"] = "simple"
 
-    def losses(self, x: Tensor, noise: Noise) -> Tensor:
+    def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
         sde = self.model
-        # one uniform number spread over the batch covers all times in every step
-        u = (noise.uniform()[:1] + torch.arange(len(x), dtype=x.dtype, device=x.device) / len(x)) % 1.0
+        u = spread(noise, x)
         if self.options.weighting == "likelihood":
             t = sde.time_by_snr(u)
         else:
             t = sde.config.t_min + u * (1 - sde.config.t_min)
         eps = noise.normal(*x.shape[1:])
         a, s = sde.marginal(t, x)
-        return (sde.eps(a * x + s * eps, t) - eps).square().flatten(1).mean(1)
+        return (sde.eps(a * x + s * eps, t, self.hidden(labels, noise)) - eps).square().flatten(1).mean(1)
+
+
+class MatchDenoiser(LabelledRegression):
+    r"""Denoising score matching: :math:`E\,\lambda(\sigma) |D(x_0 + \sigma \epsilon, \sigma) - x_0|^2` over levels.
+
+    :math:`\lambda = (\sigma^2 + \sigma_d^2) / (\sigma \sigma_d)^2` makes the network's target of unit variance at every
+    level (Karras et al., 2022, table 1). `levels` says how they are drawn: `log-uniform`, as by Song and Ermon, or
+    `log-normal`, :math:`\log \sigma \sim N(m, s^2)` with `mean` and `std`.
+    """
+
+    model: VESDE
+
+    class Options(LabelledRegression.Options):
+        levels: Literal["log-uniform", "log-normal"] = "log-uniform"
+        mean: float = -1.2
+        std: Annotated[float, msgspec.Meta(gt=0)] = 1.2
+
+    def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
+        sigma, data = self.levels(noise, x), self.model.config.sigma_data
+        eps = noise.normal(*x.shape[1:])
+        level = sigma.view(-1, *[1] * (x.ndim - 1))
+        error = self.model.denoise(x + level * eps, sigma, self.hidden(labels, noise)) - x
+        weight = (sigma.square() + data**2) / (sigma * data).square()
+        return weight * error.square().flatten(1).mean(1)
+
+    def levels(self, noise: Noise, like: Tensor) -> Tensor:
+        """Returns a level for each datum, `(n,)`."""
+
+        c, u = self.model.config, spread(noise, like)
+        if self.options.levels == "log-uniform":
+            return c.sigma_min * (c.sigma_max / c.sigma_min) ** u
+        normal = torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4))
+        return (self.options.mean + self.options.std * normal).exp().clamp(c.sigma_min, c.sigma_max)

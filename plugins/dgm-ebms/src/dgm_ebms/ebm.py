@@ -39,9 +39,9 @@ class EBM(Model):
     dtypes = (torch.float32, torch.float64)  # the steps of a chain are smaller than the roundings of others
     likelihood = Likelihood.UNNORMALIZED
     phases = {
-        "likelihood": "dgm_ebms.phases:MaximumLikelihood",
-        "score-matching": "dgm_ebms.phases:DenoisingScoreMatching",
-        "noise-contrastive": "dgm_ebms.phases:NoiseContrastive",
+        "likelihood": "dgm_ebms.training:MaximumLikelihood",
+        "score-matching": "dgm_ebms.training:DenoisingScoreMatching",
+        "noise-contrastive": "dgm_ebms.training:NoiseContrastive",
     }
     example = {"start": "normal"}
     example_parts = {"energy": {"architecture": "mlp-energy", "config": {"event_shape": [2], "hidden": [8]}}}

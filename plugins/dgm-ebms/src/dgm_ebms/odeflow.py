@@ -59,8 +59,8 @@ class ODEFlow(Model):
     # in half precision a density neither fits its samples nor integrates to one
     dtypes = (torch.float32, torch.float64)
     phases = {
-        "contrastive": "dgm_ebms.odeflow_phases:Contrastive",
-        "likelihood": "dgm_ebms.odeflow_phases:FlowLikelihood",
+        "contrastive": "dgm_ebms.training:Contrastive",
+        "likelihood": "dgm_ebms.training:FlowLikelihood",
     }
     example: ClassVar[Mapping[str, Any]] = {}
     example_parts = {"energy": {"architecture": "mlp-energy", "config": {"event_shape": [2], "hidden": [8]}}}

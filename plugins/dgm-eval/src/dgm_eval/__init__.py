@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dgmcore.hookspecs import hookimpl
 
 PLUGIN_API = 1
 
 _METRICS = [
-    ("fid", "features:fid", "Fréchet distance of features"),
-    ("kid", "features:kid", "Kernel distance of features, unbiased"),
-    ("precision", "features:precision", "Samples in the data's manifold"),
-    ("recall", "features:recall", "Data in the samples' manifold"),
-    ("inception-score", "features:inception_score", "Clear and varied classes"),
-    ("energy-distance", "features:energy_distance", "Of the data themselves"),
+    ("fid", "fid:fid", "Fréchet distance of features"),
+    ("kid", "kernel_distance:kid", "Kernel distance of features, unbiased"),
+    ("precision", "precision_recall:precision", "Samples in the data's manifold"),
+    ("recall", "precision_recall:recall", "Data in the samples' manifold"),
+    ("inception-score", "inception_score:inception_score", "Clear and varied classes"),
+    ("energy-distance", "energy_distance:energy_metric", "Of the data themselves"),
     ("modes", "modes:modes", "Modes reached"),
     ("within-3-sigma", "modes:within", "Samples near a mode"),
     ("mode-kl", "modes:mode_kl", "Modes against the uniform distribution"),
     ("nll", "likelihood:nll", "Negative log-likelihood in nats"),
     ("bits-per-dim", "likelihood:bits_per_dim", "For the data's levels"),
-    ("reconstruction", "likelihood:reconstruction", "Mean squared error"),
-    ("ood-auroc", "likelihood:ood_auroc", "Own data told from others"),
-    ("accuracy", "features:accuracy", "Of a classifier"),
+    ("reconstruction", "reconstruction:reconstruction", "Mean squared error"),
+    ("ood-auroc", "ood_auroc:ood_auroc", "Own data told from others"),
+    ("accuracy", "accuracy:accuracy", "Of a classifier"),
 ]
 
 
 @hookimpl
-def dgm_architectures():
+def dgm_architectures() -> list[dict[str, Any]]:
     return [
         {
             "name": "classifier",
@@ -45,14 +47,14 @@ def dgm_architectures():
 
 
 @hookimpl
-def dgm_metrics():
+def dgm_metrics() -> list[dict[str, Any]]:
     return [
         {"name": name, "import": f"dgm_eval.metrics.{place}", "summary": summary} for name, place, summary in _METRICS
     ]
 
 
 @hookimpl
-def dgm_features():
+def dgm_features() -> list[dict[str, Any]]:
     return [
         {"dataset": "mnist", "entry": "lenet-mnist"},
         {"dataset": "stacked-mnist", "entry": "lenet-mnist"},
@@ -62,11 +64,11 @@ def dgm_features():
 
 
 @hookimpl
-def dgm_commands():
+def dgm_commands() -> list[dict[str, Any]]:
     summary = "Measure a model: FID, KID, bits/dim, mode coverage, ..."
     return [{"name": "eval", "import": "dgm_eval.command:app", "help": summary}]
 
 
 @hookimpl
-def dgm_calls():
+def dgm_calls() -> list[dict[str, Any]]:
     return [{"name": "evaluate", "import": "dgm_eval.evaluate:evaluate", "summary": "Measure a model"}]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dgmcore import plugins
 from dgmcore.entry import Metric
 from dgmcore.errors import PluginError, UsageError
-from dgmcore.evaluation.metric import Requirements
-from dgmcore.sampling.parallel import group, here
+from dgmcore.evaluation.metric import Marked, Requirements
+from dgmcore.sampling.processes import joined
+from dgmcore.sampling.settings import as_model, model_name, together
 from dgmcore.suggestions import did_you_mean
 
-from .run import Run
+from .run import Evaluation, Progress
 
 if TYPE_CHECKING:
-    import os
-
     import torch
 
     from dgmcore.model import Model
@@ -26,18 +26,19 @@ __all__ = ["evaluate"]
 
 def evaluate(
     model: Model | str | os.PathLike[str],
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     n: int | None = None,
     *,
-    against: str | None = None,
+    against: str | os.PathLike[str] | None = None,
     features: str | None = None,
-    ood: str | None = None,
+    ood: str | os.PathLike[str] | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     device: torch.device | str | None = None,
     command: str | None = None,
-    progress: Callable[..., Any] | None = None,
-    **options: Any,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
+    **named: Any,
 ) -> list[Metric]:
     """Measures a model. Samples stream through; only features stay in memory.
 
@@ -45,7 +46,7 @@ def evaluate(
 
     Arguments:
         model: A loaded model, or a name that :func:`dgmcore.load` accepts.
-        metrics: Names of metrics (see `dgm eval --help`); None takes those that fit the model and its data.
+        metrics: Names of metrics (see `dgm eval --help`), or one; None takes those that fit the model and its data.
         n: The number of samples, and of real data at most; None takes 10,000 (4,000 for the energy
             distance, whose cost is quadratic) and all real data where the model judges them.
         against: The real data; None is the test split of the model's data set.
@@ -57,44 +58,46 @@ def evaluate(
         command: What goes into the records as the command.
         progress: Called as `progress(label, total)`; a context manager that yields `advance(k)`.
         options: Options of the model's sampling or scoring.
+        named: The same, by name.
 
     Returns:
         Records, each with its whole protocol.
+
+    Raises:
+        UsageError: If a metric is unknown or does not fit, or a number is out of range.
+        OptionError: For an option that the model does not know.
+        NotFiniteError: If what was measured is not finite.
 
     Example:
         >>> evaluate("vae-fashion", ["fid"], n=10_000)  # doctest: +SKIP
         [Metric(name='fid', value=..., n=10000, n_real=10000, features='lenet-fashion', ...)]
     """
 
-    from dgmcore.sampling.draw import as_model
-
-    model = as_model(model, device)
-    run = Run(
-        model,
+    run = Evaluation(
+        as_model(model, device),
         n=n,
-        against=against,
+        against=None if against is None else os.fspath(against),
         features=features,
-        ood=ood,
+        ood=None if ood is None else os.fspath(ood),
         seed=seed,
         batch_size=batch_size,
-        options=options,
+        options=together(options, named),
         command=command,
         progress=progress,
     )
-    chosen = _named(run, metrics) if metrics else _fitting(run)
-    for function in chosen.values():
-        for view, most in function.requirements.views.items():
-            before = run.wanted.get(view, most)
-            run.wanted[view] = None if most is None or before is None else max(before, most)
+    names = [metrics] if isinstance(metrics, str) else metrics
+    chosen = _named(run, names) if names else _fitting(run)
+    run.expect(function.requirements for function in chosen.values())
     records: list[Metric] = []
-    with group() if here().world > 1 else nullcontext():
+    asked = {"metrics": list(chosen), "n": n, "seed": seed, "batch size": batch_size, "options": run.sampling}
+    with joined(model=model_name(run.model), against=run.against, **asked):
         for function in chosen.values():
             found = function(run)
             records += [found] if isinstance(found, Metric) else found
     return records
 
 
-def _named(run: Run, names: Sequence[str]) -> dict[str, Callable[[Run], Any]]:
+def _named(run: Evaluation, names: Sequence[str]) -> dict[str, Marked]:
     """Returns the metrics asked for; the model must be able to do what they need."""
     chosen = {}
     for name in names:
@@ -109,10 +112,8 @@ def _named(run: Run, names: Sequence[str]) -> dict[str, Callable[[Run], Any]]:
     return chosen
 
 
-def _fitting(run: Run) -> dict[str, Callable[[Run], Any]]:
+def _fitting(run: Evaluation) -> dict[str, Marked]:
     """Returns the metrics that fit the model's capabilities and its data."""
-    from dgmcore import plugins
-
     chosen = {}
     for name in plugins.metrics():
         function = _load(name)
@@ -124,21 +125,18 @@ def _fitting(run: Run) -> dict[str, Callable[[Run], Any]]:
     return chosen
 
 
-def _load(name: str) -> Callable[[Run], Any]:
-    from dgmcore import plugins
-
+def _load(name: str) -> Marked:
     known = plugins.metrics()
     if name not in known:
         raise UsageError(f"no metric is called {name}", did_you_mean(name, known))
     record = known[name]
     try:
-        function = plugins.import_string(record["import"])
+        function = plugins.import_string(record.import_)
     except ImportError as e:
-        raise PluginError(
-            f"plugin {record['plugin']}: metric {name} can't be imported: {e}", "see `dgm plugins`"
-        ) from e
+        raise PluginError(f"plugin {record.plugin}: metric {name} can't be imported: {e}", "see `dgm plugins`") from e
     if not isinstance(getattr(function, "requirements", None), Requirements):
         raise PluginError(
-            f"plugin {record['plugin']}: {record['import']} is no metric", "mark it with @dgmcore.evaluation.metric()"
+            f"plugin {record.plugin}: {record.import_} is no metric", "mark it with @dgmcore.evaluation.metric()"
         )
-    return function
+    marked: Marked = function
+    return marked

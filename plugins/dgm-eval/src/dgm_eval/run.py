@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dgmcore.config import to_dict
 from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
 from dgmcore.evaluation.extractor import Extractor
-from dgmcore.evaluation.metric import View
-from dgmcore.sampling.parallel import agree, here, share_batches
+from dgmcore.evaluation.metric import Requirements, View
+from dgmcore.finite import require_finite
+from dgmcore.sampling.draw import stream
+from dgmcore.sampling.processes import agree, here, share_batches
+from dgmcore.sampling.settings import MAX_SEED, default_batch_size, whole
 
 from .real import Shuffled, splits
 
 if TYPE_CHECKING:
+    from dgmcore.data.view import View as DataView
     from dgmcore.model import Model
 
-__all__ = ["Run"]
+__all__ = ["Evaluation", "Progress"]
+
+#: Called as `progress(label, total)`: a context manager that yields `advance(k)`.
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+T = TypeVar("T")
+
+_LABELS = {"samples": "sampling", "real": "real data", "other": "floor"}
 
 
-class Run:
-    """The samples, the real data and the settings of one evaluation.
+class Evaluation:
+    """The samples, the real data and the settings of one evaluation: the :class:`~dgmcore.evaluation.Run` of metrics.
 
     `samples`, `real` and `other` return what a view keeps of the model's samples, of the real data, and of
     further real data (another split), which give the floor: real against real. Points stream
@@ -44,35 +57,34 @@ class Run:
         batch_size: int | None = None,
         options: Mapping[str, Any] | None = None,
         command: str | None = None,
-        progress: Callable[..., Any] | None = None,
+        progress: Progress | None = None,
     ):
         if model.entry is None:
             raise UsageError("the model has no entry, so its data are unknown", "load it by name, or save it first")
-        if n is not None and n < 2:
-            raise UsageError(f"can't evaluate with {n} samples", "give --n a larger number")
+        n = None if n is None else whole(n, "the number of samples to measure", 2)
+        batch_size = None if batch_size is None else whole(batch_size, "the batch size", 1)
+        seed = whole(seed, "the seed", 0, MAX_SEED)
         self.model, self.entry = model, model.entry
         self.asked, self.n = n, n or 10_000
         self.seed, self.batch_size, self.command = seed, batch_size, command
         self.ood, self._features_name, self._progress = ood, features, progress
-        self._options(dict(options or {}))
+        self.sampling_options, self.scoring_options = _divided(model, options or {})
+        self.sampling: dict[str, Any] = to_dict(model.sampling(self.sampling_options))
+        self.scoring: dict[str, Any] = to_dict(model.scoring(self.scoring_options))
         self.against, self.other_name = splits(against, self.entry)
-        self.wanted: dict[View, int | None] = {}
+        self._wanted: dict[View, int | None] = {}
         self._kept: dict[str, dict[View, Tensor]] = {}
-        self._results: dict[Any, Any] = {}
-
-    def _options(self, options: dict[str, Any]) -> None:
-        """Splits `--set` into options of sampling and of scoring; what neither knows is an error."""
-        from dgmcore.config import to_dict
-
-        known = {side: set(getattr(self.model, side).__struct_fields__) for side in ("Sampling", "Scoring")}
-        unknown = {k: v for k, v in options.items() if k not in known["Sampling"] | known["Scoring"]}
-        own = {k: v for k, v in options.items() if k in known["Sampling"]} | unknown
-        self.sampling_options = own
-        self.scoring_options = {k: v for k, v in options.items() if k in known["Scoring"]}
-        self.sampling = to_dict(self.model.sampling(own))  # raises for the unknown
-        self.scoring = to_dict(self.model.scoring(self.scoring_options))
+        self._results: dict[Hashable, Any] = {}
 
     # --- points --------------------------------------------------------------------------------
+
+    def expect(self, requirements: Iterable[Requirements]) -> None:
+        """Says beforehand which metrics will be computed, so that one pass serves all of them."""
+
+        for required in requirements:
+            for view, most in required.views.items():
+                before = self._wanted.get(view, most)
+                self._wanted[view] = None if most is None or before is None else max(before, most)
 
     def samples(self, view: View) -> Tensor:
         """What `view` keeps of the model's samples."""
@@ -86,17 +98,19 @@ class Run:
         """What `view` keeps of further real data, as many as there are samples; None without a second split."""
         return self._side("other", view) if self.other_name else None
 
-    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """Returns `compute()`, which metrics that share the `key` compute once."""
         if key not in self._results:
             self._results[key] = compute()
-        return self._results[key]
+        found: T = self._results[key]
+        return found
 
     def _side(self, side: str, view: View) -> Tensor:
-        if view not in self._kept.setdefault(side, {}):
-            views = {v: most for v, most in self.wanted.items() if v not in self._kept[side]}
-            self._kept[side].update(self._pass(side, {**views, view: self.wanted.get(view)}))
-        return self._kept[side][view]
+        kept = self._kept.setdefault(side, {})
+        if view not in kept:
+            views = {v: most for v, most in self._wanted.items() if v not in kept}
+            kept.update(self._pass(side, {**views, view: self._wanted.get(view)}))
+        return kept[view]
 
     @torch.no_grad()
     def _pass(self, side: str, views: dict[View, int | None]) -> dict[View, Tensor]:
@@ -106,7 +120,7 @@ class Run:
         most = {view: min(total, total if self.asked or cap is None else cap) for view, cap in views.items()}
         start, stop = share_batches(max(most.values()), self._batch(side), here())
         kept: dict[View, list[Tensor]] = {view: [] for view in views}
-        with self.progress({"samples": "sampling", "real": "real data"}.get(side, "floor"), stop - start) as advance:
+        with self.progress(_LABELS[side], stop - start) as advance:
             at = start
             for x in self._points(side, start, stop):
                 for view, enough in most.items():
@@ -114,19 +128,21 @@ class Run:
                         kept[view].append(view(self, x[: enough - at]).cpu())
                 at += len(x)
                 advance(len(x))
-        return {view: _over_processes(parts) for view, parts in kept.items()}
+        found = {view: _over_processes(parts) for view, parts in kept.items()}
+        for view, values in found.items():
+            what = f"what {getattr(view, '__name__', 'a view')} keeps of the {_LABELS[side]}"
+            require_finite(values, what, "nothing can be measured with them: look at the samples and the network")
+        return found
 
     def _points(self, side: str, start: int, stop: int) -> Iterator[Tensor]:
         if side == "samples":
-            from dgmcore.sampling.draw import stream
-
             yield from stream(
                 self.model,
                 stop - start,
+                start=start,
                 seed=self.seed,
                 batch_size=self.batch_size,
-                start=start,
-                **self.sampling_options,
+                options=self.sampling_options,
             )
             return
         data, size = self._data(side), self._batch(side)
@@ -134,24 +150,23 @@ class Run:
             yield data.take(np.arange(at, min(at + size, stop))).to(self.model.device)
 
     def _batch(self, side: str) -> int:
-        from dgmcore.sampling.draw import default_batch_size
-
-        return (side == "samples" and self.batch_size) or default_batch_size(self.model)
+        return (self.batch_size if side == "samples" else None) or default_batch_size(self.model)
 
     def _data(self, side: str) -> Shuffled:
-        return self.dataset(self.against if side == "real" else self.other_name, self.n)
+        name = self.against if side == "real" else self.other_name
+        return self.dataset(name or self.against, self.n)
 
     def dataset(self, name: str, n: int | None = None) -> Shuffled:
         """Opens `n` real data (None: all) in the shape and range of the model's."""
         from dgmcore.data import open_for
 
-        whole = self.once(("dataset", name), lambda: open_for(self.entry, name))
-        return Shuffled(whole, n, self.seed)
+        def whole() -> DataView:
+            return open_for(self.entry, name)
 
-    def progress(self, label: str, total: int) -> Any:
+        return Shuffled(self.once(("dataset", name), whole), n, self.seed)
+
+    def progress(self, label: str, total: int) -> AbstractContextManager[Callable[..., None]]:
         """A context manager that yields `advance(k)`."""
-        from contextlib import nullcontext
-
         return self._progress(label, total) if self._progress else nullcontext(lambda k=1, **fields: None)
 
     # --- the feature network -------------------------------------------------------------------
@@ -161,11 +176,17 @@ class Run:
         """The entry whose features are used: the one asked for, or the one registered for the data set."""
         from dgmcore import plugins
 
-        record = plugins.features().get(self.entry.data.dataset, {})
-        return self._features_name or record.get("entry")
+        record = plugins.features().get(self.entry.data.dataset)
+        return self._features_name or (record.entry if record else None)
 
     @cached_property
     def extractor(self) -> Extractor:
+        """The network of that entry.
+
+        Raises:
+            UsageError: If there is none.
+        """
+
         if self.features_name is None:
             raise UsageError(
                 f"no feature extractor is registered for {self.entry.data.dataset}",
@@ -176,11 +197,26 @@ class Run:
     # --- records -------------------------------------------------------------------------------
 
     def record(self, name: str, value: float, **fields: Any) -> Metric:
-        """Returns a metric with the settings of this run; `fields` are what is particular to it."""
+        """Returns a metric with the settings of this run; `fields` are what is particular to it.
+
+        Raises:
+            NotFiniteError: If a number in it is not finite.
+        """
 
         weights = self.entry.weights
         fields = {"weights": ("ema" if weights.ema else "raw") if weights else None, "seed": self.seed, **fields}
+        for key, number in (("", value), ("floor of ", fields.get("floor")), ("deviation of ", fields.get("std"))):
+            if number is not None:
+                require_finite(float(number), f"the {key}{name} of {self.entry.name}", "it can't be measured so")
         return Metric(name=name, value=float(value), command=self.command, **fields)
+
+
+def _divided(model: Model, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides options into those of sampling, with those that nothing knows, and those of scoring."""
+
+    sampling, scoring = (set(to_dict(chosen)) for chosen in (model.sampling(), model.scoring()))
+    drawing = {k: v for k, v in options.items() if k in sampling or k not in scoring}
+    return drawing, {k: v for k, v in options.items() if k in scoring}
 
 
 def _over_processes(parts: list[Tensor]) -> Tensor:

@@ -27,8 +27,8 @@ class CouplingFlow(Flow):
     whitens the data by the first map; the others start as rotations.
 
     Arguments:
-        config: `dim`, the number of `blocks`, and the width `hidden` of the networks: 4 and 64 are those of the flow
-            on the codes of MNIST and Fashion-MNIST in thesis 3.4.
+        config: `dim`, the number of `blocks`, and the width `hidden` of the networks: 4 and 64 as for the codes of
+            MNIST and Fashion-MNIST in thesis 3.4, whose flow has couplings alone, without linear maps.
 
     References:
         [1] Density estimation using Real NVP (Dinh et al., 2016), https://arxiv.org/abs/1605.08803

@@ -15,11 +15,10 @@ from dgmcore.config import Config, Count, Options, Size
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise, Noise
-from dgmcore.training import Phase, Step
 
 from .flow import Flow, blockwise, log_normal
 
-__all__ = ["FFJORD", "FFJORDPhase"]
+__all__ = ["FFJORD", "signs"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -90,7 +89,7 @@ class FFJORD(Flow):
         trace: Literal["exact", "hutchinson"] = "exact"
 
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
-    phases = {"ffjord": "dgm_flows.ffjord:FFJORDPhase"}
+    phases = {"ffjord": "dgm_flows.training:FFJORDPhase"}
     example: ClassVar[Mapping[str, Any]] = {"hidden": [8, 8]}
 
     def __init__(self, config: Any = None, **parts: Model):
@@ -134,7 +133,7 @@ class FFJORD(Flow):
         steps = o.steps or self.steps
         if o.trace == "hutchinson":
             noise = noise or IndexedNoise.like(x)
-            out = self.integrate(x, _signs(noise.normal(*self.event_shape)), steps)
+            out = self.integrate(x, signs(noise.normal(*self.event_shape)), steps)
             return log_normal(out["z"]) + out["ladj"]
 
         def exact(x: Tensor) -> tuple[Tensor]:
@@ -167,36 +166,7 @@ class FFJORD(Flow):
         yield from _solve(self.field, z, 1.0, 0.0, self.sampling(options).steps)
 
 
-class FFJORDPhase(Phase):
-    r"""Maximum likelihood with Hutchinson's trace, and straight, smooth paths [1].
-
-    The loss is :math:`-\log p + \lambda_K \int |f|^2 + \lambda_J \int |J e|^2`; the penalties keep the field so
-    simple that few steps integrate it.
-
-    References:
-        [1] How to Train Your Neural ODE: the World of Jacobian and Kinetic Regularization
-        (Finlay et al., 2020), https://arxiv.org/abs/2002.02798
-    """
-
-    class Options(Config):
-        steps: Positive = 8
-        kinetic: float = 0.01
-        jacobian: float = 0.01
-
-    def step(self, step: Step) -> None:
-        x, o = step.batch(), self.options
-        e = _signs(step.noise(len(x)).normal(*x.shape[1:]))
-        out = self.model.integrate(x, e, o.steps)
-        nll = -(log_normal(out["z"]) + out["ladj"]).mean()
-        kinetic, jacobian = out["kinetic"].mean(), out["jacobian"].mean()
-        step.minimize(nll + o.kinetic * kinetic + o.jacobian * jacobian)
-        step.log(nll=nll, kinetic=kinetic, jacobian=jacobian)
-
-    def validate(self, x: Tensor, noise: Noise) -> Tensor:
-        return -self.model.log_prob(x)
-
-
-def _signs(normal: Tensor) -> Tensor:
+def signs(normal: Tensor) -> Tensor:
     """Turns normal noise into signs, `(1, n, d)`: of all Hutchinson vectors those of least variance."""
 
     return torch.where(normal < 0, -1.0, 1.0).to(normal.dtype)[None]

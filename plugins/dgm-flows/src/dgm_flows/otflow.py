@@ -14,11 +14,10 @@ from dgmcore.config import Config, Count, Options, Size
 from dgmcore.interfaces import Likelihood
 from dgmcore.model import Model
 from dgmcore.noise import Noise
-from dgmcore.training import Phase, Step
 
 from .flow import Flow, blockwise, log_normal
 
-__all__ = ["OTFlow", "OTFlowPhase", "Potential"]
+__all__ = ["OTFlow", "Potential"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -166,7 +165,7 @@ class OTFlow(Flow):
         steps: Count | None = None
 
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
-    phases = {"otflow": "dgm_flows.otflow:OTFlowPhase"}
+    phases = {"otflow": "dgm_flows.training:OTFlowPhase"}
     example: ClassVar[Mapping[str, Any]] = {"width": 8}
 
     def __init__(self, config: Any = None, **parts: Model):
@@ -256,45 +255,6 @@ class OTFlow(Flow):
         """Yields the noise and the state after each step."""
 
         yield from self._states(noise.named(self.noise_shapes)["z"], 1.0, self.sampling(options).steps)
-
-
-class OTFlowPhase(Phase):
-    r"""Minimises :math:`J = L + a_1 C + a_2 R`: transport, negative log-likelihood, HJB residual [1]."""
-
-    class Options(Config):
-        steps: Positive = 4
-        likelihood: float = 10.0  # a_1
-        hjb: float = 5.0  # a_2
-        clamp: float | None = None  # parameters are kept in [-clamp, clamp]
-        keep_batch: Positive = 1  # steps that share one batch
-
-    def __init__(self, model: Model, options: Any):
-        super().__init__(model, options)
-        self._batch: Tensor | None = None
-
-    def step(self, step: Step) -> None:
-        o = self.options
-        if o.clamp is not None:
-            with torch.no_grad():
-                for p in self.model.parameters():
-                    p.clamp_(-o.clamp, o.clamp)
-        if self._batch is None or step.index % o.keep_batch == 0:
-            self._batch = step.batch()
-        out = self.model.integrate(self._batch, o.steps)
-        nll = -(log_normal(out["z"]) + out["ladj"]).mean()
-        transport, hjb = out["transport"].mean(), out["hjb"].mean()
-        loss = transport + o.likelihood * nll + o.hjb * hjb
-        step.minimize(loss)
-        step.log(loss=loss, nll=nll, transport=transport, hjb=hjb)
-
-    def validate(self, x: Tensor, noise: Noise) -> Tensor:
-        return -self.model.log_prob(x)
-
-    def state(self) -> dict[str, Tensor]:
-        return {} if self._batch is None else {"batch": self._batch}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        self._batch = state.get("batch")
 
 
 class _LogCosh(torch.autograd.Function):

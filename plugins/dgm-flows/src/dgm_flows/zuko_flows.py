@@ -90,16 +90,13 @@ class MAF(ZukoFlow):
         return zuko.flows.MAF(**self._settings()).transform
 
 
-class IAF(ZukoFlow):
-    r"""An inverse autoregressive flow: one pass for a sample, `dim` passes for a density [1].
+class IAF(MAF):
+    r"""An inverse autoregressive flow, MAF the other way round: one pass for a sample, `dim` passes for a density [1].
 
     References:
         [1] Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
         https://arxiv.org/abs/1606.04934
     """
-
-    def build(self) -> nn.Module:
-        return zuko.flows.MAF(**self._settings()).transform
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # the transformation runs from noise to data: its own log-determinant needs no inverse's inverse

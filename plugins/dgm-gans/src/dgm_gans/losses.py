@@ -5,7 +5,7 @@ A loss sees logits: :math:`d = D(x)` before any sigmoid, for real data and for s
 
 References:
     An Introduction to Deep Generative Modeling (Ruthotto and Haber, 2021), section 5
-    Introduction to generative modeling (De Bortoli), GAN losses
+    Introduction to generative modeling (De Bortoli, 2022), GAN losses; see :class:`LeastSquares` for where it differs
 """
 
 from __future__ import annotations
@@ -86,7 +86,11 @@ class NonSaturating(Saturating):
 
 
 class LeastSquares(Adversarial):
-    """Least-Squares GAN (Mao et al., 2017), equation 9: labels 1 and 0."""
+    """Least-Squares GAN (Mao et al., 2017), equation 9: labels 1 and 0.
+
+    De Bortoli's course has the variant with the labels 1 and -1 and the target 0 of the generator, whose optimum is
+    Pearson's divergence.
+    """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()

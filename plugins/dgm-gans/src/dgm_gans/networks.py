@@ -13,7 +13,7 @@ __all__ = ["ConvDiscriminator", "ConvGenerator", "MinibatchDeviation", "RHDiscri
 
 
 class RHGenerator(nn.Module):
-    """MNIST generator of Ruthotto & Haber (2021), section 4: 42,913 weights at q = 2. Images in [0, 1].
+    """MNIST generator of Ruthotto & Haber (2021), section 2.2, eq. 5: 42,913 weights at q = 2. Images in [0, 1].
 
     The first layer's bias has 3136 entries: the text's channel-wise bias would give 39,841 weights.
     """
@@ -34,9 +34,9 @@ class RHGenerator(nn.Module):
 
 
 class RHDiscriminator(nn.Module):
-    """MNIST discriminator of Ruthotto & Haber (2021), section 5: 36,705 weights. Returns logits.
+    """MNIST discriminator of Ruthotto & Haber (2021), section 5.1, eq. 33: 36,705 weights. Returns logits.
 
-    Images in [0, 1] are first mapped to [-1, 1]; the leaky slope is 0.2 (as in the code; the text's (33) drops x).
+    Images in [0, 1] are first mapped to [-1, 1]; the leaky slope is 0.2 (as in the code; the text's formula drops x).
     """
 
     def __init__(self) -> None:

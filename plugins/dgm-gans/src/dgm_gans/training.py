@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
-from dgmcore import Config, load
-from dgmcore.errors import OptionError, TrainingError
+from dgmcore import load
+from dgmcore.config import Config, Fraction, NonNegative, Positive
+from dgmcore.errors import TrainingError
 from dgmcore.noise import Noise, StreamNoise
 from dgmcore.training import Game, Phase, Step
 
@@ -35,12 +37,12 @@ class AdversarialPhase(Game):
         loss: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "wasserstein-gp"] = (
             "non-saturating"
         )
-        critic_steps: int = 1
-        smoothing: float = 0.0  # one-sided label smoothing
-        clip: float | None = None  # bound of the discriminator's weights; of a Wasserstein critic's 0.01 unless given
-        instance_noise: float = 0.0  # standard deviation of the noise on all that the discriminator sees, at the start
-        noise_until: float = 1.0  # share of the phase in which that noise goes to zero, linearly
-        penalty: float = 10.0  # weight of the gradient penalty
+        critic_steps: Annotated[int, Meta(ge=1, le=1_000)] = 1
+        smoothing: Fraction = 0.0  # one-sided label smoothing
+        clip: Positive | None = None  # bound of the discriminator's weights; None: a Wasserstein critic's is 0.01
+        instance_noise: NonNegative = 0.0  # deviation of the noise on all that the discriminator sees, at the start
+        noise_until: Fraction = 1.0  # share of the phase in which that noise goes to zero, linearly
+        penalty: NonNegative = 10.0  # weight of the gradient penalty
         generator_from: str | None = None  # an entry (a VAE, say) that holds the same generator, batch norm included
 
     def __init__(self, model: GAN, options: Options):
@@ -48,7 +50,6 @@ class AdversarialPhase(Game):
         self.loss = LOSSES[options.loss](options)
         if options.clip is not None:
             self.loss.clip = options.clip
-        check(options)
 
     def setup(self, step: Step) -> None:
         if self.options.generator_from is not None:
@@ -90,14 +91,13 @@ class CriticPhase(Phase):
     model: GAN
 
     class Options(Config):
-        clip: float | None = None  # bound of the weights
-        instance_noise: float = 0.0  # standard deviation of the noise on data and samples
+        clip: Positive | None = None  # bound of the weights
+        instance_noise: NonNegative = 0.0  # standard deviation of the noise on data and samples
 
     def __init__(self, model: GAN, options: Options):
         super().__init__(model, options)
         self.loss = NonSaturating()
         self.loss.clip = options.clip
-        check(options)
 
     def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
         return {"model": list(self.model.discriminator.parameters())}
@@ -120,17 +120,6 @@ class CriticPhase(Phase):
 def blur(x: Tensor, deviation: float, noise: Noise) -> Tensor:
     """Returns `x` with Gaussian noise of that standard deviation."""
     return x + deviation * noise.normal(*x.shape[1:]) if deviation > 0 else x
-
-
-def check(options: AdversarialPhase.Options | CriticPhase.Options) -> None:
-    """Raises if the bound or the noise of a discriminator is none."""
-
-    if options.clip is not None and not options.clip > 0:
-        raise OptionError(f"weights can't be clipped to {options.clip:g}", "choose clip above 0, or leave it out")
-    if not options.instance_noise >= 0:
-        raise OptionError(
-            f"noise of standard deviation {options.instance_noise:g}", "choose instance_noise of at least 0"
-        )
 
 
 @torch.no_grad()

@@ -84,7 +84,7 @@ class GLF(LatentFlow):
 
     Parts = {"autoencoder": ("encoder",), "flow": ("pushforward", "density", "encoder")}
     coder = "autoencoder"
-    phases = {"glf": "dgm_hybrids.latent:GLFPhase"}
+    phases = {"glf": "dgm_hybrids.training:GLFPhase"}
     example_parts: ClassVar[Mapping[str, Any]] = {
         "autoencoder": {"architecture": "conv-autoencoder", "config": {"latents": 3}},
         "flow": {"architecture": "coupling", "config": {"dim": 3}},
@@ -108,7 +108,7 @@ class VAEFlow(LatentFlow):
     Parts = {"base": ("pushforward", "density", "encoder"), "flow": ("pushforward", "density", "encoder")}
     coder = "base"
     likelihood = Likelihood.LOWER_BOUND
-    phases = {"elbo": "dgm_hybrids.latent:VAEFlowPhase"}
+    phases = {"elbo": "dgm_hybrids.training:VAEFlowPhase"}
     example_parts: ClassVar[Mapping[str, Any]] = {
         "base": {"architecture": "conv-vae", "config": {"latents": 3, "decoder": "gaussian", "sigma": 0.1}},
         "flow": {"architecture": "coupling", "config": {"dim": 3}},

@@ -12,18 +12,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from dgmcore import Likelihood, Model, Noise
-from dgmcore.compose import Nested, Tilted, flatten, frozen, half_square, unflatten
+from dgmcore.compose import Nested, Tilted, half_square
 from dgmcore.config import Count, Options
-from dgmcore.errors import OptionError, UsageError
-from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
-from dgmcore.training.phase import Step
+from dgmcore.errors import UsageError
 
-__all__ = ["VAEBM", "EnergyPhase"]
+__all__ = ["VAEBM"]
 
 
 class VAEBM(Tilted):
@@ -43,7 +39,7 @@ class VAEBM(Tilted):
 
     Parts = {"base": ("pushforward", "density"), "critic": ("critic",)}
     likelihood = Likelihood.UNNORMALIZED
-    phases = {"energy": "dgm_hybrids.vaebm:EnergyPhase"}
+    phases = {"energy": "dgm_hybrids.training:EnergyPhase"}
     example_parts = {
         "base": {"architecture": "mlp-vae", "config": {"hidden": [8]}},
         "critic": {"architecture": "mlp-energy", "config": {"hidden": [8]}},
@@ -82,121 +78,3 @@ class VAEBM(Tilted):
             return super().potential(eps, weight)
         x, log_prior, log_likelihood = self.parts["base"].joint(self.complete(eps), log_sigma_min=-2.0)
         return -log_prior - log_likelihood - (weight * self.config.weight) * self.critic_score(x)
-
-
-class EnergyPhase(ContrastivePhase):
-    r"""Maximum likelihood of the energy while the VAE is held fixed (thesis 4.3.3, eq. 4.17).
-
-    Chains start at fresh noise. With a buffer, the latents' noise starts from stored ends of chains with a
-    probability that grows linearly to `buffer_probability` over `buffer_anneal` steps; pixel noise is always fresh.
-
-    With `loss: ratio` the score tells data from negatives by logistic regression. With no steps the negatives are
-    the VAE's own samples, so the score learns :math:`\log p_{data} - \log p_{VAE}`, which is what the tilt needs:
-    noise-contrastive estimation (eq. 2.43) with the VAE as the noise, a cheap start for the chains.
-
-    `kl_weight` adds the generator's loss of eq. 4.30 on the VAE, which must then be trained here, not shared.
-    """
-
-    class Options(ContrastivePhase.Options):
-        spectral_weight: float = 0.2
-        adam_clip: float | None = 3.0
-        loss: Literal["likelihood", "ratio"] = "likelihood"
-        steps: int = 10
-        step_size: float = 5e-6
-        temperature: float = 1.0
-        #: The largest magnitude of an entry of a chain's gradient.
-        gradient_clip: float | None = None
-        #: Scale of the noise where chains start, by name ("x": 0 starts at the decoder's mean).
-        start: dict[str, float] = {}
-        #: What enters the loss: the end of the chain, or the decoder's mean there.
-        negatives: Literal["sample", "mean"] = "sample"
-        #: What stands for the data: themselves, or the VAE's reconstructions of them. The latter keep the energy to
-        #: what the latents can repair, where the decoder's mean is too smooth to pass for data at all.
-        positives: Literal["data", "reconstruction"] = "data"
-        #: Deviation of Gaussian noise on data and negatives alike.
-        data_noise: float = 0.0
-        buffer_size: int | None = None
-        buffer_probability: float = 0.6
-        buffer_anneal: int = 5000
-        kl_weight: float = 0.0
-
-    def __init__(self, model: Any, options: Any):
-        super().__init__(model, options)
-        if options.kl_weight:
-            if "base" in model.shared_parts:
-                raise OptionError(
-                    "kl_weight changes the VAE, which is an entry of its own",
-                    "make it a part of this model: parts: {base: {architecture: ..., init: ENTRY}}",
-                )
-            self.optimizers = ("model", "base")
-        if options.positives == "reconstruction" and not model.parts["base"].can("encoder"):
-            raise OptionError(f"{type(model.parts['base']).__name__} can't reconstruct", "use positives: data")
-
-    def critic(self) -> Any:
-        return self.model.parts["critic"]
-
-    def score(self, x: Tensor) -> Tensor:
-        return self.model.critic_score(x)
-
-    def averaged(self) -> nn.Module:
-        return self.critic()
-
-    def parameters(self):
-        groups = {"model": list(self.critic().parameters())}
-        if self.options.kl_weight:
-            groups["base"] = list(self.model.parts["base"].parameters())
-        return groups
-
-    def step(self, step: Step) -> None:
-        o = self.options
-        self.model.parts["base"].eval()
-        x = step.batch()
-        noise = step.noise(len(x))
-        negatives = self.negatives(step, noise)
-        if o.positives == "reconstruction":
-            with torch.no_grad():
-                base = self.model.parts["base"]
-                x = base.decode(base.encode(x))
-        if o.data_noise:
-            x = x + o.data_noise * noise.normal(*x.shape[1:])
-            negatives = negatives + o.data_noise * noise.normal(*x.shape[1:])
-        step.minimize(self.contrast(step, x, negatives))
-        if o.kl_weight:
-            fresh = noise.child("kl").named(self.model.chain_shapes)
-            with frozen(self.critic()):
-                loss = -self.score(self.model.push(fresh)).mean()
-                step.minimize(o.kl_weight * loss, "base")
-
-    def contrast(self, step: Step, data: Tensor, negatives: Tensor) -> Tensor:
-        if self.options.loss == "likelihood":
-            return super().contrast(step, data, negatives)
-        up, down = self.score(torch.cat([data, negatives])).split([len(data), len(negatives)])
-        step.log(score_data=up.mean().detach(), score_negatives=down.mean().detach())
-        loss = F.softplus(-up).mean() + F.softplus(down).mean()
-        return loss + self.regularization(step, up, down)
-
-    def negatives(self, step: Step, noise: Noise) -> Tensor:
-        """Returns the ends of chains, `(n, *event_shape)`."""
-
-        o, model = self.options, self.model
-        chosen = model.Sampling(
-            steps=o.steps,
-            step_size=o.step_size,
-            temperature=o.temperature,
-            gradient_clip=o.gradient_clip,
-            start=o.start,
-        )
-        eps = model.start(noise, chosen)
-        stored = {name for name in eps if name != "x"}
-        if o.buffer_size:
-            latents = flatten({name: eps[name] for name in stored})
-            if self.buffer is None:
-                self.buffer = ReplayBuffer(o.buffer_size, {k: v.shape[1:] for k, v in latents.items()})
-            probability = o.buffer_probability * min(1.0, step.index / max(o.buffer_anneal, 1))
-            eps = {**eps, **unflatten(self.buffer.mix(latents, probability, noise))}
-        for state in model.chain(eps, noise, chosen):
-            eps = state
-        if self.buffer is not None:
-            self.buffer.put(flatten({name: eps[name] for name in stored}))
-        with torch.no_grad():
-            return model.push(eps, ("x",) if o.negatives == "mean" and "x" in eps else ())

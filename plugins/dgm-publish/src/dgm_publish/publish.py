@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from dgmcore import plugins
-from dgmcore.entry import ENTRY_FILE, WEIGHTS_FILE, Entry, dump_entry, read_entry
+from dgmcore.entry import ENTRY_FILE, PARTS, WEIGHTS_FILE, Entry, dump_entry, read_entry
 from dgmcore.errors import DgmError, RegistryError, UsageError, WeightsError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import open_regular, sha256_of
 from dgmcore.hub.cache import repo_folder, source_of
 from dgmcore.hub.client import check_repo, host, offline, patiently, quiet
-from dgmcore.hub.entries import PARTS
 from dgmcore.hub.failures import brief, no_connection, status_of
 from dgmcore.hub.fetch import fetch_text
 from dgmcore.loading.weights import open_weights
@@ -128,11 +127,10 @@ def _weights(place: Located, stack: ExitStack) -> BinaryIO:
 def _check_inside(place: Located, path: Path) -> None:
     """Refuses a link that leads out of the entry's folder: what it leads to may be private."""
 
-    root = place.folder
-    if root is None or not path.is_relative_to(root):
+    if not path.is_relative_to(place.folder):
         return  # from the Hub, verified
-    source = source_of(root)
-    root = repo_folder(source[0]) if source else root
+    source = source_of(place.folder)
+    root = repo_folder(source[0]) if source else place.folder
     if not path.resolve().is_relative_to(root.resolve()):
         raise UsageError(
             f"{path} is a link out of its folder", "copy what it leads to into the folder, if it is public"
@@ -143,7 +141,7 @@ def _renamed(place: Located, located: list[Located]) -> Iterator[tuple[str, str]
     """Yields how each part that an entry names is called inside the repository: by its bare name."""
 
     published = {identity(p): p.entry.name for p in located}
-    folders = [Path(p.folder) for p in located if p.folder]
+    folders = [p.folder for p in located]
     for name in place.entry.part_names():
         yield name, published[identity(find_part(name, folders))]
 
@@ -168,14 +166,15 @@ def _size(content: bytes | BinaryIO) -> int:
 
 
 def _capabilities(located: Located) -> list[str]:
-    return list(plugins.architectures().get(located.entry.architecture, {}).get("capabilities", []))
+    known = plugins.architectures()
+    return known[located.entry.architecture].capabilities if located.entry.architecture in known else []
 
 
 def _picture(located: Located) -> bytes | None:
     """Returns the entry's picture of samples; one is drawn where it has none and the model can."""
 
-    path = located.folder / PICTURE if located.folder else None
-    if path is not None and path.is_file():
+    path = located.folder / PICTURE
+    if path.is_file():
         _check_inside(located, path)
         with open_regular(path) as file:
             return file.read()
@@ -191,7 +190,7 @@ def _drawn(located: Located) -> bytes:
     from dgmcore.sampling.draw import sample
     from dgmcore.sampling.pictures import kind_of, picture
 
-    model = load(str(located.folder.absolute()) if located.folder else located.full_name)
+    model = load(located.folder)
     n = 16 if kind_of(tuple(model.event_shape)) == "image" else 1000
     with tempfile.TemporaryDirectory(prefix="dgm-push-") as folder:
         return Path(picture(model, sample(model, n, seed=0), Path(folder) / PICTURE)).read_bytes()

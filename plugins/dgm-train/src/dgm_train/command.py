@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,12 +30,13 @@ def command(
 ) -> None:
     """Train a model by a recipe, in `runs/NAME`, and write it as a registry entry."""
 
+    from .distributed import Processes
     from .engine import train
 
     gc.set_threshold(*USUAL_GC)  # a cycle that a step leaves behind may hold a graph of tensors
     folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
-    if os.environ.get("RANK", "0") != "0":
-        return  # the main process has said it
+    if not Processes().main:
+        return  # the main process says it
     say(f"try it: {trial(folder)}")
     print(folder)
 
@@ -44,7 +44,7 @@ def command(
 def trial(folder: Path) -> str:
     """Returns a command that shows what the model in `folder` can do."""
 
-    from dgmcore.registry.find import info
+    from dgmcore.registry.listing import info
 
     name = str(folder) if folder.is_absolute() else f"./{folder}"
     model = info(name)

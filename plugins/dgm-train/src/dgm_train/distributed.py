@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
 from accelerate.utils import broadcast, reduce  # type: ignore[import-untyped]
 from torch import Tensor, nn
+
+from dgmcore.errors import TrainingError
 
 __all__ = ["Processes", "hardware"]
 
@@ -23,11 +26,20 @@ class Processes:
         rank: This process's number.
         world: How many there are.
         device: The device that this process trains on.
+
+    Raises:
+        TrainingError: If a launcher's settings in the environment are none.
     """
 
     def __init__(self) -> None:
-        # accelerate joins processes on CPUs only if it is told to use them
-        self.state = PartialState(cpu=_use_cpu())
+        try:
+            # accelerate joins processes on CPUs only if it is told to use them
+            self.state = PartialState(cpu=_use_cpu())
+        except ValueError as e:
+            raise TrainingError(
+                f"the processes can't join: {' '.join(str(e).split())}",
+                "start them with torchrun or accelerate launch, or unset RANK and WORLD_SIZE",
+            ) from e
         self.rank: int = self.state.process_index
         self.world: int = self.state.num_processes
         self.device: torch.device = self.state.device
@@ -49,6 +61,13 @@ class Processes:
             return list(values)
         agreed: list[float] = broadcast(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
         return agreed
+
+    def check_equal(self, what: str, data: bytes) -> None:
+        """Checks that all processes were given the same."""
+
+        mark = [float(zlib.crc32(data))]
+        if self.any(self.agree(mark) != mark):
+            raise TrainingError(f"the processes were given different {what}", "start all of them with the same command")
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""

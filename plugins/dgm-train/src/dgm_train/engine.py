@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from dgmcore.cli.set_options import parse_set
@@ -84,6 +85,7 @@ def train(
 def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool) -> tuple[Run, Totals]:
     """Trains all phases that are not done."""
 
+    processes.check_equal("recipes", msgspec.json.encode(recipe))
     last = last_checkpoint(folder.checkpoints)
     if last is not None and not resume:
         raise TrainingError(f"there is a run in {folder.path} already", f"go on with --resume, or delete {folder.path}")

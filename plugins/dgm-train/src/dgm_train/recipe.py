@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from dgmcore.config import Config, parse, to_dict
+from dgmcore.config import Config, NonNegative, Positive, parse, to_dict
 from dgmcore.data.spec import DataSpec
 from dgmcore.entry import Name, Paper
 from dgmcore.errors import OptionError, RegistryError, TrainingError
@@ -33,10 +32,9 @@ SCHEMA = 1
 MAX_STEPS = 999_999_999  # what the names of checkpoints have digits for
 MAX_PHASES = 99
 
-Count = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
 Decay = Annotated[float, Meta(ge=0, lt=1)]
+Bound = Annotated[float, Meta(gt=0)]
 
 
 class Optimizer(Config):
@@ -45,8 +43,8 @@ class Optimizer(Config):
     name: Literal["adam", "adamw", "adamax", "rmsprop", "sgd"] = "adam"
     lr: Positive = 1e-3
     betas: tuple[Decay, Decay] | None = None
-    eps: NotNegative | None = None
-    weight_decay: NotNegative = 0.0
+    eps: NonNegative | None = None
+    weight_decay: NonNegative = 0.0
     momentum: Decay | None = None
 
 
@@ -55,8 +53,8 @@ class Schedule(Config):
 
     name: Literal["constant", "cosine", "linear", "step"] = "constant"
     warmup: Annotated[int, Meta(ge=0, le=MAX_STEPS)] = 0
-    final: NotNegative = 0.0  # absolute learning rate at the end of cosine and linear
-    every: Count | None = None  # step: multiply by `factor` every so many steps
+    final: NonNegative = 0.0  # absolute learning rate at the end of cosine and linear
+    every: Steps | None = None  # step: multiply by `factor` every so many steps
     factor: Annotated[float, Meta(gt=0, le=1)] = 0.5
 
 
@@ -66,14 +64,14 @@ class PhaseRecipe(Config):
     phase: str
     options: dict[str, Any] = {}
     batch_size: Annotated[int, Meta(ge=1, le=1 << 20)] = 128
-    steps: Count | None = None  # one of steps, epochs and minutes
+    steps: Steps | None = None  # one of steps, epochs and minutes
     epochs: Annotated[float, Meta(gt=0, le=MAX_STEPS)] | None = None
     minutes: Positive | None = None
     optimizer: Optimizer = Optimizer()
     optimizers: dict[str, Optimizer] = {}  # for phases with several, by name; others take `optimizer`
     schedule: Schedule = Schedule()
-    clip_norm: Positive | None = None
-    clip_value: Positive | None = None
+    clip_norm: Bound | None = None
+    clip_value: Bound | None = None
     ema: Decay | None = None  # decay; None: no average
     ema_from: Annotated[int, Meta(ge=0, le=MAX_STEPS)] = 0  # first averaged step
     keep: Literal["last", "best"] = "last"  # at the end: the last weights, or the best by validation
@@ -106,10 +104,10 @@ class Recipe(Config):
     init: str | None = None  # an entry whose weights the model starts from
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
-    checkpoint_minutes: NotNegative = 2.0
-    checkpoint_steps: Count | None = None
-    samples_every: Count | None = None  # a grid of samples every so many steps
-    validate_every: Count | None = None
+    checkpoint_minutes: NonNegative = 2.0
+    checkpoint_steps: Steps | None = None
+    samples_every: Steps | None = None  # a grid of samples every so many steps
+    validate_every: Steps | None = None
     validation: DataSpec | None = None
     sampling: dict[str, Any] = {}
     papers: tuple[Paper, ...] = ()
@@ -134,9 +132,6 @@ def read_recipe(
         source, data = str(recipe), _read(Path(recipe))
     if set:
         data = override(data, set)
-    for path, value in _numbers(data):
-        if not math.isfinite(value):
-            raise RegistryError(f"{source}: {path}: {value} is not finite", f"correct {path} in {source}")
     result = parse(Recipe, data, source=source)
     for what, hint in _faults(result):
         raise RegistryError(f"{source}: {what}", hint)
@@ -184,19 +179,6 @@ def _replaced(old: Any, new: Any, path: str) -> Any:
 
 
 # --- what the types can't say ----------------------------------------------------------------------
-
-
-def _numbers(data: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yields the key path and the value of each float in plain data."""
-
-    if isinstance(data, float):
-        yield path, data
-    elif isinstance(data, Mapping):
-        for key, value in data.items():
-            yield from _numbers(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(data, list | tuple):
-        for i, value in enumerate(data):
-            yield from _numbers(value, f"{path}.{i}")
 
 
 def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -54,7 +54,7 @@ class Bernoulli:
     r"""Independent pixels that are 1 with the probability :math:`p = \mathrm{sigmoid}(l)`.
 
     For grey values between 0 and 1, :math:`\sum x \log p + (1 - x) \log(1 - p)` is the cross-entropy of Ruthotto &
-    Haber, eq. 20; the published models are trained and compared by it.
+    Haber, eq. 4; the published models are trained and compared by it.
     """
 
     def __init__(self, logits: Tensor):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Fraction, NonNegative
 from dgmcore.errors import TrainingError
 from dgmcore.noise import Noise
 from dgmcore.training.phase import Phase, Step
@@ -32,8 +32,8 @@ class ELBO(Phase):
     """
 
     class Options(Config):
-        beta: float = 1.0
-        warmup: float = 0.0
+        beta: NonNegative = 1.0
+        warmup: Fraction = 0.0
         gradient: Literal["analytic", "total", "path"] = "analytic"
 
     model: VAE

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
-from dgmcore.evaluation.metric import flat, metric
-
-from ..run import Run
+from dgmcore.evaluation.metric import Run, View, flat, metric
 
 __all__ = ["covered", "histogram", "mode_kl", "modes", "within"]
+
+
+def covered(x: Tensor, centres: Tensor, scale: float) -> tuple[int, float]:
+    r"""Returns how many modes have a point within :math:`3 \sigma`, and the share of points that are so near to one."""
+
+    distance, nearest = torch.cdist(x, centres).min(1)
+    near = distance <= 3 * scale
+    return len(torch.bincount(nearest[near]).nonzero()), float(near.float().mean())
+
+
+def histogram(labels: Tensor, classes: int = 10) -> Tensor:
+    """Counts the modes of stacked labels, `(n, channels)` with `classes` each; returns `(classes ** channels,)`."""
+
+    place = classes ** torch.arange(labels.shape[1] - 1, -1, -1)
+    return torch.bincount((labels * place).sum(1), minlength=classes ** labels.shape[1])
 
 
 def classes(run: Run, x: Tensor) -> Tensor:
@@ -29,40 +43,28 @@ def _stacked(run: Run) -> bool:
 def _mixture(run: Run) -> tuple[Tensor, float] | None:
     """The centres `(k, 2)` and the standard deviation of a Gaussian mixture, if the data are one."""
 
-    dataset = run.dataset(run.against)
+    dataset: Any = run.dataset(run.against)
     while not hasattr(dataset, "centres") and hasattr(dataset, "base"):
         dataset = dataset.base  # a view of it
     centres = getattr(dataset, "centres", None)
     return None if centres is None else (torch.as_tensor(centres, dtype=torch.float32), float(dataset.scale))
 
 
+def _need_mixture(run: Run) -> tuple[Tensor, float]:
+    found = _mixture(run)
+    if found is None:
+        raise UsageError(f"the modes of {run.entry.data.dataset} are not known", "see `dgm eval NAME` without --metric")
+    return found
+
+
 def _has_modes(run: Run) -> bool:
     return _stacked(run) or _mixture(run) is not None
 
 
-def _view(run: Run):
-    return classes if _stacked(run) else flat
-
-
-def covered(x: Tensor, centres: Tensor, scale: float) -> tuple[int, float]:
-    r"""Returns how many modes have a point within :math:`3 \sigma`, and the share of points that are so near to one."""
-
-    distance, nearest = torch.cdist(x, centres).min(1)
-    near = distance <= 3 * scale
-    return len(nearest[near].unique()), float(near.float().mean())
-
-
-def histogram(labels: Tensor, classes: int = 10) -> Tensor:
-    """Counts the modes of stacked labels, `(n, channels)` with `classes` each; returns `(classes ** channels,)`."""
-
-    place = classes ** torch.arange(labels.shape[1] - 1, -1, -1)
-    return torch.bincount((labels * place).sum(1), minlength=classes ** labels.shape[1])
-
-
-def _fields(run: Run) -> dict:
-    x = run.samples(_view(run))
+def _protocol(run: Run) -> dict[str, Any]:
+    view: View = classes if _stacked(run) else flat
     by = run.extractor.fields() if _stacked(run) else {}
-    return {"n": len(x), "against": run.against, "sampling": run.sampling, **by}
+    return {"n": len(run.samples(view)), "against": run.against, "sampling": run.sampling, **by}
 
 
 @metric(can=["generator"], applies=_has_modes)
@@ -71,10 +73,10 @@ def modes(run: Run) -> Metric:
 
     if _stacked(run):
         counts = histogram(run.samples(classes))
-        return run.record("modes", int((counts > 0).sum()), unit=f"of {len(counts)}", **_fields(run))
+        return run.record("modes", int((counts > 0).sum()), unit=f"of {len(counts)}", **_protocol(run))
     centres, scale = _need_mixture(run)
     hit, _ = covered(run.samples(flat), centres, scale)
-    return run.record("modes", hit, unit=f"of {len(centres)}", **_fields(run))
+    return run.record("modes", hit, unit=f"of {len(centres)}", **_protocol(run))
 
 
 @metric(can=["generator"], applies=lambda run: not _stacked(run) and _has_modes(run))
@@ -84,7 +86,7 @@ def within(run: Run) -> Metric:
     centres, scale = _need_mixture(run)
     _, share = covered(run.samples(flat), centres, scale)
     ideal = 1 - math.exp(-4.5) if centres.shape[1] == 2 else None
-    return run.record("within-3-sigma", share, unit="share", floor=ideal, **_fields(run))
+    return run.record("within-3-sigma", share, unit="share", floor=ideal, **_protocol(run))
 
 
 @metric(can=["generator"], applies=_stacked)
@@ -96,11 +98,4 @@ def mode_kl(run: Run) -> Metric:
     counts = histogram(run.samples(classes)).double()
     p = counts[counts > 0] / counts.sum()
     value = float((p * (p * len(counts)).log()).sum())
-    return run.record("mode-kl", value, unit="nats", **_fields(run))
-
-
-def _need_mixture(run: Run) -> tuple[Tensor, float]:
-    found = _mixture(run)
-    if found is None:
-        raise UsageError(f"the modes of {run.entry.data.dataset} are not known", "see `dgm eval NAME` without --metric")
-    return found
+    return run.record("mode-kl", value, unit="nats", **_protocol(run))

@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import math
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgmcore.config import Config, Fraction, Size, Widths
 from dgmcore.model import Model
-from dgmcore.training.phase import Phase, Step
 
-__all__ = ["Classifier", "Classify", "shifted"]
+__all__ = ["Classifier"]
 
 
 class Classifier(Model):
@@ -45,7 +42,7 @@ class Classifier(Model):
 
     example = {"event_shape": [1, 28, 28], "channels": [4, 8], "width": 12}
     data_range = (-1.0, 1.0)
-    phases = {"classify": "dgm_eval.models.classifier:Classify"}
+    phases = {"classify": "dgm_eval.models.training:Classify"}
 
     def __init__(self, config=None, **parts):
         super().__init__(config, **parts)
@@ -83,38 +80,3 @@ class Classifier(Model):
         r"""Maps `(n, *event_shape)` to :math:`p(y \mid x)`, `(n, classes)`."""
 
         return self.logits(x).softmax(1)
-
-
-class Classify(Phase):
-    """Cross-entropy, on images that are moved a little at random."""
-
-    class Options(Config):
-        shift: int = 0  # images are moved by up to so many pixels each way
-        label_smoothing: float = 0.0
-
-    def step(self, step: Step) -> None:
-        x = step.batch()
-        y = step.labels()
-        if self.options.shift:
-            side = 2 * self.options.shift + 1
-            x = shifted(x, step.noise(len(x)).integers(side, 2).to(x.device), self.options.shift)
-        logits = self.model.logits(x)
-        step.minimize(F.cross_entropy(logits, y, label_smoothing=self.options.label_smoothing))
-        step.log(accuracy=(logits.detach().argmax(1) == y).float().mean())
-
-
-def shifted(x: Tensor, offset: Tensor, most: int) -> Tensor:
-    """Moves each image of `x`, `(n, c, h, w)`, by its own offset.
-
-    Arguments:
-        offset: Rows and columns, int64 `(n, 2)` in [0, 2 most]; `most` leaves the image where it is.
-        most: The largest distance; what comes in from outside repeats the edge.
-    """
-
-    n, c, h, w = x.shape
-    padded = F.pad(x, (most,) * 4, mode="replicate")
-    rows = (offset[:, 0, None] + torch.arange(h, device=x.device))[:, None, :, None]
-    columns = (offset[:, 1, None] + torch.arange(w, device=x.device))[:, None, None, :]
-    image = torch.arange(n, device=x.device)[:, None, None, None]
-    channel = torch.arange(c, device=x.device)[None, :, None, None]
-    return padded[image, channel, rows, columns]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dgmcore.noise import Noise
 
-__all__ = ["KINDS", "blend", "blur", "colour", "corrupt", "jitter", "patch", "pixelate", "warp"]
+__all__ = ["KINDS", "blend", "blur", "colour", "corrupt", "jitter", "patch", "pixelate", "shifted", "warp"]
 
 #: The kinds, in the order of their numbers; 0 leaves the image as it is.
 KINDS = ("none", "blur", "noise", "blend", "patch", "pixelate", "warp", "colour")
@@ -54,7 +56,7 @@ def _column(strength: Tensor) -> Tensor:
     return strength.view(-1, 1, 1, 1)
 
 
-def blur(x: Tensor, strength: Tensor, **_) -> Tensor:
+def blur(x: Tensor, strength: Tensor, **_: Any) -> Tensor:
     """Gaussian blur with a standard deviation of up to 3 pixels."""
 
     n, c, h, w = x.shape
@@ -67,17 +69,17 @@ def blur(x: Tensor, strength: Tensor, **_) -> Tensor:
     return F.conv2d(x, kernel[:, None, :, None], groups=n * c).view(n, c, h, w)
 
 
-def _noise(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
+def _noise(x: Tensor, strength: Tensor, *, draw: _Draws, **_: Any) -> Tensor:
     """White noise with a standard deviation of up to 0.6."""
     return (x + 0.6 * _column(strength) * draw.normal(*x.shape[1:])).clamp(-1, 1)
 
 
-def blend(x: Tensor, strength: Tensor, *, others: Tensor, **_) -> Tensor:
+def blend(x: Tensor, strength: Tensor, *, others: Tensor, **_: Any) -> Tensor:
     """Another image shines through, up to an even mixture."""
     return torch.lerp(x, others, 0.5 * _column(strength))
 
 
-def patch(x: Tensor, strength: Tensor, *, others: Tensor, draw: _Draws, **_) -> Tensor:
+def patch(x: Tensor, strength: Tensor, *, others: Tensor, draw: _Draws, **_: Any) -> Tensor:
     """A rectangle of up to half the image's area comes from another image."""
 
     h, w = x.shape[-2:]
@@ -89,7 +91,7 @@ def patch(x: Tensor, strength: Tensor, *, others: Tensor, draw: _Draws, **_) -> 
     return torch.where((down[:, :, None] & across[:, None, :])[:, None], others, x)
 
 
-def pixelate(x: Tensor, strength: Tensor, **_) -> Tensor:
+def pixelate(x: Tensor, strength: Tensor, **_: Any) -> Tensor:
     """Blocks of 2, 4 or 8 pixels, and between them a mixture."""
 
     level = 3 * strength
@@ -99,7 +101,7 @@ def pixelate(x: Tensor, strength: Tensor, **_) -> Tensor:
     return torch.lerp(stack[floor, index], stack[floor + 1, index], _column(level - floor))
 
 
-def warp(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
+def warp(x: Tensor, strength: Tensor, *, draw: _Draws, **_: Any) -> Tensor:
     """A smooth random displacement, of up to a tenth of the image (one standard deviation)."""
 
     h, w = x.shape[-2:]
@@ -112,7 +114,7 @@ def warp(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
     return F.grid_sample(x, grid + field, padding_mode="reflection", align_corners=True)
 
 
-def colour(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
+def colour(x: Tensor, strength: Tensor, *, draw: _Draws, **_: Any) -> Tensor:
     """Each channel gets a contrast and a brightness of its own."""
 
     gain = 1 + 0.5 * _column(strength) * (2 * draw.uniform(x.shape[1], 1, 1) - 1)
@@ -122,8 +124,24 @@ def colour(x: Tensor, strength: Tensor, *, draw: _Draws, **_) -> Tensor:
 
 def jitter(x: Tensor, noise: Noise, most: int = 4) -> Tensor:
     """Mirrors and moves images at random: what does not change what is seen."""
-    from .classifier import shifted
 
     mirrored = noise.uniform().to(x.device) < 0.5
     x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
     return shifted(x, noise.integers(2 * most + 1, 2).to(x.device), most)
+
+
+def shifted(x: Tensor, offset: Tensor, most: int) -> Tensor:
+    """Moves each image of `x`, `(n, c, h, w)`, by its own offset.
+
+    Arguments:
+        offset: Rows and columns, int64 `(n, 2)` in [0, 2 most]; `most` leaves the image where it is.
+        most: The largest distance; what comes in from outside repeats the edge.
+    """
+
+    n, c, h, w = x.shape
+    padded = F.pad(x, (most,) * 4, mode="replicate")
+    rows = (offset[:, 0, None] + torch.arange(h, device=x.device))[:, None, :, None]
+    columns = (offset[:, 1, None] + torch.arange(w, device=x.device))[:, None, None, :]
+    image = torch.arange(n, device=x.device)[:, None, None, None]
+    channel = torch.arange(c, device=x.device)[None, :, None, None]
+    return padded[image, channel, rows, columns]

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from dgmcore.config import Config, Size, Widths
 from dgmcore.model import Model
-from dgmcore.training.phase import Phase, Step
 
-from .corruptions import KINDS, corrupt, jitter
+from .corruptions import KINDS
 
-__all__ = ["Corruptions", "ImageFeatures", "contrastive"]
+__all__ = ["ImageFeatures"]
 
 
 class ImageFeatures(Model):
@@ -41,7 +40,7 @@ class ImageFeatures(Model):
 
     example = {"event_shape": [3, 16, 16], "channels": [8, 16], "width": 12}
     data_range = (-1.0, 1.0)
-    phases = {"corruptions": "dgm_eval.models.selfsupervised:Corruptions"}
+    phases = {"corruptions": "dgm_eval.models.training:Corruptions"}
 
     def __init__(self, config=None, **parts):
         super().__init__(config, **parts)
@@ -67,43 +66,3 @@ class ImageFeatures(Model):
             averages.append(x.mean((2, 3)))
         quarters = F.adaptive_avg_pool2d(x, 2).flatten(1)  # where in the image
         return self.dense(torch.cat([*averages, quarters], 1))
-
-
-class Corruptions(Phase):
-    """Names corruptions and their strength, and tells images from each other."""
-
-    class Options(Config):
-        temperature: float = 0.2
-        contrast: float = 0.5  # weight of the second task
-
-    def step(self, step: Step) -> None:
-        model, options = self.model, self.options
-        x = step.batch()
-        noise = step.noise(len(x))
-        plain = jitter(x, noise)
-        spoilt, kind, strength = corrupt(jitter(x, noise), noise)
-        both = model.features(torch.cat([plain, spoilt]))
-        features = both[len(x) :]
-
-        named = F.cross_entropy(model.kind(features), kind)
-        guess = model.strength(features).gather(1, kind[:, None])[:, 0].sigmoid()
-        spoils = (kind != 0).float()
-        measured = ((guess - strength).square() * spoils).sum() / spoils.sum().clamp(min=1)
-        alike = contrastive(*model.projection(both).chunk(2), options.temperature)
-        step.minimize(named + 10 * measured + options.contrast * alike)
-        step.log(kind=named.detach(), strength=measured.detach(), contrast=alike.detach())
-        step.log(accuracy=(model.kind(features.detach()).argmax(1) == kind).float().mean())
-
-
-def contrastive(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    r"""The NT-Xent loss of two views, `(n, d)` each: view i of one set belongs to view i of the other.
-
-    .. math:: -\frac1{2n} \sum_i \log \frac{\exp(z_i \cdot z_{i'} / \tau)}{\sum_{k \ne i} \exp(z_i \cdot z_k / \tau)}
-    """
-
-    z = F.normalize(torch.cat([a, b]), dim=1)
-    n = len(a)
-    likeness = z @ z.T / temperature
-    likeness = likeness.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=z.device), -torch.inf)
-    partner = torch.arange(2 * n, device=z.device).roll(n)
-    return F.cross_entropy(likeness, partner)

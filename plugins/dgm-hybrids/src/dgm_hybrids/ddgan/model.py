@@ -108,7 +108,7 @@ class DDGAN(Model):
             yield x
 
     def step(self, after: Tensor, t: Tensor, z: Tensor | None, eps: Tensor | None) -> Tensor:
-        r"""Draws :math:`x_t \sim p_\theta(x_t | x_{t+1})` (equation 6.8)."""
+        r"""Draws :math:`x_t \sim p_\theta(x_t | x_{t+1})` (thesis, eq. 6.12)."""
 
         out = self.generator(after, t, z)
         if self.config.parametrization == "direct":

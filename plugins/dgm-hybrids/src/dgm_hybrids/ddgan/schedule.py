@@ -48,7 +48,7 @@ class Diffusion(nn.Module):
         return x, (1 - beta).sqrt() * x + beta.sqrt() * step
 
     def posterior(self, x0: Tensor, after: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Draws `x_t` given `x_0` and `x_{t+1}` (equation 6.9); at t = 0 that is `x_0`."""
+        """Draws `x_t` given `x_0` and `x_{t+1}` (thesis, eq. 2.50 and 2.51); at t = 0 that is `x_0`."""
 
         mean = _like(self.posterior_x0[t], x0) * x0 + _like(self.posterior_after[t], x0) * after
         return mean + _like(self.posterior_variance[t], x0).sqrt() * eps

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dgmcore import Config
+from dgmcore.config import Config, Count, NonNegative
 from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
 from dgmcore.training import Game, Step
@@ -28,8 +28,9 @@ class AdversarialDenoising(Game):
     model: DDGAN
 
     class Options(Config):
-        r1: float = 0.05
-        lazy: int = 15
+        #: Weight of the gradient penalty, and the steps from one to the next.
+        r1: NonNegative = 0.05
+        lazy: Count = 15
 
     def __init__(self, model: DDGAN, options: Config):
         super().__init__(model, options)

@@ -43,7 +43,7 @@ class PhaseRun:
         self.budget = Budget(self.recipe, len(run.data), self.state.progress)
         self.step = EngineStep(self.state, self.budget, run.processes, run.recipe.seed)
         self.report = Report(run, self.state, self.step, self.budget)
-        self.best = run.folder.checkpoints / f"best-{number:02d}.safetensors"
+        self.best_file = run.folder.checkpoints / f"best-{number:02d}.safetensors"
         if saved is None:
             self._set_up()
 
@@ -51,8 +51,11 @@ class PhaseRun:
         """Lets the phase look at data before its first step."""
 
         self.step.start("setup")
-        with explained(self.state), self.step.autocast():
-            self.state.phase.setup(self.step)
+        try:
+            with explained(self.state), self.step.autocast():
+                self.state.phase.setup(self.step)
+        except Diverged as e:
+            raise self._lost(e) from None
         self.step.meter.read()
         self.run.processes.start_equal([self.run.model])
 
@@ -131,7 +134,7 @@ class PhaseRun:
             progress.best = loss
             if self.run.processes.main:
                 with self.state.ema.applied():
-                    checkpoint.write(self.best, Checkpoint(checkpoint.state_of(self.run.model), progress))
+                    checkpoint.write(self.best_file, Checkpoint(checkpoint.state_of(self.run.model), progress))
 
     def _draw(self) -> None:
         progress = self.state.progress
@@ -152,7 +155,7 @@ class PhaseRun:
     def _finish(self) -> Totals:
         state, progress = self.state, self.state.progress
         if self.recipe.keep == "best" and progress.best is not None:
-            checkpoint.load_into(self.run.model, checkpoint.read(self.best).tensors, "the best checkpoint")
+            checkpoint.load_into(self.run.model, checkpoint.read(self.best_file).tensors, "the best checkpoint")
         else:
             state.ema.load()
         state.phase.finish()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Fraction, NonNegative, Positive
 from dgmcore.noise import Noise
 from dgmcore.training.phase import Phase, Step
 
@@ -78,12 +78,12 @@ class HierarchicalELBO(Phase):
     """
 
     class Options(Config):
-        warmup: float = 0.3
-        constant: float = 1e-4  # the fraction of training before the warm-up starts
-        floor: float = 1e-4  # least weight of the KL term
+        warmup: Fraction = 0.3
+        constant: Fraction = 1e-4  # the fraction of training before the warm-up starts
+        floor: NonNegative = 1e-4  # least weight of the KL term
         balance: bool = True
-        spectral: float = 0.0
-        spectral_start: float | None = None
+        spectral: NonNegative = 0.0
+        spectral_start: Positive | None = None
 
     model: NVAE
 

@@ -1,0 +1,44 @@
+"""The option `--tilt CRITIC[:WEIGHT]`: what it means."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..loading.load import load
+
+if TYPE_CHECKING:
+    from ..compose.tilted import Tilted
+    from ..model import Model
+
+__all__ = ["critic_and_weight", "tilted"]
+
+
+def critic_and_weight(text: str) -> tuple[str, float]:
+    """Divides the option's value.
+
+    Example:
+        >>> critic_and_weight("energy-fashion:0.5"), critic_and_weight("energy-fashion")
+        (('energy-fashion', 0.5), ('energy-fashion', 1.0))
+    """
+
+    found = re.fullmatch(r"(?P<name>.+?)(?::(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?", text)
+    if found is None:
+        raise UsageError("--tilt needs the name of a critic", "dgm list --can critic")
+    return found["name"], float(found["weight"] or 1.0)
+
+
+def tilted(model: Model, name: str, text: str) -> Tilted:
+    """Returns the model tilted by `CRITIC[:WEIGHT]`; a model that is its own critic is loaded once.
+
+    Arguments:
+        model: The model.
+        name: What it was loaded by.
+        text: The option's value.
+    """
+
+    from ..compose.tilted import tilt
+
+    critic, weight = critic_and_weight(text)
+    return tilt(model, model if critic == name else load(critic, device=model.device), weight)

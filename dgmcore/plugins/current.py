@@ -1,0 +1,124 @@
+"""The index of this moment: read from the cache, and compiled anew where something has changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from ..errors import DgmError, PluginError
+from ..files.atomic import replacing
+from ..files.folders import environment_registries, user_cache, user_data
+from ..version import __version__
+from .imports import search_path
+from .index import Index, read
+
+__all__ = ["checked_once", "forget", "index", "rebuild"]
+
+FORMAT = 3
+KEPT = 32  # indices of other environments and settings that the cache keeps
+
+
+class _Memory:
+    """What this process knows."""
+
+    latest: tuple[Path, Index] | None = None  # the last index, and where one of these settings is stored
+    once = False  # inside `checked_once`
+    checked = False  # and compared there with the files that it was made from
+
+
+@contextmanager
+def checked_once() -> Iterator[None]:
+    """Within the block, which is one command, the index is compared with the files that it was made from only once."""
+
+    before = _Memory.once
+    _Memory.once, _Memory.checked = True, False
+    try:
+        yield
+    finally:
+        _Memory.once = before
+
+
+def forget() -> None:
+    """Forgets the index, as if this process were new."""
+    _Memory.latest, _Memory.checked = None, False
+
+
+def index() -> Index:
+    """Returns the index, compiled anew if anything that it was made from has changed."""
+
+    if os.environ.get("DGM_INDEXING"):
+        raise PluginError("a plugin asks for the registry while it is imported", "do that inside a function")
+    if _Memory.latest is not None and _Memory.once and _Memory.checked:
+        return _Memory.latest[1]
+    path = _path()
+    found = _known(path)
+    if found is None or not found.fresh():
+        return rebuild()
+    _Memory.latest, _Memory.checked = (path, found), True
+    return found
+
+
+def rebuild(*, anew: bool = False) -> Index:
+    """Compiles the index, and stores it unless it may be wrong the next moment, or the cache can't be written.
+
+    Arguments:
+        anew: Whether to load every plugin and read every entry, also where nothing has changed.
+    """
+
+    from .compile import compile_index  # pluggy and the metadata of distributions: after an install or an edit only
+
+    path = _path()
+    found = compile_index(None if anew else _known(path) or _similar(path))
+    if found.lasting():
+        _store(found, path)
+    _Memory.latest, _Memory.checked = (path, found), True
+    return found
+
+
+def _known(path: Path) -> Index | None:
+    """Returns the last index of these settings, fresh or not."""
+    return _Memory.latest[1] if _Memory.latest is not None and _Memory.latest[0] == path else read(path)
+
+
+def _similar(path: Path) -> Index | None:
+    """Returns the last index of other settings and the same core: its plugins are often the same."""
+
+    with suppress(OSError):
+        stored = sorted(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=_age)
+        return read(stored[-1]) if stored else None
+    return None
+
+
+def _store(found: Index, path: Path) -> None:
+    """Writes an index into the cache, and removes the oldest ones from it."""
+
+    found.path = str(path)
+    try:
+        with replacing(path) as file:
+            file.write(found.content())
+    except (DgmError, UnicodeError):  # it stays in memory
+        found.path = None
+        return
+    with suppress(OSError):
+        for old in sorted(path.parent.iterdir(), key=_age)[:-KEPT]:
+            old.unlink()
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _path() -> Path:
+    """Returns where the index is stored: each core and Python, each environment and each setting has its own."""
+
+    core = [FORMAT, __version__, sys.version, sys.prefix, os.path.dirname(__file__)]
+    place = [search_path(), environment_registries(), user_data(), os.environ.get("DGM_PLUGINS")]
+    return user_cache() / "index" / f"{_digest(core)}-{_digest(place)}.json"
+
+
+def _digest(parts: list[object]) -> str:
+    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,150 @@
+"""What drawing and judging ask of a model and of their arguments, before and after its work."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from ..errors import OptionError, UsageError
+from ..finite import require_finite
+from ..interfaces import Generator
+from ..loading.load import load
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+__all__ = [
+    "MAX_SEED",
+    "as_generator",
+    "as_model",
+    "batches",
+    "checked_size",
+    "default_batch_size",
+    "model_name",
+    "model_range",
+    "outgoing",
+    "together",
+    "whole",
+]
+
+#: What every generator of random numbers takes.
+MAX_SEED = 2**63 - 1
+
+
+# --- arguments --------------------------------------------------------------------------------------
+
+
+def whole(value: Any, what: str, least: int, most: int | None = None) -> int:
+    """Returns a whole number within bounds.
+
+    Raises:
+        UsageError: If it is another number, or none.
+
+    Example:
+        >>> whole(2.5, "the number of samples", 0)
+        Traceback (most recent call last):
+        dgmcore.errors.UsageError: the number of samples can't be 2.5 (give a whole number of at least 0)
+    """
+
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        raise UsageError(f"{what} can't be {value!r:.60}", f"give a whole number {bounds}")
+    return number
+
+
+def checked_size(model: Model, batch_size: Any) -> int:
+    """Returns the batch size asked for, or the default."""
+    return default_batch_size(model) if batch_size is None else whole(batch_size, "the batch size", 1)
+
+
+def together(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a model that were given as one mapping, and those that were given by name.
+
+    Raises:
+        OptionError: If one is given twice.
+    """
+
+    twice = sorted(set(options or {}) & set(named))
+    if twice:
+        raise OptionError(f"the option {twice[0]} is given twice", "give it by name, or in options")
+    return {**(options or {}), **named}
+
+
+# --- the model --------------------------------------------------------------------------------------
+
+
+def as_model(model: Model | str | os.PathLike[str], device: torch.device | str | None = None) -> Model:
+    """Returns the model, loaded if it is a name."""
+
+    if isinstance(model, torch.nn.Module):
+        return model if device is None else model.to(device)
+    return load(model, device=device or "cpu")
+
+
+def as_generator(model: Model) -> Generator:
+    """Returns a model that can be sampled.
+
+    Raises:
+        UsageError: If it can't.
+    """
+
+    if not model.can("generator"):
+        raise UsageError(
+            f"{model_name(model)} can't be sampled: {type(model).__name__} is no generator",
+            f"it can: {', '.join(model.capabilities) or 'nothing'}",
+        )
+    return cast(Generator, model)
+
+
+def model_name(model: Model) -> str:
+    """Returns the entry's name, or the class's."""
+
+    return model.entry.name if model.entry is not None else type(model).__name__
+
+
+def model_range(model: Model) -> tuple[float, float] | None:
+    """Returns the range of the model's data, or None if they are unbounded."""
+
+    return model.entry.data.range if model.entry is not None else model.data_range
+
+
+def default_batch_size(model: Model) -> int:
+    """Returns a batch size that bounds the memory: fewer of what is larger, more on a GPU."""
+
+    numbers = 2**18 if model.device.type == "cpu" else 2**21
+    return max(1, min(2**12, numbers // math.prod(model.event_shape)))
+
+
+# --- its work ---------------------------------------------------------------------------------------
+
+
+def batches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yields `(first, length)` of the batches of `start` to `stop - 1`, cut at the multiples of `size`."""
+
+    while start < stop:
+        end = min(stop, (start // size + 1) * size)
+        yield start, end - start
+        start = end
+
+
+def outgoing(x: Tensor, model: Model, what: str) -> Tensor:
+    """Returns what leaves a model, cut to the range of its data: a flow may overshoot the values that a pixel can have.
+
+    Raises:
+        NotFiniteError: If it is not finite.
+    """
+
+    hint = "change the model's options with --set, such as a smaller step_size: `dgm info NAME` lists them"
+    require_finite(x, f"{what} of {model_name(model)}", hint)
+    limits = model_range(model)
+    return x if limits is None else x.clamp(*limits)

@@ -1,0 +1,90 @@
+"""One file of several processes: all but the first leave their samples in hidden files, which it takes in order."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files.atomic import hidden, temporary_name, write_error
+from .processes import agree, here
+
+__all__ = ["pour", "pour_together"]
+
+Write = Callable[[np.ndarray], Any]
+
+
+def pour(xs: Iterable[np.ndarray], write: Write, watch: Write) -> None:
+    """Writes batches, and shows each when it is written."""
+
+    for x in xs:
+        write(x)
+        watch(x)
+
+
+def pour_together(
+    sink: AbstractContextManager[Write], path: Path, own: Iterable[np.ndarray], shape: tuple[int, ...], watch: Write
+) -> None:
+    """Writes what all processes have into the first one's sink; all must call this.
+
+    Arguments:
+        sink: Where the samples go; only the first process opens it.
+        path: What it writes, beside which the others' files are.
+        own: The batches of this process, float32 `(b, *event_shape)`.
+        shape: Of a batch, at most.
+        watch: Is shown each batch that this process writes.
+    """
+
+    place = here()
+    token = agree(secrets.token_hex(4) if place.is_main else None)[0]
+    target = path.absolute()
+    parts = [target.with_name(f"{target.name}.part{rank}") for rank in range(place.world)]
+    with ExitStack() as stack:
+        if not place.is_main:
+            agree(error=_failure(lambda: _write_part(stack, parts[place.rank], token, own, watch)))  # here it is
+            agree()  # and the first process has read it
+            return
+        opened: list[Write] = []
+
+        def draw() -> None:
+            opened.append(stack.enter_context(sink))
+            pour(own, opened[0], watch)
+
+        def take() -> None:
+            for part in parts[1:]:
+                pour(_read_part(temporary_name(part, token), shape), opened[0], watch)
+
+        agree(error=_failure(draw))
+        agree(error=_failure(take))
+
+
+def _failure(work: Callable[[], None]) -> Exception | None:
+    """Returns what went wrong, so that the other processes can be told before it is raised."""
+
+    try:
+        work()
+    except Exception as e:
+        return e
+    return None
+
+
+def _write_part(stack: ExitStack, part: Path, token: str, own: Iterable[np.ndarray], watch: Write) -> None:
+    """Writes samples into a hidden file that is there until `stack` is closed."""
+
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with stack.enter_context(hidden(part, token=token)).open("wb") as file:
+            pour(own, lambda x: file.write(x.tobytes()), watch)
+    except OSError as e:
+        raise write_error(part, e) from e
+
+
+def _read_part(part: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    with part.open("rb") as file:
+        while block := file.read(4 * math.prod(shape)):
+            yield np.frombuffer(block, np.float32).reshape(-1, *shape[1:])

@@ -1,0 +1,1 @@
+"""Quantum chains and what measurements say of them: Hamiltonians, positive operator-valued measures, observables."""

@@ -1,0 +1,1 @@
+"""Flow matching: its model, its couplings, its training, and its student."""

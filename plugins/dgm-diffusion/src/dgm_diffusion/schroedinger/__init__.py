@@ -1,0 +1,1 @@
+"""Diffusion Schroedinger bridges: the chain, its models, its training, and Sinkhorn's algorithm as reference."""

@@ -1,0 +1,44 @@
+r"""Fréchet distance of features (FID).
+
+References:
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dgmcore.entry import Metric
+from dgmcore.evaluation.metric import Run, metric
+
+from .comparison import compared, features, has_features
+
+__all__ = ["fid", "frechet"]
+
+
+def frechet(x: Tensor, y: Tensor) -> float:
+    r"""Fréchet distance between Gaussians fitted to two sets, `(n, d)` and `(m, d)`.
+
+    .. math:: |\mu_x - \mu_y|^2 + \mathrm{tr}(\Sigma_x + \Sigma_y - 2 (\Sigma_x \Sigma_y)^{1/2})
+
+    The trace of the root is the sum of the roots of the eigenvalues.
+
+    Example:
+        >>> x = torch.tensor([[-1.0], [1.0]])
+        >>> round(frechet(3 * x, x + 1), 6)  # |0 - 1|^2 + (3 - 1)^2 times the variance, which is 2
+        9.0
+    """
+
+    x, y = x.double(), y.double()
+    s, t = (points.T.cov().view(x.shape[1], -1) for points in (x, y))
+    gap = (x.mean(0) - y.mean(0)).square().sum()
+    roots = torch.linalg.eigvals(s @ t).sqrt().real.sum()
+    return float(gap + s.trace() + t.trace() - 2 * roots)
+
+
+@metric(can=["generator"], views={features: None}, applies=has_features)
+def fid(run: Run) -> Metric:
+    """Fréchet distance of the features; lower is better."""
+
+    return compared(run, "fid", features, frechet, **run.extractor.fields())

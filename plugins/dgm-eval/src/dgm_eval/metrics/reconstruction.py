@@ -1,0 +1,31 @@
+"""Reconstruction error of an auto-encoder."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from dgmcore.entry import Metric
+from dgmcore.evaluation.metric import Run, metric
+from dgmcore.evaluation.unit import unit
+from dgmcore.interfaces import Encoder
+
+from ..real import blocks
+
+__all__ = ["reconstruction"]
+
+
+@metric(can=["encoder"])
+def reconstruction(run: Run) -> Metric:
+    """Mean squared error of reconstructions, for each dimension; images are compared in [0, 1]."""
+
+    model, data = cast(Encoder, run.model), run.entry.data
+    dataset, total = run.dataset(run.against, run.asked), 0.0
+    for index in blocks(run, dataset, "reconstruction"):
+        x = dataset.take(index).to(run.model.device)
+        with torch.no_grad():
+            back = model.decode(model.encode(x))
+        total += float((unit(x, data) - unit(back, data)).double().square().flatten(1).mean(1).sum())
+    n, where = len(dataset), "in [0, 1]" if data.range else "in the data's own units"
+    return run.record("reconstruction", total / n, unit=f"mean squared error {where}", n_real=n, against=run.against)
