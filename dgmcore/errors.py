@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CapabilityError",
     "DataError",
     "DgmError",
     "NotFiniteError",
@@ -57,6 +58,10 @@ class WeightsError(DgmError):
 
 class PluginError(DgmError):
     """A plugin is broken, incompatible, blocked, or asks for what is taken."""
+
+
+class CapabilityError(UsageError, AttributeError):
+    """A model is asked for what it can't do, as the `log_prob` of what has no density (exit code 2)."""
 
 
 class DataError(DgmError):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from dgm_train.recipe import PhaseRecipe, Recipe
+from dgmcore.testing.subject import Subject
 from msgspec import inspect
 from safetensors.torch import load_file
 
@@ -26,7 +27,6 @@ from dgmcore.errors import DgmError, PluginError
 from dgmcore.loading.load import build
 from dgmcore.plugins import architecture, architectures
 from dgmcore.plugins.imports import import_string
-from dgmcore.testing.subject import Subject
 
 Keys = tuple[str | int, ...]
 HUGE = {int: 10**12, float: 1e30}

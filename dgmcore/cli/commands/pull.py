@@ -6,6 +6,7 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
+from ...loading import pull as hub
 from ..complete import model_names
 
 
@@ -25,8 +26,6 @@ def command(
 
     Prints a line for each entry, with its licence; weights that are here already are only verified.
     """
-
-    from ...loading import pull as hub
 
     if bool(names) == all:
         raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
