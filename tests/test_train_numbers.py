@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from dgm_authors.subject import Subject
 from dgm_train.recipe import PhaseRecipe, Recipe
-from dgmcore.testing.subject import Subject
 from msgspec import inspect
 from safetensors.torch import load_file
 
