@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from types import ModuleType
 from typing import Any
 
@@ -42,7 +43,8 @@ class _Finder:
     """Finder and loader, asked last, for what is not where it was; importlib.abc would cost more than it gives."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self, is_package=name == "dgmcore.train") if name in ALIASES else None
+        # typeshed wants a load_module, which Python has dropped
+        return spec_from_loader(name, self, is_package=name == "dgmcore.train") if name in ALIASES else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Called(spec.name) if spec.name == "dgmcore.train" else ModuleType(spec.name)
