@@ -13,7 +13,7 @@ help:
 	@echo "make install   the command dgm, with every plugin and all extras, in $(VENV)"
 	@echo "make sample    16 samples of $(NAME) as a picture (NAME=... for another model)"
 	@echo "make test      all tests"
-	@echo "make lint      style, formatting, and the directions of imports"
+	@echo "make lint      style, formatting, the directions of imports, and types"
 	@echo "make bench     speed, side by side with other libraries"
 	@echo "make docs      rewrite docs/cli.md and the README's table from the commands"
 
@@ -42,6 +42,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/mypy
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import re
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -151,8 +153,6 @@ def _type_at(kind: Any, path: str) -> Any:
 def _choices_at(kind: Any, path: str) -> list[str]:
     """Returns the values of the `Literal` at a dotted `path` inside `kind`."""
 
-    import typing
-
     literals = [t for t in _alternatives(_type_at(kind, path)) if typing.get_origin(t) is typing.Literal]
     return [str(value) for literal in literals for value in typing.get_args(literal)]
 
@@ -169,16 +169,12 @@ def _fields_at(kind: Any, path: str) -> list[str]:
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     """Returns the members of a union, or the type alone."""
 
-    import types
-    import typing
-
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return typing.get_args(kind)
     return (kind,)
 
 
 def _member(kind: Any, part: str) -> Any:
-    import typing
 
     for option in _alternatives(kind):
         if part.startswith("["):

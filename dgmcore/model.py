@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import msgspec
 import torch
@@ -28,10 +28,10 @@ from .entry import (
     Training,
     write_entry,
 )
-from .errors import OptionError, PluginError, RegistryError, UsageError
+from .errors import CapabilityError, OptionError, PluginError, RegistryError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
-from .interfaces import CAPABILITIES, capabilities, lacks_likelihood
+from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
 
 __all__ = ["Model"]
 
@@ -48,7 +48,7 @@ class Model(nn.Module):
 
     Example:
         >>> class Shift(Model):
-        ...     class Config(Config):
+        ...     class Config(dgmcore.Config):
         ...         dim: int = 2
         ...     def __init__(self, config=None, **parts):
         ...         super().__init__(config, **parts)
@@ -89,6 +89,29 @@ class Model(nn.Module):
     base_measure: str | None = "lebesgue"
 
     event_shape: tuple[int, ...]
+    #: An instance of the class's `Config`.
+    config: Any
+    #: The models that it is composed of.
+    parts: Mapping[str, Model]
+
+    if TYPE_CHECKING:
+        # what capabilities bring: which of them a loaded model has is known at run time only (see `__getattr__`)
+        sample: Callable[..., Tensor]
+        push: Callable[..., Tensor]
+        trajectory: Callable[..., Iterator[Tensor]]
+        score: Callable[..., Tensor]
+        log_prob: Callable[..., Tensor]
+        log_conditionals: Callable[..., Tensor]
+        encode: Callable[..., Any]
+        decode: Callable[..., Tensor]
+        features: Callable[..., Tensor]
+
+        @property
+        def noise_shapes(self) -> Mapping[str, Any]: ...
+        @property
+        def likelihood(self) -> Likelihood: ...
+        @property
+        def orders(self) -> Tensor: ...
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -120,7 +143,7 @@ class Model(nn.Module):
                     f"part {name} of {type(self).__name__} is no {lacking[0]}: {type(part).__name__}",
                     f"give an entry with the capabilities {', '.join(self.Parts[name])}",
                 )
-        self.parts = nn.ModuleDict(parts)
+        self.parts = cast(Mapping[str, Model], nn.ModuleDict(parts))
         #: Parts that are entries of their own, by name; their weights are not in this model's file.
         self.shared_parts: dict[str, str] = {}
         #: The name that a plugin gave the architecture, where the model was built by name.
@@ -128,6 +151,24 @@ class Model(nn.Module):
         #: The entry that the model was loaded from.
         self.entry: Entry | None = None
         self._sampling_defaults: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        """Finds parameters, buffers and modules, as `nn.Module` does.
+
+        Raises:
+            CapabilityError: For a member of a capability that it has not; also an AttributeError.
+        """
+
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            capability = capability_with(name)
+            if capability is None:
+                raise
+        raise CapabilityError(
+            f"{type(self).__name__} has no {name}: it is no {capability}",
+            f"it can: {', '.join(self.capabilities) or 'nothing'}; see dgm list --can {capability}",
+        )
 
     # --- options -------------------------------------------------------------------------------
 

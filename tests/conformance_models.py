@@ -322,7 +322,7 @@ class SinglePrecision(Good):
 
 
 class Divides(Good):
-    """Draws what is not finite where an option is 0, and says nothing."""
+    """Ends in a ZeroDivisionError where an option is 0."""
 
     caught_by = "sampling-options-are-bounded"
 
@@ -330,7 +330,7 @@ class Divides(Good):
         shrink: float = 1.0
 
     def sample(self, noise, **options):
-        return super().sample(noise) / self.sampling(options).shrink
+        return super().sample(noise) * (1 / self.sampling(options).shrink)
 
     def trajectory(self, noise, **options):
         yield self.sample(noise, **options)
@@ -450,12 +450,17 @@ class GoodPixels(Model):
     def sees(self):
         return torch.ones(3, 3).tril(-1)
 
-    def conditionals(self, x):
-        return torch.einsum("nj,ijl,ij->nil", x, self.weight, self.mask).log_softmax(-1)
+    @property
+    def orders(self):
+        return torch.arange(3)[None]
+
+    def log_conditionals(self, x, chain=0):
+        level = (x * 2).round().long().clamp(0, 2)
+        table = torch.einsum("nj,ijl,ij->nil", x, self.weight, self.mask).log_softmax(-1)
+        return table.gather(-1, level[..., None]).squeeze(-1)
 
     def log_prob(self, x):
-        level = (x * 2).round().long().clamp(0, 2)
-        return self.conditionals(x).gather(-1, level[..., None]).squeeze(-1).sum(1)
+        return self.log_conditionals(x).sum(1)
 
 
 class SeesItself(GoodPixels):
@@ -463,13 +468,6 @@ class SeesItself(GoodPixels):
 
     def sees(self):
         return torch.ones(3, 3).tril()
-
-
-class SeesTheNext(GoodPixels):
-    caught_by = "conditionals-look-back-only"
-
-    def sees(self):
-        return torch.ones(3, 3).triu(1)
 
 
 class NoParameters(Good):

@@ -64,7 +64,7 @@ def test_every_architecture_meets_the_suite():
 
 
 def test_a_plugin_stands_for_its_architectures():
-    assert names_of("flows") == sorted(n for n, r in architectures().items() if r["plugin"] == "flows")
+    assert names_of("flows") == sorted(n for n, r in architectures().items() if r.plugin == "flows")
     assert names_of("realnvp") == ["realnvp"]
     with pytest.raises(UsageError, match="flow"):
         names_of("flowz")

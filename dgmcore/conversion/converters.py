@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import torch
 
 from .. import plugins
 from ..entry import Data, Name, Paper
@@ -267,8 +268,6 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
         WeightsError: With the tensors that are missing, unknown, of another shape, or not finite.
     """
 
-    import torch
-
     problems: list[str] = []
     plan: list[tuple[Tensor, Tensor]] = []
     unused = set(state)
@@ -294,8 +293,6 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
 
 def _misfit(names: list[str], state: Mapping[str, Tensor], target: Tensor) -> str | None:
     """Returns why a tensor can't be copied into a model's, which has all of these names, or None."""
-
-    import torch
 
     name, source = names[0], state[names[0]]
     if tuple(source.shape) != tuple(target.shape):

@@ -16,6 +16,8 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import torch
+from safetensors.torch import load_file
 
 from ..errors import WeightsError
 from ..files.safetensors import read_header
@@ -56,8 +58,6 @@ def read_checkpoint(path: str | os.PathLike[str], allow: Iterable[type] = ()) ->
     if path.name.endswith(".json"):
         return _read_shards(path, allow)
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
         read_header(path)
         return load_file(path)
     _check_archive(path)
@@ -112,8 +112,6 @@ def _read_shards(index: Path, allow: Iterable[type]) -> dict[str, Any]:
 
 def _load(path: Path, allow: Iterable[type]) -> Any:
 
-    import torch
-
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allow)):
             warnings.simplefilter("ignore")
@@ -151,8 +149,6 @@ def _check_archive(path: Path) -> None:
 def _check_sizes(found: Mapping[str, Any], path: Path) -> None:
     """Refuses tensors of more numbers than are stored, which a few bytes can ask for: a zero expanded to any shape."""
 
-    import torch
-
     left = _SHARED * path.stat().st_size + 2**20
     seen: set[int] = set()  # a container may be in itself, or in a thousand others
     waiting: list[tuple[str, Any]] = list(found.items())
@@ -187,8 +183,6 @@ def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         >>> tensors_of({"state_dict": {"module.w": torch.ones(2)}, "optimizer": {}, "epoch": 3})
         {'w': tensor([1., 1.])}
     """
-
-    import torch
 
     inner = checkpoint
     if not any(isinstance(v, torch.Tensor) for v in checkpoint.values()):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import DataError, DgmError
@@ -132,7 +133,6 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _read_safetensors(path: Path) -> np.ndarray:
-    from safetensors import safe_open
 
     read_header(path)
     with safe_open(path, "pt") as file:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+import torch.distributed as dist
+
 from ..errors import DgmError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +88,6 @@ def device_here(device: str, place: Place) -> str:
 
     if device not in ("auto", "cuda"):
         return device
-    import torch
 
     if device == "auto" and not torch.cuda.is_available():
         return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -114,7 +116,6 @@ def joined(**settings: Any) -> Iterator[Place]:
     if place.world == 1:
         yield place
         return
-    import torch.distributed as dist
 
     if dist.is_initialized():
         _compare(settings)
@@ -129,7 +130,6 @@ def joined(**settings: Any) -> Iterator[Place]:
 
 
 def _join(place: Place) -> None:
-    import torch.distributed as dist
 
     global _work
     try:
@@ -145,7 +145,6 @@ def _join(place: Place) -> None:
 
 
 def _leave() -> None:
-    import torch.distributed as dist
 
     global _work
     _work = None
@@ -171,8 +170,6 @@ def agree(value: Any = None, error: BaseException | None = None) -> list[Any]:
     Raises:
         DgmError: In every process, if one has an error, or has gone.
     """
-
-    import torch.distributed as dist
 
     said: list[Any] = [None] * dist.get_world_size()
     try:

@@ -6,7 +6,7 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ...loading.pull import pull
+from ...loading import pull as hub
 from ..complete import model_names
 
 
@@ -29,6 +29,6 @@ def command(
 
     if bool(names) == all:
         raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
-    for done in pull(names or (), all=all, revision=revision):
+    for done in hub.pull(names or (), all=all, revision=revision):
         size = output.size(done.size) if done.path else "no weights of its own"
         print(f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from ... import console as output
@@ -31,7 +32,6 @@ def command(
 
     if out is not None and out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: reconstructions are written as PNG", "give it a name that ends in .png")
-    import torch
 
     from ...data import as_tensor, open_for
     from ...sampling.processes import device_here, here

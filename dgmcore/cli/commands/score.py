@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +83,6 @@ def _check_target(out: Path | None, to_stdout: bool, json: bool) -> None:
 
 def _write(out: Path, scores: Scores, to_stdout: bool) -> None:
     """Writes a line for each datum; where that is stdout, the summary is talk."""
-    import sys
 
     if to_stdout:
         _lines(sys.stdout.buffer, scores)

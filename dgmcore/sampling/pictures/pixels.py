@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import numpy as np
+from PIL import Image as pillow
 from torch import Tensor
 
 from ...files.atomic import replacing
@@ -127,6 +128,5 @@ def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
 
 
 def _image(picture: np.ndarray) -> Image:
-    from PIL import Image as pillow
 
     return pillow.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

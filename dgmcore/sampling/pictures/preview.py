@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 __all__ = ["ASCII_SHADES", "SHADES", "preview"]
 
@@ -22,8 +23,6 @@ def preview(
         colours: `truecolor`, `256`, or `none` for shades of grey.
         shades: The characters that these are, from dark to bright.
     """
-
-    from PIL import Image
 
     height, width = picture.shape[:2]
     scale = min(columns / width, 2 * lines / height)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ...data.images import to_range
@@ -26,8 +27,6 @@ def read_picture(path: str | os.PathLike[str], model: Model) -> Tensor:
         UsageError: If the model's data are no images.
         DataError: If the file can't be read.
     """
-
-    from PIL import Image, ImageOps
 
     if kind_of(tuple(model.event_shape)) != "image":
         raise UsageError("the model's data are no images", "leave out the picture")

@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["Window", "coloured", "draw", "figure", "ticks", "window_of"]
 
@@ -91,8 +92,6 @@ def figure(
 ) -> np.ndarray:
     """Returns the picture with axes around it, uint8 `(size, size, 3)`; arguments are those of :func:`draw`."""
 
-    from PIL import Image, ImageDraw, ImageFont
-
     side = size - LEFT - TOP
     page = Image.new("RGB", (size, size), "white")
     page.paste(Image.fromarray(draw(points, window, density, side, ways)), (LEFT, TOP))
@@ -127,8 +126,6 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
 def _lines(ways: np.ndarray, window: Window, size: int) -> np.ndarray:
     """Returns how much of each pixel the lines cover, float32 `(size, size)` in [0, 1]."""
 
-    from PIL import Image, ImageDraw
-
     fine = size * OVERSAMPLING
     mask = Image.new("L", (fine, fine))
     pen = ImageDraw.Draw(mask)
@@ -150,7 +147,6 @@ def coloured(values: np.ndarray) -> np.ndarray:
 
 
 def _resized(values: np.ndarray, size: int) -> np.ndarray:
-    from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))

@@ -96,9 +96,7 @@ def parametrize_with_checks(
         build = _built_once(model)
         for check in CHECKS:
             if check.applies(kind):
-                marks = ()
-                if check.name in reasons:
-                    marks = (pytest.mark.xfail(reason=reasons[check.name], strict=True),)
+                marks = [pytest.mark.xfail(reason=reasons[check.name], strict=True)] if check.name in reasons else []
                 cases.append(pytest.param(_case(check, build), id=f"{name}-{check.name}", marks=marks))
     return pytest.mark.parametrize("check", cases)
 

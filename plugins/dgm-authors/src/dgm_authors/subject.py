@@ -84,6 +84,12 @@ class Subject:
             self._drawn[n, seed] = self._draw(n, seed)
         return self._drawn[n, seed].clone()
 
+    def inside(self, n: int) -> Tensor:
+        """Returns plausible data cut to their range: a flow may overshoot the values that a pixel can have."""
+
+        x = self.data(n)
+        return x if self.range is None else x.clamp(*self.range)
+
     def _draw(self, n: int, seed: int) -> Tensor:
         if self.model.can("generator"):
             return self.sample(n, seed).detach()
@@ -139,10 +145,11 @@ def build_example(cls: type[Model]) -> Model:
 
     def part(spec: Any) -> Model:
         if isinstance(spec, Mapping):
-            kind = architecture(spec["architecture"])
+            kind: type[Model] = architecture(spec["architecture"])
             inner = {name: part(s) for name, s in {**kind.example_parts, **spec.get("parts", {})}.items()}
             return kind({**kind.example, **spec.get("config", {})}, **inner)
-        return spec()
+        model: Model = spec()
+        return model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_WEIGHT_SEED)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Skip", "registry"]
 
 
+Function = Callable[["Subject"], None]
+
+
 class Skip(Exception):
     """Raised by a check that can say nothing about this model; the text says why."""
 
@@ -36,12 +39,12 @@ class Check:
         self.function(subject)
 
 
-def registry() -> tuple[list[Check], Callable[..., Callable]]:
+def registry() -> tuple[list[Check], Callable[..., Callable[[Function], Function]]]:
     """Returns a list and a decorator that adds checks to it; the docstring is the summary."""
 
     found: list[Check] = []
 
-    def decorator(*needs: str) -> Callable:
+    def decorator(*needs: str) -> Callable[[Function], Function]:
         def add(function: Callable[[Subject], None]) -> Callable[[Subject], None]:
             summary = (function.__doc__ or "").strip().splitlines()[0]
             found.append(Check(function.__name__.replace("_", "-"), needs, summary, function))

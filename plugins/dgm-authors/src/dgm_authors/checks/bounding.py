@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.draw import sample
 from dgmcore.sampling.scores import score
-from dgmcore.sampling.settings import outgoing
 
 from ..limits import odd_values, refused_or_finite
 from ..subject import Subject, rebuild
@@ -30,7 +30,7 @@ def sampling_options_are_bounded(it: Subject) -> None:
 
     sample(it.model, _N)
     for what, options in odd_values(it.model.sampling()):
-        refused_or_finite(f"sampling option {what}", lambda options=options: iter([sample(it.model, _N, **options)]))
+        refused_or_finite(f"sampling option {what}", partial(_drawn, it, options))
 
 
 @check()
@@ -39,12 +39,10 @@ def scoring_options_are_bounded(it: Subject) -> None:
 
     if not _judges(it.model):
         raise Skip("the model judges nothing")
-    x = outgoing(it.data(_N), it.model, "samples")
+    x = it.inside(_N)
     score(it.model, x)
     for what, options in odd_values(it.model.scoring()):
-        refused_or_finite(
-            f"scoring option {what}", lambda options=options: iter([score(it.model, x, **options).values])
-        )
+        refused_or_finite(f"scoring option {what}", partial(_scored, it, x, options))
 
 
 @check()
@@ -52,7 +50,15 @@ def config_numbers_are_bounded(it: Subject) -> None:
     """Each number of the config, set to 0, -1, something huge or NaN, is refused or builds a model that works."""
 
     for what, changes in odd_values(it.model.config):
-        refused_or_finite(f"config {what}", lambda changes=changes: _of_another_config(it, changes))
+        refused_or_finite(f"config {what}", partial(_of_another_config, it, changes))
+
+
+def _drawn(it: Subject, options: dict[str, Any]) -> Iterator[Tensor]:
+    yield sample(it.model, _N, **options)
+
+
+def _scored(it: Subject, x: Tensor, options: dict[str, Any]) -> Iterator[Tensor]:
+    yield score(it.model, x, **options).values
 
 
 def _of_another_config(it: Subject, changes: dict[str, Any]) -> Iterator[Tensor]:
@@ -66,7 +72,7 @@ def _of_another_config(it: Subject, changes: dict[str, Any]) -> Iterator[Tensor]
     if model.can("generator"):
         yield sample(model, _N)
     if _judges(model):
-        yield score(model, outgoing(other.data(_N), model, "samples")).values
+        yield score(model, other.inside(_N)).values
 
 
 def _judges(model: Model) -> bool:
@@ -82,7 +88,8 @@ def far_data_are_no_accident(it: Subject) -> None:
     near = it.data(4)
     for factor in (1e3, 1e8, 1e15):
         try:
-            values = score(it.model, near * factor).values
+            with torch.no_grad():
+                values = it.log_prob(near * factor)
         except DgmError:
             continue
         wrong = values.isnan() | (values == torch.inf)
@@ -116,7 +123,7 @@ def other_precisions_are_right_or_refused(it: Subject) -> None:
             continue
         high = it.of(low.model).moved(torch.float64)
         with torch.no_grad():
-            x = outgoing(it.data(16), it.model, "samples").to(dtype)
+            x = it.inside(16).to(dtype)
         tolerance = max(8 * torch.finfo(dtype).eps, 1e-4)
         expected = dict(_RoundedSubject.of_subject(high, dtype).uses())
         for what, use in low.uses():

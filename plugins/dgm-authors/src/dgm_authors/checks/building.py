@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import cache
 from importlib import import_module
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -25,7 +26,7 @@ CHECKS, check = registry()
 def builds_without_network(it: Subject) -> None:
     """The example config builds while every connection is refused."""
 
-    def refuse(*args, **kwargs):
+    def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("building the model opened a network connection")
 
     with mock.patch.object(socket.socket, "connect", refuse):

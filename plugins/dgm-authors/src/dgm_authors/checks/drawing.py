@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..subject import Subject
@@ -122,7 +124,7 @@ def distinct_samples(it: Subject) -> None:
     assert all(not torch.equal(x[i], x[j]) for i in range(4) for j in range(i)), "two samples of a batch are equal"
 
 
-def _leaves(tree) -> list[torch.Tensor]:
+def _leaves(tree: Any) -> list[torch.Tensor]:
     if isinstance(tree, torch.Tensor):
         return [tree]
     return [leaf for value in tree.values() for leaf in _leaves(value)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def _first_pickle(root: Path) -> str | None:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             problem = _pickles(node)
             if problem is not None:
-                return f"{source.name}:{node.lineno}: {problem}"
+                return f"{source.name}:{getattr(node, 'lineno', 0)}: {problem}"
     return None
 
 
@@ -139,7 +140,7 @@ def _use(it: Subject) -> dict[str, Tensor]:
         return {what: use(x) for what, use in it.uses()}
 
 
-def _tensors(model: nn.Module):
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yields the model's parameters and buffers, and tensors that hide in plain attributes."""
 
     yield from model.named_parameters()

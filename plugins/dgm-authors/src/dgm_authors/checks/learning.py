@@ -78,7 +78,9 @@ class Trial:
             for parameter, gradient in moves or []:
                 parameter.sub_(gradient, alpha=distance)
         step = TrialStep(self.it, self.phase, on_loss)
-        self.phase.step(step)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the global state: the same every time
+            torch.manual_seed(0)
+            self.phase.step(step)
         return step.losses
 
     def gradients(self, number: int) -> list[tuple[Tensor, Tensor]]:

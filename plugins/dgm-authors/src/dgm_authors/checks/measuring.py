@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from dgmcore.compose.nested import Nested, flatten, unflatten
 from dgmcore.interfaces import Likelihood
 from dgmcore.noise import IndexedNoise
 
@@ -66,7 +68,7 @@ def density_matches_jacobian(it: Subject) -> None:
 
     if not it.exact:
         raise Skip("the density is not exact")
-    eps, flat, unflatten = _flat_noise(it)
+    eps, flat, back = _flat_noise(it)
     size = math.prod(it.shape)
     if flat.shape[1] != size:
         raise Skip("push is no bijection: noise and data differ in size")
@@ -75,7 +77,7 @@ def density_matches_jacobian(it: Subject) -> None:
     model = it.fresh().double()
     x = model.push(eps).detach()
     for i in range(len(flat)):
-        jacobian = torch.autograd.functional.jacobian(lambda e: model.push(unflatten(e[None])).flatten(), flat[i])
+        jacobian = torch.autograd.functional.jacobian(lambda e: model.push(back(e[None])).flatten(), flat[i])  # type: ignore[no-untyped-call]
         expected = -0.5 * flat[i].square().sum() - 0.5 * size * math.log(2 * math.pi) - jacobian.slogdet()[1]
         got = model.log_prob(x[i : i + 1])[0]
         assert abs(got - expected) <= 1e-4 * max(1.0, abs(float(expected))), (
@@ -168,7 +170,7 @@ def features_are_well_formed(it: Subject) -> None:
     assert torch.allclose(y[:1], first, atol=1e-4, rtol=1e-4), "the features of a datum depend on its batch"
 
 
-def _well_formed(it: Subject, function, name: str, smooth: bool = True) -> None:
+def _well_formed(it: Subject, function: Callable[[Tensor], Tensor], name: str, smooth: bool = True) -> None:
     x = it.data(3).requires_grad_()
     y = function(x)
     assert tuple(y.shape) == (3,), f"{name} has shape {tuple(y.shape)}, not (3,)"
@@ -194,41 +196,20 @@ def _integral(it: Subject, points: int) -> float:
     ]
     grid = torch.cartesian_prod(*axes)
     with torch.no_grad():
-        density = torch.cat([it.log_prob(part).exp() for part in grid.split(4000)])
+        density = torch.cat([it.log_prob(part).exp() for part in torch.split(grid, 4000)])
     cell = math.prod(float(b - a) / (points - 1) for a, b in zip(low, high, strict=True))
     return float(density.double().sum()) * cell
 
 
-def _flat_noise(it: Subject):
+def _flat_noise(it: Subject) -> tuple[Nested, Tensor, Callable[[Tensor], Nested]]:
     """Returns float64 noise of two samples as a tree, as a matrix, and the way back."""
 
     tree = IndexedNoise(3, 2, device=it.model.device, dtype=torch.float64).named(it.model.noise_shapes)
-    paths: list[tuple[tuple[str, ...], torch.Size]] = []
+    leaves = flatten(tree)
+    sizes = [leaf[0].numel() for leaf in leaves.values()]
 
-    def walk(node, path):
-        if isinstance(node, Tensor):
-            paths.append((path, node.shape[1:]))
-        else:
-            for key, value in node.items():
-                walk(value, (*path, key))
+    def back(matrix: Tensor) -> Nested:
+        pieces = zip(leaves.items(), torch.split(matrix, sizes, 1), strict=True)
+        return unflatten({name: piece.reshape(len(matrix), *leaf.shape[1:]) for (name, leaf), piece in pieces})
 
-    walk(tree, ())
-
-    def get(path):
-        node = tree
-        for key in path:
-            node = node[key]
-        return node
-
-    flat = torch.cat([get(path).flatten(1) for path, _ in paths], 1)
-
-    def unflatten(matrix: Tensor) -> dict:
-        out: dict = {}
-        for (path, shape), piece in zip(paths, matrix.split([math.prod(s) for _, s in paths], 1), strict=True):
-            node = out
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = piece.reshape(len(matrix), *shape)
-        return out
-
-    return tree, flat, unflatten
+    return tree, torch.cat([leaf.flatten(1) for leaf in leaves.values()], 1), back
