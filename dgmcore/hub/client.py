@@ -15,7 +15,7 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from ..errors import UsageError, WeightsError
-from .failures import explain, hung_up, is_passing
+from .failures import explain, is_passing
 
 __all__ = ["Head", "ask", "check_repo", "host", "offline", "patiently", "quiet"]
 
@@ -74,7 +74,7 @@ def ask(repo: str, file: str, revision: str | None, name: str = "") -> Head:
     timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:
         with quiet():
-            found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout), hung_up_too=True)
+            found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout))
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
     etag, commit = found.etag or "", found.commit_hash or ""
@@ -84,19 +84,14 @@ def ask(repo: str, file: str, revision: str | None, name: str = "") -> Head:
     return Head(etag, commit, found.size)
 
 
-def patiently(call: Callable[[], T], *, hung_up_too: bool = False) -> T:
-    """Calls; after an answer that may be better next time, waits and calls again, twice at most.
-
-    Arguments:
-        call: What to do.
-        hung_up_too: Whether a server that hung up is asked again; for downloads the client does that itself.
-    """
+def patiently(call: Callable[[], T]) -> T:
+    """Calls; after an answer that may be better next time, or none, waits and calls again, twice at most."""
 
     for delay in DELAYS:
         try:
             return call()
         except Exception as e:
-            if not is_passing(e) and not (hung_up_too and hung_up(e)):
+            if not is_passing(e):
                 raise
             time.sleep(delay)
     return call()

@@ -12,7 +12,7 @@ from huggingface_hub import constants, errors
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
 from ..files.errno_hints import NO_RIGHTS, NO_SPACE, hint_of
 
-__all__ = ["NoFile", "brief", "explain", "hung_up", "is_passing", "no_connection", "status_of"]
+__all__ = ["NoFile", "brief", "explain", "is_passing", "no_connection", "status_of"]
 
 #: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
 _http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
@@ -109,15 +109,10 @@ def no_connection(error: BaseException) -> bool:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether an answer may be better in a moment."""
+    """Whether it may be better in a moment: the Hub is busy, or the connection was closed in the middle."""
 
-    return status_of(error) in _LATER or _is_incomplete(error)
-
-
-def hung_up(error: BaseException) -> bool:
-    """Whether the other side closed the connection in the middle."""
-
-    return any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(error))
+    cut = any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(error))
+    return cut or status_of(error) in _LATER or _is_incomplete(error)
 
 
 def brief(error: BaseException) -> str:

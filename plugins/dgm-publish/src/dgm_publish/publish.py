@@ -210,7 +210,7 @@ def _send(files: Mapping[str, bytes | BinaryIO], repo: str, name: str) -> tuple[
     with _explained(repo), quiet():
         before = _before(api, repo, name)
         if before is None:
-            patiently(lambda: api.create_repo(repo, exist_ok=True), hung_up_too=True)
+            patiently(lambda: api.create_repo(repo, exist_ok=True))
             before = _before(api, repo, name)
         assert before is not None
         there = {s.rfilename for s in before.siblings or []}
@@ -239,7 +239,7 @@ def _before(api: HfApi, repo: str, name: str) -> ModelInfo | None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        info = patiently(lambda: api.model_info(repo), hung_up_too=True)
+        info = patiently(lambda: api.model_info(repo))
     except RepositoryNotFoundError:
         return None
     there = {s.rfilename for s in info.siblings or []}
