@@ -8,8 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import aliases as _aliases
 from .version import __version__
+from .version import install as _install_old_paths
 
 #: The module of each public name.
 _HOMES = {
@@ -40,7 +40,7 @@ _HOMES = {
 
 __all__ = ["__version__", *_HOMES]
 
-_aliases.install()
+_install_old_paths()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 Only msgspec is imported here: listing models needs no torch.
 """
 
-from __future__ import annotations
+# annotations are not postponed here: msgspec would evaluate each of them at every start
 
 import os
 import re
@@ -129,7 +129,7 @@ class PartSpec(Config):
 
     architecture: str
     config: dict[str, Any] = {}
-    parts: dict[str, str | PartSpec] = {}
+    parts: dict[str, "str | PartSpec"] = {}
 
 
 class Entry(Config, kw_only=True):

@@ -1,7 +1,63 @@
-"""The version of the core."""
+"""The version of the core, and the module paths of the one before: they can be imported for one more version."""
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+from typing import Any
+
+__all__ = ["ALIASES", "__version__", "install"]
 
 __version__ = "0.1.0"
+
+#: The old path of a module, and its path today.
+ALIASES = {
+    "dgmcore.data.idx": "dgm_data.idx",
+    "dgmcore.data.named": "dgm_data.named",
+    "dgmcore.data.toys": "dgm_data.toys",
+    "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
+    "dgmcore.folders": "dgmcore.files.folders",
+    "dgmcore.pictures": "dgmcore.sampling.pictures",
+    "dgmcore.saving": "dgmcore.loading.save",
+    "dgmcore.scoring": "dgmcore.sampling.scores",
+    "dgmcore.train": "dgmcore.training",
+    "dgmcore.train.energy": "dgmcore.training.energy",
+    "dgmcore.train.objectives": "dgmcore.training.objectives",
+    "dgmcore.train.phase": "dgmcore.training.phase",
+}
+
+
+class _Called(ModuleType):
+    """A module that is called as the function of its name: `dgmcore.train(...)` after `import dgmcore.train.phase`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return import_module("dgmcore.calls").train(*args, **kwargs)
+
+
+class _Finder:
+    """Finder and loader, asked last, for what is not where it was; importlib.abc would cost more than it gives."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        # typeshed wants a load_module, which Python has dropped
+        return spec_from_loader(name, self, is_package=name == "dgmcore.train") if name in ALIASES else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Called(spec.name) if spec.name == "dgmcore.train" else ModuleType(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        new = ALIASES[module.__name__]
+        warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
+        found = import_module(new)
+        module.__dict__.update({k: v for k, v in vars(found).items() if not k.startswith("__") or k == "__all__"})
+
+
+def install() -> None:
+    """Makes the old paths importable."""
+
+    if not any(type(finder).__name__ == "_Finder" and type(finder).__module__ == __name__ for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

@@ -11,13 +11,15 @@ from unittest import mock
 import pytest
 import torch
 from conformance_models import BROKEN, Good, GoodPixels
+from dgm_authors import limits
+from dgm_authors.checks import CHECKS
+from dgm_authors.subject import names_of
 
 import dgmcore
 from dgmcore import Options
 from dgmcore.errors import PluginError, UsageError
 from dgmcore.plugins import architectures
-from dgmcore.testing import check_model, limits, names_of, parametrize_with_checks, summarize
-from dgmcore.testing.checks import CHECKS
+from dgmcore.testing import check_model, parametrize_with_checks, summarize
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from dgm_data.idx import read_idx
 from dgm_train.loop.stream import Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from PIL import Image
 import dgmcore
 from dgmcore import plugins
 from dgmcore.data import Dataset, as_tensor, dequantize, open_data, open_for
-from dgmcore.data.idx import read_idx
 from dgmcore.data.images import Images
 from dgmcore.data.spec import DataSpec
 from dgmcore.errors import DataError, PluginError
@@ -34,7 +34,7 @@ def user(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(home))
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        patch.setenv("DGM_PLUGINS", "core")
+        patch.setenv("DGM_PLUGINS", "data")
         yield
 
 

@@ -56,7 +56,7 @@ def place(home, tmp_path, monkeypatch):
     registry.mkdir()
     for name, value in {"XDG_CACHE_HOME": home, "XDG_DATA_HOME": tmp_path, "DGM_REGISTRY": registry}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("DGM_PLUGINS", "core,diffusion,publish")
+    monkeypatch.setenv("DGM_PLUGINS", "data,diffusion,publish")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dgm_data.idx import read_idx
 from fuzzing import judging
 from PIL import Image
 from safetensors import safe_open
@@ -21,7 +22,6 @@ from toy_models import Ridge
 
 from dgmcore.conversion.foreign import read_checkpoint, tensors_of
 from dgmcore.data import as_tensor, open_data
-from dgmcore.data.idx import read_idx
 from dgmcore.errors import DataError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import open_regular

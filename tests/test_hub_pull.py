@@ -440,6 +440,16 @@ def in_cache(home: Path, file: str) -> Path:
     return found
 
 
+def test_damage_that_can_not_be_removed_is_not_taken_for_a_download(published, toys, monkeypatch):
+    (done,) = dgmcore.pull("toy")
+    blob = done.path.resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+    monkeypatch.setattr("dgmcore.hub.fetch.discard", lambda path: None)
+    for _ in range(2):
+        with pytest.raises(DgmError, match="is not what the entry toy describes: its sha256"):
+            dgmcore.load("toy")
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "model.yaml"])
 def test_a_flipped_byte_of_a_hub_model_is_found_and_fetched_again_once(shared, toys, file):
     path = in_cache(toys, file)

@@ -22,11 +22,12 @@ HEAVY = {
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("dgmcore.plugins.current", "dgmcore.plugins.compile"): "imports pluggy and metadata, after an edit only",
     ("dgmcore.cli.commands.sample", "signal"): "only where pipes break, and not on Windows",
+    ("dgmcore.plugins.imports", "hashlib"): "only where there is a one-file plugin",
     ("dgmcore.suggestions", "difflib"): "only after a mistake",
 }
 
-# folders with more than twelve modules (without __init__), to be made smaller
-LARGE: dict[str, int] = {"dgmcore": 14}
+# folders with more than twelve modules (without __init__ and __main__), to be made smaller
+LARGE: dict[str, int] = {}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_no_circle_of_modules_counting_imports_inside_functions(core):
 def test_folders_have_at_most_twelve_modules():
     sizes = {}
     for folder in [ROOT, *(f for f in ROOT.rglob("*") if f.is_dir() and "templates" not in f.parts)]:
-        modules = [p.name for p in folder.glob("*.py") if p.name != "__init__.py"]
+        modules = [p.name for p in folder.glob("*.py") if p.name not in ("__init__.py", "__main__.py")]
         if len(modules) > 12:
             sizes[folder.relative_to(ROOT.parent).as_posix()] = len(modules)
     assert sizes == LARGE

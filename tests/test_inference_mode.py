@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from dgm_authors.subject import subject
 
 from dgmcore import plugins
-from dgmcore.testing.subject import subject
 
 
 def answers(s):

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from dgm_authors.new_plugin import new_plugin
 
-from dgmcore.cli.commands.new_plugin import new_plugin
 from dgmcore.errors import DgmError, UsageError
 
 pytest.importorskip("copier")

@@ -265,10 +265,16 @@ def test_the_table_of_kinds_is_all_there_is(installation, capsys):
 def test_what_brings_an_architecture_that_is_not_here(installation, capsys):
     """An entry says it, so the core needs no list of families."""
     installation.entry("flow-moons", architecture="spline", package="dgm-toys")
+    here = {p.source.distribution for p in plugins.plugins()}  # blocked by $DGM_PLUGINS in these tests
     code, _, err = invoke(capsys, "sample", "flow-moons")
     assert code == 1 and err == "error: no plugin provides the architecture spline\nhint: pip install dgm-toys\n"
     assert "pip install dgm-toys" in invoke(capsys, "info", "flow-moons")[1]
     assert "dgm-toys is not installed: it brings spline" in invoke(capsys, "plugins")[1]
+    for command, package in (("train", "dgm-train"), ("eval", "dgm-eval"), ("push", "dgm-publish")):
+        code, _, err = invoke(capsys, command, "x")
+        assert code == 1 and err.endswith(
+            f"hint: {'see `dgm plugins`' if package in here else f'pip install {package}'}\n"
+        )
     installation.plugin("toys", "raise RuntimeError('fever')")
     assert "plugin toys is broken: RuntimeError: fever" in invoke(capsys, "sample", "flow-moons")[2]
     (installation.site / "fake_toys.py").write_text(PLUGIN.format(name="spline", module="fake_toys"))

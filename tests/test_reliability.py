@@ -150,7 +150,7 @@ def test_a_full_disk_under_a_pull(disk, toys, hub, monkeypatch):
 
 def test_a_full_disk_under_a_training(disk, monkeypatch):
     monkeypatch.chdir(disk.folder)
-    monkeypatch.setenv("DGM_PLUGINS", "train,eval")
+    monkeypatch.setenv("DGM_PLUGINS", "train,eval,data")
     draw = np.random.default_rng(0)
     np.savez("x.npz", x_train=draw.integers(0, 256, (32, 8, 8), np.uint8), y_train=draw.integers(0, 10, 32))
     phase = {"phase": "classify", "batch_size": 8, "steps": 4}

@@ -13,10 +13,10 @@ import sys
 import torch
 
 import dgmcore
-from dgmcore.errors import UsageError
+from dgmcore.errors import PluginError, UsageError
 from dgmcore.noise import IndexedNoise
 from dgmcore.plugins import architectures
-from dgmcore.testing.subject import subject
+from dgm_authors.subject import subject
 
 entries = {model["architecture"]: model["name"] for model in dgmcore.list_models()}
 assert set(entries) <= set(architectures()), set(entries) - set(architectures())
@@ -27,6 +27,9 @@ for name in sorted(architectures()):
         if name not in entries:
             continue
         model = dgmcore.load(entries[name])
+    except PluginError:  # it is installed but not here: `dgm plugins` says so
+        assert name not in entries, name
+        continue
     with torch.no_grad():
         if model.can("generator"):
             model.sample(IndexedNoise(0, 2))

@@ -86,6 +86,6 @@ def install(home: Path) -> dict[str, str]:
     return {
         "XDG_DATA_HOME": str(home / "data"),
         "XDG_CACHE_HOME": str(home / "cache"),
-        "DGM_PLUGINS": "train,eval,publish,toys",
+        "DGM_PLUGINS": "train,eval,publish,data,authors,toys",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(modules), os.environ.get("PYTHONPATH")])),
     }

@@ -223,7 +223,7 @@ def user(home: Path, **environment: str) -> Iterator[Path]:
     variables = {
         "XDG_DATA_HOME": str(home),
         "XDG_CACHE_HOME": str(home / "cache"),
-        "DGM_PLUGINS": "core,train,eval,training_models",
+        "DGM_PLUGINS": "train,eval,data,training_models",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**variables, **environment}.items():

@@ -84,7 +84,7 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Returns a command of the installed ones; raises for one of which we know the package that brings it."""
         self.suggest_commands = False  # our errors do
-        if args[0] in PACKAGES and args[0] not in provided().commands:
+        if args and args[0] in PACKAGES and args[0] not in provided().commands:
             raise missing(args[0])
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if command is None else command_of(str(command.name)), rest

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..entry import ENTRY_FILE, Metric, read_entry, write_entry
-from ..errors import UsageError
+from ..errors import UsageError, require_finite
 from ..files.atomic import replacing_folder
 from ..files.folders import user_registry
-from ..finite import require_finite
 
 if TYPE_CHECKING:
     from ..registry.find import Located

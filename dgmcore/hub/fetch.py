@@ -61,9 +61,7 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
     if head.size is not None and head.size > MAX_ENTRY:
         what = f"{repo}/{file} has {head.size:,} bytes, an entry has at most {MAX_ENTRY:,}"
         raise RegistryError(what, "it was not fetched")
-    return cached(repo, file, head.commit) or _download(
-        repo, file, revision, head, MAX_ENTRY, lambda staged: None, name
-    )
+    return cached(repo, file, head.commit) or _download(repo, file, revision, head, MAX_ENTRY, None, name)
 
 
 def fetch_weights(
@@ -165,28 +163,13 @@ def _download_weights(repo: str, file: str, revision: str | None, size: int | No
         what = f"neither the Hub nor the entry {name} says how large {repo}/{file} is"
         raise WeightsError(what, "it was not fetched; write weights.size into the entry")
 
-    def check(staged: Path) -> None:
-        with open_regular(staged) as opened:
-            reason = difference(opened, size, sha256)
-            if reason is not None:
-                raise Mismatch(reason, why=reason)
-            read_header(opened)
-
-    path = _download(repo, file, revision, head, limit, check, name)
-    remember(path, sha256)
-    return path
+    return _download(repo, file, revision, head, limit, sha256, name)
 
 
 def _download(
-    repo: str,
-    file: str,
-    revision: str | None,
-    head: Head,
-    limit: int,
-    check: Callable[[Path], None],
-    name: str,
+    repo: str, file: str, revision: str | None, head: Head, limit: int, sha256: str | None, name: str
 ) -> Path:
-    """Fetches a file into a hidden folder, checks it there, and returns its path in the cache."""
+    """Fetches a file into a hidden folder, checks it there if it has a sha256, and returns its path in the cache."""
 
     folder = repo_folder(repo)
     blob, lock = folder / "blobs" / head.etag, Path(hub_cache(), ".locks", folder.name, f"{head.etag}.lock")
@@ -199,10 +182,22 @@ def _download(
                 return here
             with hidden(blob, folder=True) as stage:
                 _fill(stage, repo, file, head, limit, name or f"{repo}/{file}")
-                check(stage / file)
-                return store(stage / file, repo, file, revision, head.commit, head.etag)
+                if sha256 is not None:
+                    _check(stage / file, limit, sha256)
+                path = store(stage / file, repo, file, revision, head.commit, head.etag)
+            if sha256 is not None:
+                remember(path, sha256)
+            return path
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
+
+
+def _check(staged: Path, size: int, sha256: str) -> None:
+    with open_regular(staged) as file:
+        reason = difference(file, size, sha256)
+        if reason is not None:
+            raise Mismatch(reason, why=reason)
+        read_header(file)
 
 
 def _fill(stage: Path, repo: str, file: str, head: Head, limit: int, label: str) -> None:

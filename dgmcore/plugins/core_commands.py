@@ -15,7 +15,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "interpolate": ("dgmcore.cli.commands.interpolate:command", "Walk between samples or data in latent space."),
     "convert": ("dgmcore.cli.commands.convert:command", "Make an entry of somebody else's checkpoint."),
     "plugins": ("dgmcore.cli.commands.plugins:command", "List the plugins, and what is wrong with them."),
-    "new-plugin": ("dgmcore.cli.commands.new_plugin:command", "Start a plugin of your own."),
-    "check-plugin": ("dgmcore.cli.commands.check_plugin:command", "Check a plugin's models against their promises."),
     "doctor": ("dgmcore.cli.commands.doctor:command", "Check this installation and say what is wrong with it."),
 }

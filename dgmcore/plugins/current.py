@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import blake2b
 from pathlib import Path
+from zlib import crc32
 
 from ..errors import DgmError, PluginError
 from ..files.atomic import replacing
@@ -121,4 +121,4 @@ def _path() -> Path:
 
 
 def _digest(parts: list[object]) -> str:
-    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{crc32(repr(parts).encode('utf-8', 'surrogatepass')):08x}"

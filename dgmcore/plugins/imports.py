@@ -6,7 +6,6 @@ A file in the plugin folder may have come there in many ways. It runs only if it
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import sys
@@ -87,7 +86,7 @@ def is_trusted(path: str, source: bytes | None = None) -> bool:
 
     if source is None:
         source = Path(path).read_bytes() if os.path.isfile(path) else b""
-    return _trusted().get(os.path.basename(path)) == hashlib.sha256(source).hexdigest()
+    return _trusted().get(os.path.basename(path)) == _sha256(source)
 
 
 def trust(name: str) -> Path:
@@ -101,7 +100,7 @@ def trust(name: str) -> Path:
     known = os.listdir(folder) if folder.is_dir() else []
     if file_name not in known:
         raise UsageError(f"there is no file {file_name} in {folder}", did_you_mean(file_name, known, "put it there"))
-    trusted = {**_trusted(), file_name: hashlib.sha256((folder / file_name).read_bytes()).hexdigest()}
+    trusted = {**_trusted(), file_name: _sha256((folder / file_name).read_bytes())}
     with replacing(trust_record()) as file:
         file.write(msgspec.json.encode(trusted))
     return folder / file_name
@@ -117,3 +116,9 @@ def _trusted() -> dict[str, str]:
         return msgspec.json.decode(trust_record().read_bytes(), type=dict[str, str])
     except (OSError, ValueError):
         return {}
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib  # with OpenSSL: every start would wait for it
+
+    return hashlib.sha256(content).hexdigest()

@@ -28,7 +28,17 @@ __all__ = [
 ]
 
 #: The distributions that bring calls and commands that the core has a name for.
-PACKAGES = {"train": "dgm-train", "eval": "dgm-eval", "evaluate": "dgm-eval", "push": "dgm-publish"}
+PACKAGES = {
+    "train": "dgm-train",
+    "eval": "dgm-eval",
+    "evaluate": "dgm-eval",
+    "push": "dgm-publish",
+    "new-plugin": "dgm-authors",
+    "check-plugin": "dgm-authors",
+    "check_model": "dgm-authors",
+    "parametrize_with_checks": "dgm-authors",
+    "summarize": "dgm-authors",
+}
 
 
 def plugins() -> list[PluginRecord]:

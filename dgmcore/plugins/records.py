@@ -1,6 +1,6 @@
 """What is known of plugins, as typed records; among them :class:`Provides`, the table of what they can provide."""
 
-from __future__ import annotations
+# annotations are not postponed here: msgspec would evaluate each of them at every start
 
 import re
 from collections.abc import Mapping

@@ -28,8 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, UsageError
-from ..finite import require_finite
+from ..errors import DataError, UsageError, require_finite
 from ..interfaces import Critic, Density, Likelihood
 from ..noise import IndexedNoise
 from .processes import agree, joined, share_batches

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from ..errors import OptionError, UsageError
-from ..finite import require_finite
+from ..errors import OptionError, UsageError, require_finite
 from ..interfaces import Generator
 from ..loading.load import load
 

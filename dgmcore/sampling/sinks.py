@@ -19,9 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import UsageError, require_finite
 from ..files.atomic import replacing, replacing_folder
-from ..finite import require_finite
 from .processes import here
 from .settings import model_name, model_range
 from .shares import pour, pour_together

@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 
+from dgmcore.data import open_data
 from dgmcore.data.images import Images
-from dgmcore.data.named import mnist
 from dgmcore.errors import DataError
 from dgmcore.noise import derive_seed
 
@@ -32,7 +32,8 @@ def mnist_binary(split: str = "train", root: str | os.PathLike[str] | None = Non
 
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise DataError(f"the option seed of mnist-binary must be a whole number, not {seed!r}", "set seed")
-    grey = mnist(split, root)
+    grey = open_data("mnist", split=split).base
+    assert isinstance(grey, Images)
     random = np.random.Generator(np.random.Philox(key=derive_seed(seed, f"mnist-binary/{split}")))
     # uniform on 0 to 254, which is below g in g of 255 cases
     white = random.integers(0, 255, grey.array.shape, np.uint8) < grey.array

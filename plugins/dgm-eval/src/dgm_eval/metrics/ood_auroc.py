@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from dgmcore.entry import Metric
-from dgmcore.errors import UsageError
+from dgmcore.errors import UsageError, require_finite
 from dgmcore.evaluation.metric import Run, metric
-from dgmcore.finite import require_finite
 from dgmcore.interfaces import Critic
 
 from ..real import blocks

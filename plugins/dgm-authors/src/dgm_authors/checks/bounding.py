@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import DgmError
-from ...model import Model
-from ...noise import IndexedNoise
-from ...sampling.draw import sample
-from ...sampling.scores import score
+from dgmcore.errors import DgmError
+from dgmcore.model import Model
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.draw import sample
+from dgmcore.sampling.scores import score
+
 from ..limits import odd_values, refused_or_finite
 from ..subject import Subject, rebuild
 from .base import Skip, registry

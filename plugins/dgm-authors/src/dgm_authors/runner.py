@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
-from ..suggestions import did_you_mean
+from dgmcore.errors import UsageError
+from dgmcore.suggestions import did_you_mean
+
 from .checks import CHECKS, Check, Skip
 from .subject import Subject, class_of, names_of, subject
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from dgmcore.model import Model
 
 __all__ = ["Result", "check_model", "parametrize_with_checks", "summarize"]
 

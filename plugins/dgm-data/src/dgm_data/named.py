@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..noise import IndexedNoise
-from .arrays import Npz
+from dgmcore.data.arrays import Npz
+from dgmcore.data.images import Images, StackedImages
+from dgmcore.data.locate import find_files
+from dgmcore.data.picture_files import read_pictures
+from dgmcore.errors import DataError
+from dgmcore.noise import IndexedNoise
+
 from .idx import read_idx
-from .images import Images, StackedImages
-from .locate import find_files
-from .picture_files import read_pictures
 
 __all__ = ["celeba64", "cifar10", "fashion", "mnist", "stacked_mnist"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
-from ..errors import DgmError
+from dgmcore.errors import DgmError
 
 __all__ = ["HUGE", "SECONDS", "TooLong", "deadline", "odd_values", "refused_or_finite"]
 

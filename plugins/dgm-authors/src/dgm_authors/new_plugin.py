@@ -12,11 +12,14 @@ from typing import Annotated
 
 import typer
 
-from ...errors import DgmError, UsageError
-from ...plugins.core_commands import COMMANDS
-from ...plugins.provided import architectures, commands, plugins
+from dgmcore.errors import DgmError, UsageError
+from dgmcore.plugins.core_commands import COMMANDS
+from dgmcore.plugins.provided import architectures, commands, plugins
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@app.command()
 def command(
     name: Annotated[str, typer.Argument(help="The plugin's name: lower case, dashes.")],
     out: Annotated[Path, typer.Option(help="The folder in which the plugin's folder is made.")] = Path(),
@@ -46,7 +49,7 @@ def new_plugin(name: str, out: Path) -> Path:
         import copier
     except ImportError:
         raise DgmError("dgm new-plugin needs copier", "pip install 'dgmcore[authors]'") from None
-    template = Path(__file__).parents[2] / "templates" / "plugin"
+    template = Path(__file__).parent / "templates" / "plugin"
     copier.run_copy(str(template), target, data={"name": name}, defaults=True, quiet=True)
     return target
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...entry import Data
-from ...loading.load import load
-from ...loading.save import save
+from dgmcore.entry import Data
+from dgmcore.loading.load import load
+from dgmcore.loading.save import save
+
 from ..subject import Subject
 from .base import Skip, registry
 

@@ -12,9 +12,10 @@ from unittest import mock
 
 import msgspec
 
-from ...errors import DgmError
-from ...interfaces import capabilities
-from ...plugins.provided import architectures, plugins
+from dgmcore.errors import DgmError
+from dgmcore.interfaces import capabilities
+from dgmcore.plugins.provided import architectures, plugins
+
 from ..subject import Subject, build_example, rebuild
 from .base import Skip, registry
 

@@ -7,17 +7,20 @@ from typing import Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from ...console import emit_json, progress
-from ...plugins.provided import plugins
+from dgmcore.console import emit_json, progress
+from dgmcore.plugins.provided import plugins
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@app.command()
 def command(
     name: Annotated[str, typer.Argument(help="A plugin, one of its architectures, or an entry.")],
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Check that a plugin's models keep the core's contracts."""
 
-    from ...testing import check_model, names_of, summarize
+    from .runner import check_model, names_of, summarize
 
     results = []
     subjects = names_of(name)
@@ -37,7 +40,7 @@ def command(
 
 
 def _print(results: list[Any]) -> None:
-    from ...testing import summarize
+    from .runner import summarize
 
     mark = {"passed": "ok", "failed": "FAILED", "skipped": "-", "expected": "expected", "unexpected": "UNEXPECTED"}
     for model in dict.fromkeys(r.model for r in results):

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
-from ..noise import IndexedNoise, Noise
-from .base import Dataset
+from dgmcore.data.base import Dataset
+from dgmcore.errors import DataError
+from dgmcore.noise import IndexedNoise, Noise
 
 __all__ = ["Toy", "gaussians", "gaussians9", "gaussians25", "moons", "swissroll"]
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...config import parse
-from ...noise import StreamNoise
+from dgmcore.config import parse
+from dgmcore.noise import StreamNoise
+
 from ..subject import Subject
 from .base import Skip, registry
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...interfaces import Likelihood
+from dgmcore.interfaces import Likelihood
+
 from ..subject import Subject
 from .base import Skip, registry
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
+from dgmcore.errors import DataError
 
 __all__ = ["read_idx"]
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...compose.nested import Nested, flatten, unflatten
-from ...interfaces import Likelihood
-from ...noise import IndexedNoise
+from dgmcore.compose.nested import Nested, flatten, unflatten
+from dgmcore.interfaces import Likelihood
+from dgmcore.noise import IndexedNoise
+
 from ..subject import Subject
 from .base import Skip, registry
 

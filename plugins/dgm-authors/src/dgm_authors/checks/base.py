@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...interfaces import capabilities
+from dgmcore.interfaces import capabilities
 
 if TYPE_CHECKING:
     from ..subject import Subject

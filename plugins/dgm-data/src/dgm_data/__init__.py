@@ -1,0 +1,24 @@
+"""Data sets: toy densities in the plane, and the pictures that the papers train on."""
+
+from __future__ import annotations
+
+from dgmcore.hookspecs import hookimpl
+
+PLUGIN_API = 1
+
+_DATASETS = [
+    ("moons", "toys:moons", "Two interleaved half circles in the plane"),
+    ("swissroll", "toys:swissroll", "A spiral in the plane"),
+    ("9gaussians", "toys:gaussians9", "A 3 x 3 grid of Gaussians"),
+    ("25gaussians", "toys:gaussians25", "A 5 x 5 grid of narrow Gaussians"),
+    ("mnist", "named:mnist", "Handwritten digits, 28 x 28"),
+    ("fashion", "named:fashion", "Fashion-MNIST: garments, 28 x 28"),
+    ("stacked-mnist", "named:stacked_mnist", "Three digits as the channels of one image, 1000 modes"),
+    ("cifar10", "named:cifar10", "CIFAR-10: small photographs, 32 x 32"),
+    ("celeba64", "named:celeba64", "CelebA: faces, aligned and cropped, 64 x 64"),
+]
+
+
+@hookimpl
+def dgm_datasets():
+    return [{"name": name, "import": f"dgm_data.{place}", "summary": summary} for name, place, summary in _DATASETS]
