@@ -7,7 +7,7 @@ PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach p,$(PLUGINS),-e $(patsubst %/,%,$(dir $(p))))
 NAME   ?= $(if $(wildcard registry/vaebm-celeba/model.yaml),vaebm-celeba,glow-fashion)
 
-.PHONY: help install sample test lint format bench docs clean
+.PHONY: help install sample test lint format bench site docs clean
 
 help:
 	@echo "make install   the command dgm, with every plugin and all extras, in $(VENV)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test      all tests"
 	@echo "make lint      style, formatting, the directions of imports, and types"
 	@echo "make bench     speed, side by side with other libraries"
+	@echo "make site      the documentation with the API as a site in site/"
 	@echo "make docs      rewrite docs/cli.md and the README's table from the commands"
 
 install: $(VENV)/.dev
@@ -51,8 +52,13 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+# needs no network once it is installed
+site: $(VENV)/.dev
+	@test -x $(BIN)/mkdocs || $(PIP) -e ".[docs]"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 docs: $(VENV)/.dev
 	@$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) runs .ruff_cache .import_linter_cache
+	rm -rf $(VENV) runs site .ruff_cache .mypy_cache .import_linter_cache

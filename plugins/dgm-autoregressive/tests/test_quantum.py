@@ -178,7 +178,7 @@ def test_longer_chains_are_measured_but_not_counted():
         ({"n": 0}, "option n"),
         ({"n": 2.5}, "option n"),
         ({"h": 0}, "option h"),
-        ({"h": float("nan")}, "option h"),
+        ({"h": float("nan")}, "options.h: expected a finite number"),
         ({"h": "1"}, "option h"),
         ({"povm": "tetraedral"}, "no measure"),
         ({"boundary": "closed"}, "boundary"),

@@ -20,7 +20,7 @@ from dgmcore.testing import parametrize_with_checks
 MEAN, STD = torch.tensor([0.4, -0.3]), 0.5
 
 
-@parametrize_with_checks(["diffusion"])
+@parametrize_with_checks(["ddpm", "score-sde"])
 def test_conformance(check, device):
     check(device)
 

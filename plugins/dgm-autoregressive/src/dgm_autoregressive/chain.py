@@ -45,7 +45,7 @@ class Chain(Model):
         """Says what the data are, and in which orders their values come."""
 
         self.event_shape, self.levels = tuple(event_shape), levels
-        self.data_range = (levels.low, levels.high)
+        self.data_range, self.data_levels = (levels.low, levels.high), levels.count
         self.register_buffer("orders", orders, persistent=False)
 
     def log_conditionals(self, x: Tensor, chain: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Real, Shape, Widths
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
@@ -23,7 +23,6 @@ from .levels import Levels
 
 __all__ = ["MADE", "MaskedNet", "orders_of"]
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 _ROWS = 2048  # images whose hidden units stay in the processor's cache
 _BLOCKS = 4  # of a layer's units, each of which sees what its last unit may see and no more
@@ -48,12 +47,12 @@ class MADE(Chain):
     """
 
     class Config(Config):
-        event_shape: tuple[Positive, ...] = (1, 28, 28)
-        hidden: tuple[Positive, ...] = (1000,)
-        orders: Positive = 1
-        seed: int = 0
+        event_shape: Shape = (1, 28, 28)
+        hidden: Widths = (1000,)
+        orders: Depth = 1
+        seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
         direct: bool = True
-        range: tuple[float, float] = (0.0, 1.0)
+        range: tuple[Real, Real] = (0.0, 1.0)
 
     example: ClassVar[Mapping[str, Any]] = {"event_shape": [1, 4, 4], "hidden": [12, 10], "orders": 2}
     data_range = (0.0, 1.0)

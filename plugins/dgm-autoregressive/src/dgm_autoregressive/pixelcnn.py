@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Real, Shape, Size
 from dgmcore.errors import RegistryError
 from dgmcore.model import Model
 from dgmcore.noise import Noise
@@ -22,8 +22,6 @@ from .heads import Head, LogisticMixture, Softmax
 from .levels import Levels
 
 __all__ = ["PixelCNN"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class PixelCNN(Chain):
@@ -46,17 +44,17 @@ class PixelCNN(Chain):
     """
 
     class Config(Config):
-        event_shape: tuple[Positive, ...] = (1, 28, 28)
-        levels: int = 256
-        range: tuple[float, float] = (-1.0, 1.0)
+        event_shape: Shape = (1, 28, 28)
+        levels: Annotated[int, msgspec.Meta(le=65_536)] = 256
+        range: tuple[Real, Real] = (-1.0, 1.0)
         head: Literal["logistics", "softmax"] = "logistics"
-        components: Positive = 10
+        components: Depth = 10
         inputs: Literal["values", "onehot"] = "values"
-        channels: Positive = 32
-        layers: Positive = 8
-        reach: Positive = 1
-        first: Positive = 3
-        hidden: Positive = 64
+        channels: Size = 32
+        layers: Depth = 8
+        reach: Depth = 1
+        first: Depth = 3
+        hidden: Size = 64
         positions: bool = True
 
     example: ClassVar[Mapping[str, Any]] = {

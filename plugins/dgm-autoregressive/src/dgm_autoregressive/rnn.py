@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore.config import Config
+from dgmcore.config import Config, Depth, Real, Size
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 
@@ -20,8 +20,6 @@ from .heads import Softmax
 from .levels import Levels
 
 __all__ = ["RNN"]
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class RNN(Chain):
@@ -43,12 +41,12 @@ class RNN(Chain):
     """
 
     class Config(Config):
-        length: Positive = 8
-        symbols: int = 4
-        range: tuple[float, float] = (0.0, 3.0)
+        length: Size = 8
+        symbols: Annotated[int, msgspec.Meta(le=65_536)] = 4
+        range: tuple[Real, Real] = (0.0, 3.0)
         cell: Literal["gru", "lstm"] = "gru"
-        hidden: Positive = 64
-        layers: Positive = 1
+        hidden: Size = 64
+        layers: Depth = 1
 
     example: ClassVar[Mapping[str, Any]] = {"length": 5, "hidden": 8, "layers": 2}
     data_range = (0.0, 3.0)

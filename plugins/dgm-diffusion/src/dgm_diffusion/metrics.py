@@ -27,7 +27,8 @@ def label_agreement(run: Run) -> Metric:
     """The share of samples that a classifier gives the label they were asked for; classes in turn, 1,000 samples."""
 
     classes = _classes(run)
-    name = getattr(run, "features_name", None) or features().get(run.entry.data.dataset, {}).get("entry")
+    record = features().get(run.entry.data.dataset)
+    name = getattr(run, "features_name", None) or (record.entry if record else None)
     if not classes or name is None:
         lacks = "takes no label" if not classes else "has data that no classifier is known for"
         raise UsageError(f"{run.entry.name} {lacks}", "name a model with classes, a classifier by --features ENTRY")

@@ -18,6 +18,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from dgmcore.compose import gradients, leaf
 from dgmcore.noise import Noise
 
 __all__ = [
@@ -97,9 +98,9 @@ def log_density(
     higher = torch.is_grad_enabled()
 
     def slope(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            y = state[0] if state[0].requires_grad else state[0].detach().requires_grad_()
-            v = field(y, t)
+        with gradients():
+            y = state[0] if state[0].requires_grad else leaf(state[0])
+            v = field(y, t.clone() if t.is_inference() else t)
             trace = divergence(v, y, probes, higher)
         return (v, trace) if higher else (v.detach(), trace.detach())
 

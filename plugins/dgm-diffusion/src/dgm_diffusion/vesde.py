@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Options
+from dgmcore.config import Shape
 from dgmcore.noise import IndexedNoise, Noise
 
 from .labels import Classes, Guidance, Label, guided, labels_of
@@ -42,7 +43,7 @@ class VESDE(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
         network: MLP | UNet = MLP()
         classes: Classes = 0
         sigma_min: Positive = 0.01  # where everything ends: the data plus noise of this level

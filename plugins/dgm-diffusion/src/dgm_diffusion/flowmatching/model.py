@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Options
+from dgmcore.config import Shape
 from dgmcore.noise import IndexedNoise, Noise
 
 from ..labels import Classes, Guidance, Label, guided, labels_of
@@ -28,7 +29,7 @@ class Velocity(Model):
     r"""Base of models whose network is a velocity :math:`v(x, t \mid y)`, perhaps of classes y."""
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
         network: MLP | UNet = MLP()
         classes: Classes = 0
 

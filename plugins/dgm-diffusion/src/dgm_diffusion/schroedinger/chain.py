@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore import Config, Model, Options
+from dgmcore.config import Shape
 from dgmcore.errors import UsageError
 from dgmcore.noise import Noise
 
@@ -50,7 +51,7 @@ class Bridge(Model):
     """
 
     class Config(Config):
-        event_shape: tuple[int, ...] = (2,)
+        event_shape: Shape = (2,)
         network: MLP | UNet = MLP()  # of each direction
         steps: Annotated[int, msgspec.Meta(ge=1, le=200)] = 10
         sigma: Positive = 1.0  # of the reference, from one end to the other
