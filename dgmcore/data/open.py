@@ -73,7 +73,7 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
     if data.range is not None:
         changes.setdefault("range", tuple(data.range))
     chosen = _spec_of(spec, None, changes)
-    if chosen.dataset == data.dataset and not chosen.options and data.options:
+    if chosen.dataset == data.dataset and not chosen.options and "options" not in changes:
         chosen = _changed(chosen, {"options": data.options})
     view = View(_open(chosen), chosen)
     shape = tuple(data.event_shape)
