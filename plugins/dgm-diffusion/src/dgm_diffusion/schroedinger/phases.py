@@ -41,7 +41,7 @@ class ProportionalFitting(Phase):
     - `maximum-likelihood`: :math:`x - x'`, whose mean is that of the reversed chain in steps of any length (Vargas et
       al., 2021),
 
-    divided by :math:`\gamma` and by the drift's scale. Within each half iteration the learning rate falls by a cosine
+    divided by :math:`\gamma`. Within each half iteration the learning rate falls by a cosine
     to `floor` of what the recipe says, so that what the next one learns from is settled. Variances are fitted by a
     running mean of the squared errors of the steps' means: maximum likelihood too.
     """
@@ -112,7 +112,11 @@ class ProportionalFitting(Phase):
         return {"inputs": torch.stack(states[1:], 1), "targets": torch.stack(targets, 1)}
 
     def losses(self, draws: Direction, noise: Noise) -> Tensor:
-        """Returns a loss for each of the steps of the chains that were drawn last, `(m,)`."""
+        r"""Returns a loss for each of the steps of the chains that were drawn last, `(m,)`.
+
+        Weighted by :math:`\gamma_k / \sigma^2` they add up to the relative entropy of the chains, and each has noise of
+        about unit variance.
+        """
 
         bridge, inputs = self.model, self.kept["inputs"]
         back: Direction = "to-data" if draws == "to-prior" else "to-prior"
@@ -127,7 +131,13 @@ class ProportionalFitting(Phase):
         error = (bridge.drift(back, seen, numbers) - target).flatten(1).square().mean(1)
         if bridge.config.variances == "fitted":
             self.fit(back, error.detach(), numbers)
-        return error / bridge.scale(back, numbers).square()
+        return error * bridge.gammas[self.steps(back, numbers)] / bridge.config.sigma**2
+
+    @staticmethod
+    def steps(back: Direction, numbers: Tensor) -> Tensor:
+        """Returns the numbers of the steps that a direction takes from the states `numbers`, `(m,)`."""
+
+        return numbers if back == "to-prior" else numbers - 1
 
     def fit(self, back: Direction, error: Tensor, numbers: Tensor, rate: float = 0.02) -> None:
         r"""Moves the factors of the variances of a direction towards :math:`\gamma / \sigma^2` times the drift's error.
@@ -140,7 +150,7 @@ class ProportionalFitting(Phase):
         """
 
         bridge = self.model
-        steps = numbers if back == "to-prior" else numbers - 1
+        steps = self.steps(back, numbers)
         seen = torch.bincount(steps, minlength=bridge.config.steps)
         mean = torch.zeros_like(bridge.gammas).index_add(0, steps, error.to(bridge.gammas)) / seen.clamp_min(1)
         row = bridge.factors[int(back == "to-prior")]
