@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -170,7 +171,8 @@ def test_a_command_whose_plugin_is_missing_names_the_package(dgm, monkeypatch):
     assert dgm("train")[0] == 2  # it is there, and wants a recipe
     for command, package in (("train", "dgm-train"), ("eval", "dgm-eval"), ("push", "dgm-publish")):
         known = {k: v for k, v in provided.commands().items() if k != command}
-        monkeypatch.setattr("dgmcore.cli.app.commands", lambda known=known: known)
+        without = msgspec.structs.replace(provided.provided(), commands=known)
+        monkeypatch.setattr("dgmcore.cli.app.provided", lambda without=without: without)
         monkeypatch.setattr(provided, "plugins", list)
         code, out, err = dgm(command, "x")
         assert (code, out) == (1, "")

@@ -112,7 +112,7 @@ def test_a_header_at_the_limit_is_refused_in_time(tmp_path):
         start = time.process_time()
         with pytest.raises(WeightsError):
             read_header(path)
-        assert time.process_time() - start < 1.5
+        assert time.process_time() - start < 5  # seconds; what is hostile takes minutes
 
 
 def test_a_missing_file_and_a_folder(tmp_path):

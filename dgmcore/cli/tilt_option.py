@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..loading.load import load
 
 if TYPE_CHECKING:
     from ..compose.tilted import Tilted
@@ -39,6 +38,7 @@ def tilted(model: Model, name: str, text: str) -> Tilted:
     """
 
     from ..compose.tilted import tilt
+    from ..loading.load import load
 
     critic, weight = critic_and_weight(text)
     return tilt(model, model if critic == name else load(critic, device=model.device), weight)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ...console import say
-from ...conversion import convert
 from ...entry import read_entry
 from ..set_options import parse_set
 
@@ -33,6 +32,8 @@ def command(
 
     Reads torch files without running code from them. Prints the folder of the new entry.
     """
+
+    from ...conversion import convert
 
     folder = convert(files, name, format, out, **parse_set(set_ or []))
     say(f"licence of these weights: {read_entry(folder).license}")

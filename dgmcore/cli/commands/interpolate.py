@@ -9,7 +9,6 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ...loading.load import load
 from .. import complete
 from ..arguments import Device, ModelName
 
@@ -42,6 +41,7 @@ def command(
     if out is not None and out.suffix.lower() not in (".png", ".gif", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: walks are written as .png or .gif", "give it a name that ends so")
     from ...data import as_tensor, open_for
+    from ...loading.load import load
     from ...sampling.interpolate import between_data, between_samples, write_walks
     from ...sampling.processes import device_here, here
     from ...sampling.reconstruct import as_encoder

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ...loading.load import load
 from ..arguments import Data, Device, ModelName
 
 
@@ -33,7 +31,10 @@ def command(
     if out is not None and out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: reconstructions are written as PNG", "give it a name that ends in .png")
 
+    import torch
+
     from ...data import as_tensor, open_for
+    from ...loading.load import load
     from ...sampling.processes import device_here, here
     from ...sampling.reconstruct import as_encoder, reconstruct, write_beside
     from ...sampling.settings import model_name

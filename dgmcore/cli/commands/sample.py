@@ -14,7 +14,6 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ...loading.load import load
 from ..arguments import BatchSize, Device, ModelName, Set, Tilt
 from ..set_options import parse_set
 from ..tilt_option import critic_and_weight, tilted
@@ -61,6 +60,7 @@ def command(
     Under torchrun or accelerate launch, the processes share the work and write the same file.
     """
 
+    from ...loading.load import load
     from ...sampling.draw import sample_to
     from ...sampling.processes import device_here, joined
     from ...sampling.settings import model_name

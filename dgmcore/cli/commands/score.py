@@ -11,7 +11,6 @@ import typer
 from ... import console as output
 from ...errors import UsageError
 from ...files.atomic import replacing
-from ...loading.load import load
 from ..arguments import BatchSize, Data, Device, ModelName, Set
 from ..set_options import parse_set
 
@@ -43,6 +42,7 @@ def command(
     options = parse_set(set_ or ())
 
     from ...data import open_for
+    from ...loading.load import load
     from ...sampling.processes import device_here, joined
     from ...sampling.scores import score
     from ...sampling.settings import model_name
