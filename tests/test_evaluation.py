@@ -88,7 +88,7 @@ def test_one_metric_and_paths_are_as_good_as_lists_and_text(tmp_path):
 def test_what_is_not_finite_is_no_metric():
     model = Grid()
     with pytest.raises(NotFiniteError, match="of 200 values of samples 0 to 99 of grid are not finite"):
-        evaluate(model, ["within-3-sigma"], 100, spread=math.inf)
+        evaluate(model, ["within-3-sigma"], 100, spread=1e300)
     model.log_prob = lambda x: torch.where(x[:, 0] > 0, -math.inf, 0.0)
     with pytest.raises(NotFiniteError, match="grid's nats"):
         evaluate(model, ["nll"], 100)
