@@ -116,8 +116,8 @@ class MatchDenoiser(LabelledRegression):
 
     class Options(LabelledRegression.Options):
         levels: Literal["log-uniform", "log-normal"] = "log-uniform"
-        mean: float = -1.2
-        std: Annotated[float, msgspec.Meta(gt=0)] = 1.2
+        mean: Annotated[float, msgspec.Meta(ge=-50, le=50)] = -1.2
+        std: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.2
 
     def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
         sigma, data = self.levels(noise, x), self.model.config.sigma_data

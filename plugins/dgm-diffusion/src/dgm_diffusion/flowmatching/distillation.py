@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config
+from dgmcore.config import Depth, Size
 from dgmcore.noise import IndexedNoise
 from dgmcore.training import Phase, Step
 
@@ -40,9 +41,9 @@ class Distill(Phase):
     model: FlowStudent
 
     class Options(Config):
-        pool: Count = 1024  # noises, with labels in turn
+        pool: Size = 1024  # noises, with labels in turn
         solver: Literal["euler", "midpoint", "heun", "rk4"] = "heun"
-        steps: Count = 16  # of the teacher, from 0 to 1
+        steps: Depth = 16  # of the teacher, from 0 to 1
         guidance: Guidance = 1.0
 
     def __init__(self, model: FlowStudent, options: Any):
