@@ -95,9 +95,13 @@ class LogisticMixture:
         log_level = log_level + torch.where(level == 0, 0.0, F.logsigmoid(-lower))
         inside = (level > 0) & (level < self.count - 1)
         log_level = log_level + torch.where(inside, torch.log(-torch.expm1(-width)), 0.0)
-        # the joint probability of the first c channels is a mixture too
-        joint = torch.logsumexp(log_level.cumsum(1) + F.log_softmax(logits, 1).unsqueeze(1), 2)
-        return torch.cat([joint[:, :1], joint[:, 1:] - joint[:, :-1]], 1)
+        # each channel is a mixture whose weights are what the channels before it leave likely
+        log_weights, found = F.log_softmax(logits, 1), []
+        for c in range(self.channels):
+            joint = log_weights + log_level[:, c]
+            found.append(torch.logsumexp(joint, 1))
+            log_weights = F.log_softmax(joint, 1)
+        return torch.stack(found, 1)
 
     def draw(self, params: Tensor, u: Tensor) -> Tensor:
         logits, means, log_scales, shifts = self._parts(params)
