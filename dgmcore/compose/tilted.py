@@ -37,6 +37,7 @@ from ..errors import OptionError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
 from ..noise import Noise
+from ..plugins import call
 from . import temperature
 from .gradients import step_frozen
 from .langevin import langevin
@@ -168,10 +169,16 @@ class Tilted(Model):
         score: Tensor = self.critic.score(x)
         return score
 
-    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
-        """Returns U(eps) without the Gaussian's part, shape `(n,)`, with the score's weight times `weight`."""
+    def judged(self, eps: Nested, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Returns U(eps) without the Gaussian's part, `(n,)`, and the sample judged."""
 
-        return -(weight * self.config.weight) * self.critic_score(self.push(eps))
+        x = self.push(eps)
+        return -(weight * self.config.weight) * self.critic_score(x), x
+
+    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        """Returns U(eps) without the Gaussian's part, shape `(n,)`; see :meth:`judged`."""
+
+        return self.judged(eps, weight)[0]
 
     def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
         """Returns U(eps), shape `(n,)`, with the score's weight times `weight`."""
@@ -230,17 +237,20 @@ class Tilted(Model):
             return self.push(eps, chosen.final_mean)
 
 
-def tilt(base: Model, critic: Model, weight: float = 1.0) -> Tilted:
+def tilt(base: Model, critic: Model, weight: float = 1.0) -> Model:
     """Returns `base` tilted by `critic`, as ``dgm sample BASE --tilt CRITIC:WEIGHT`` does.
 
     The base's own sampling default for `temperature`, where it has one, becomes the `base_temperature`, and
     its `mean: true` holds the noise "x" at zero.
     """
 
-    if not isinstance(base, Pushforward):
-        raise _unfit(base, "base", "pushforward")
     if not isinstance(critic, Critic):
         raise _unfit(critic, "critic", "critic")
+    if isinstance(base, Tilted):  # again: the critics are multiplied
+        again: Model = call("given")(base, tilt=[(critic, weight)])
+        return again
+    if not isinstance(base, Pushforward):
+        raise _unfit(base, "base", "pushforward")
     chosen = base.sampling()
     config: dict[str, Any] = {"weight": float(weight)}
     if isinstance(getattr(chosen, "temperature", None), float):

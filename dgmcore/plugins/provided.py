@@ -33,6 +33,7 @@ PACKAGES = {
     "eval": "dgm-eval",
     "evaluate": "dgm-eval",
     "push": "dgm-publish",
+    "given": "dgm-given",
     "new-plugin": "dgm-authors",
     "check-plugin": "dgm-authors",
     "check_model": "dgm-authors",

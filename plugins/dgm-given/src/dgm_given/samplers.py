@@ -1,0 +1,189 @@
+r"""How a posterior is sampled: by which sampler, from which start, and what is recorded of it.
+
+Each sampler yields functions that return the state as data, so that only what is looked at is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dgmcore.errors import OptionError
+from dgmcore.noise import IndexedNoise, Noise
+
+from .chains import Population, Scale, State, StepSize, hmc, independence, langevin, mala, pcn, populate, walk
+from .record import Record
+from .target import Posterior
+
+if TYPE_CHECKING:
+    from .model import Given
+
+__all__ = ["Look", "chains", "posterior_of"]
+
+#: Returns a state as data, `(n, *event_shape)`.
+Look = Callable[[], Tensor]
+
+_FEW = 16  # dimensions of noise up to which a population reaches every mode
+_DRAWS = 4  # draws of the prior for each particle
+_ACCEPTANCE = {"mala": 0.574, "hmc": 0.8, "pcn": 0.25, "langevin": 0.574}
+
+
+def posterior_of(model: Given, misfit: float = 0.0) -> Posterior:
+    """Returns what chains of a model run on."""
+
+    # points are so small that their arithmetic depends on how many there are
+    block = 1024 if math.prod(model.event_shape) <= 64 else 4
+    return Posterior(model.tilted(), model.terms(misfit), block)
+
+
+def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
+    """Yields the states of a model's sampler; the last are the samples."""
+
+    target = posterior_of(model)
+    sampler = options.sampler
+    if sampler == "auto":
+        sampler = "population" if target.dim <= _FEW else "mala"
+    if sampler == "population":
+        return _by_population(model, target, noise, options)
+    if sampler not in _ACCEPTANCE:
+        raise OptionError(f"{sampler} is for diffusions, or not for chains", f"choose one of {', '.join(_ACCEPTANCE)}")
+    return _by_chains(model, target, noise, options, sampler)
+
+
+# --- few dimensions ---------------------------------------------------------------------------------
+
+
+def _by_population(model: Given, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
+    record = model.record(Record("posterior sample", "population"))
+    crowd = _population(model, target, noise, options)
+    moves = noise.child("chain")
+    state = target.evaluate(crowd.eps[moves.integers(len(crowd.eps))])
+    yield partial(target.data, state.eps)
+    views, accepted = [], []
+    enough = max(50, round(40 / max(crowd.efficiency, 0.1)))  # where it is worse still, the record tells
+    for k in range(options.steps or enough):
+        if crowd.proposal is None:
+            state, probability = pcn(target, state, moves, crowd.beta)
+        elif k % 4 == 3:
+            state, probability = walk(target, state, moves, crowd.proposal)
+        else:
+            state, probability = independence(target, state, moves, crowd.proposal)
+        accepted.append(probability)
+        views.append(state.view)
+        yield partial(target.data, state.eps)
+    record.chains(views, accepted)
+
+
+def _population(model: Given, target: Posterior, noise: Noise, options: Any) -> Population:
+    """Returns the population of a seed: the same for every batch."""
+
+    if options.particles < 64:
+        raise OptionError(f"a population of {options.particles}", "choose particles of at least 64")
+    seed, scope = getattr(noise, "seed", 0), f"{getattr(noise, 'scope', '')}/population"
+    key = (seed, scope, options.particles, noise.device, noise.dtype)
+    if key not in model.populations:
+        like: dict[str, Any] = {"device": noise.device, "dtype": noise.dtype, "scope": scope}
+        eps = target.draw(IndexedNoise(seed, _DRAWS * options.particles, **like))
+        target.checked(target.evaluate(eps[:256]))
+        moves = IndexedNoise(seed, options.particles, **like).child("moves")
+        model.populations = {key: populate(target, eps, moves)}
+    return model.populations[key]
+
+
+# --- many dimensions --------------------------------------------------------------------------------
+
+
+def _by_chains(model: Given, target: Posterior, noise: Noise, options: Any, sampler: str) -> Iterator[Look]:
+    """A chain for each sample: annealed from the prior to the posterior while its step size and scales are learned."""
+
+    record = model.record(Record("posterior sample", sampler))
+    eps = target.draw(noise)
+    yield partial(target.data, eps)
+    warmup = 150 if options.warmup is None else options.warmup
+    chain = _Chain(target, _start(target, eps, noise, options), noise.child("chain"), options, sampler, warmup)
+    for k in range(warmup):
+        chain.warm(k)
+        yield chain.look
+    chain.settle()
+    views, accepted = [], []
+    for _ in range(options.steps or 50):
+        accepted.append(chain.step())
+        views.append(chain.state.view)
+        yield chain.look
+    record.chains(views, accepted)
+
+
+def _start(target: Posterior, eps: Tensor, noise: Noise, options: Any) -> Tensor:
+    """Returns where chains start: one of several draws of the prior, by its likelihood."""
+
+    count = options.candidates or (64 if target.dim <= 128 else 1)
+    if count == 1:
+        return eps
+    more = target.draw(noise.child("candidates").repeat(count))
+    phi = target.checked(target.evaluate(more)).phi.reshape(-1, count)
+    gumbel = -(-noise.child("choice").uniform(count).clamp(1e-7, 1 - 1e-7).log()).log()
+    best = (gumbel - phi).argmax(1)
+    return more.reshape(len(eps), count, -1)[torch.arange(len(eps), device=eps.device), best]
+
+
+class _Chain:
+    """Chains that learn their step sizes and scales while they are annealed."""
+
+    def __init__(self, target: Posterior, eps: Tensor, noise: Noise, options: Any, sampler: str, warmup: int):
+        self.target, self.noise, self.options, self.sampler = target, noise, options, sampler
+        self.slopes = sampler != "pcn"
+        self.state: State = target.checked(target.evaluate(eps, self.slopes))
+        n, d = eps.shape
+        first = options.step_size or (0.3 if sampler == "pcn" else min(0.1, d ** (-1 / 3)))
+        self.size = eps.new_full((n, 1), first)
+        self.scale = torch.ones_like(eps)
+        self.warmup, self.annealed = warmup, max(1, round(0.6 * warmup))
+        self.coldest = (d / self.state.phi.abs().clamp(min=1.0)).clamp(max=1.0)[:, None]
+        self.adapt = StepSize(self.size, _ACCEPTANCE[sampler], most=1.0 if sampler == "pcn" else 4.0)
+        self.scales = Scale(eps)
+
+    def look(self) -> Tensor:
+        return self.target.data(self.state.eps)
+
+    def warm(self, k: int) -> None:
+        """Makes step `k` of the warm-up."""
+
+        heat = self.coldest ** max(0.0, 1 - (k + 1) / self.annealed)
+        if self.slopes:
+            assert self.state.slope is not None
+            self.scales.update(self.state.eps + heat * self.state.slope)
+            self.scale = self.scales.value()
+        probability = self._moved(heat)
+        if self.options.step_size is None:
+            self.adapt.update(probability)
+            self.size = self.adapt.value
+
+    def settle(self) -> None:
+        """Keeps from here on what was learned."""
+
+        if self.options.step_size is None and self.warmup:
+            self.size = self.adapt.settled()
+
+    def step(self) -> Tensor:
+        """Makes a step of the chain proper; returns the probabilities of acceptance, `(n,)`."""
+
+        return self._moved(1.0)
+
+    def _moved(self, heat: float | Tensor) -> Tensor:
+        flat = heat if isinstance(heat, float) else heat[:, 0]
+        if self.sampler == "pcn":
+            self.state, probability = pcn(self.target, self.state, self.noise, self.size, flat)
+            return probability
+        kernel = {"mala": mala, "langevin": langevin}.get(self.sampler)
+        if kernel is not None:
+            self.state, probability = kernel(self.target, self.state, self.noise, self.size, self.scale, heat)
+        else:
+            leapfrogs = self.options.leapfrogs
+            size = self.size * (0.8 + 0.4 * self.noise.uniform(1))  # jittered, so that no orbit closes
+            self.state, probability = hmc(self.target, self.state, self.noise, size, self.scale, heat, leapfrogs)
+        return probability
