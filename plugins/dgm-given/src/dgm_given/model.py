@@ -18,25 +18,19 @@ from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Noise, Options
 from dgmcore.compose import Tilted, step_frozen, tilt
-from dgmcore.config import Count, NonNegative, Positive, Real, Whole
+from dgmcore.config import Count, Positive, Real, Whole
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Critic, Pushforward
 from dgmcore.sampling.settings import model_name
 
-from .observation import Label, Observation
+from .diffusion import denoises
+from .observation import Label, Nothing, Observation
 from .parsing import observations
 from .record import Record
 
 __all__ = ["Given", "GivenDensity", "given"]
 
 Term = Observation | Label
-
-
-class _Nothing(Model):
-    """The critic that has nothing to say."""
-
-    def score(self, x: Tensor) -> Tensor:
-        return x.new_zeros(len(x))
 
 
 class Given(Model):
@@ -85,9 +79,8 @@ class Given(Model):
         particles: Count = 4096
         #: Draws of the prior among which a chain's start is chosen.
         candidates: Count | None = None
-        #: Deviation of what the model can't say, for which samples are corrected where they were seen; None: none for
-        #: points, found in the warm-up for pictures.
-        misfit: NonNegative | None = None
+        #: Whether pictures that the model does not reach are corrected where they were seen.
+        correct: bool = True
         #: Of the guidance of diffusions.
         guidance: Positive = 1.0
 
@@ -147,7 +140,7 @@ class Given(Model):
         """Returns the base as a tilted model; one that is not is tilted by nothing."""
 
         base = self.base
-        return base if isinstance(base, Tilted) else tilt(base, _Nothing())
+        return base if isinstance(base, Tilted) else tilt(base, Nothing())
 
     def terms(self, misfit: float = 0.0) -> list[Callable[[Tensor], Tensor]]:
         """Returns the logarithms of what is multiplied to the base, functions of samples.
@@ -231,12 +224,6 @@ class _Between:
             return x
         (low, high), (bottom, top) = self.ranges
         return (x - low) * ((top - bottom) / (high - low)) + bottom
-
-
-def denoises(model: Any) -> bool:
-    """Whether a model is a denoising diffusion in discrete time."""
-
-    return hasattr(model, "denoise") and hasattr(model, "alpha_bar") and hasattr(model, "betas")
 
 
 def given(

@@ -18,7 +18,14 @@ from dgmcore.model import Model
 from . import operators
 from .operators import Operator
 
-__all__ = ["Label", "Observation"]
+__all__ = ["Label", "Nothing", "Observation"]
+
+
+class Nothing(Model):
+    """The critic that has nothing to say."""
+
+    def score(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x))
 
 
 class Observation(Model):
@@ -60,8 +67,10 @@ class Observation(Model):
         self.sigma, self.operator, self.what = float(sigma), operator, what or "an observation"
         self._gain: float | None = None
         values = torch.as_tensor(y, dtype=torch.float64)
+        self.known: tuple[Tensor, Tensor] | None = None  # of a masked datum: the datum, and where it is known
         if mask is not None:
             known = _checked_mask(torch.as_tensor(mask), tuple(values.shape))
+            self.known = values, known
             self.operator, values = operators.masked(known), operators.masked(known)(values[None])[0]
         if not values.numel() or not values.isfinite().all():
             raise UsageError(f"{self.what} is not finite, or empty", "give finite numbers")

@@ -33,6 +33,7 @@ class Record:
         self.accepted: list[Tensor] = []  # (n,)
         self.misfits: dict[str, list[Tensor]] = {}
         self.sigmas: dict[str, float] = {}
+        self.corrected = False
 
     def chains(self, views: Sequence[Tensor], acceptance: Sequence[Tensor]) -> None:
         """Takes account of a batch's chains: views `(n, k)` and probabilities of acceptance `(n,)`, step by step."""
@@ -43,11 +44,12 @@ class Record:
         if views and room > 0:
             self.traces.append(torch.stack(list(views), 1)[:room].double().cpu())
 
-    def misfit(self, what: str, sigma: float, distance: Tensor) -> None:
-        """Takes account of the misfit of a batch to an observation, `(n,)`, root mean squares."""
+    def misfit(self, what: str, sigma: float, distance: Tensor, corrected: bool = False) -> None:
+        """Takes account of a batch's misfit to an observation, `(n,)`, root mean squares; and whether it is mended."""
 
         self.misfits.setdefault(what, []).append(distance.cpu())
         self.sigmas[what] = sigma
+        self.corrected = self.corrected or corrected
 
     def summary(self) -> dict[str, Any]:
         """Returns everything as plain data: `kind`, `sampler`, and where there are chains `acceptance`, `ess`, `r_hat`,
@@ -79,6 +81,7 @@ class Record:
             if far:
                 warnings.append(
                     f"the model does not reach {', '.join(far)}: it is {found['misfit'][far[0]]:.3g} sigma off"
+                    + (", and is corrected where it was seen" if self.corrected else "")
                 )
         if warnings and self.kind == "posterior sample":
             found["kind"] = "approximation"

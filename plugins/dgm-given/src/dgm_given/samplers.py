@@ -6,7 +6,7 @@ Each sampler yields functions that return the state as data, so that only what i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,20 @@ from torch import Tensor
 
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
+from dgmcore.sampling.pictures import kind_of
 
 from .chains import Population, Scale, State, StepSize, hmc, independence, langevin, mala, pcn, populate, walk
+from .correct import corrected, heat_of
+from .diffusion import Look, denoises, guided
+from .observation import Observation
+from .optimum import descent
 from .record import Record
 from .target import Posterior
 
 if TYPE_CHECKING:
     from .model import Given
 
-__all__ = ["Look", "chains", "posterior_of"]
-
-#: Returns a state as data, `(n, *event_shape)`.
-Look = Callable[[], Tensor]
+__all__ = ["chains", "posterior_of"]
 
 _FEW = 16  # dimensions of noise up to which a population reaches every mode
 _DRAWS = 4  # draws of the prior for each particle
@@ -44,15 +46,23 @@ def posterior_of(model: Given, misfit: float = 0.0) -> Posterior:
 def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
     """Yields the states of a model's sampler; the last are the samples."""
 
+    if denoises(model.base):
+        yield from guided(model, noise, options)
+        return
     target = posterior_of(model)
     sampler = options.sampler
     if sampler == "auto":
         sampler = "population" if target.dim <= _FEW else "mala"
     if sampler == "population":
-        return _by_population(model, target, noise, options)
+        yield from _by_population(model, target, noise, options)
+        return
+    if sampler == "optimum":
+        yield from _by_descent(model, target, noise, options)
+        return
     if sampler not in _ACCEPTANCE:
-        raise OptionError(f"{sampler} is for diffusions, or not for chains", f"choose one of {', '.join(_ACCEPTANCE)}")
-    return _by_chains(model, target, noise, options, sampler)
+        names = ", ".join(("population", *_ACCEPTANCE, "optimum"))
+        raise OptionError(f"the sampler {sampler} is for diffusions with a denoiser", f"choose one of {names}")
+    yield from _by_chains(model, target, noise, options, sampler)
 
 
 # --- few dimensions ---------------------------------------------------------------------------------
@@ -106,7 +116,10 @@ def _by_chains(model: Given, target: Posterior, noise: Noise, options: Any, samp
     yield partial(target.data, eps)
     warmup = 150 if options.warmup is None else options.warmup
     chain = _Chain(target, _start(target, eps, noise, options), noise.child("chain"), options, sampler, warmup)
+    seen = _corrigible(model, options)
     for k in range(warmup):
+        if seen and k == chain.annealed:  # what the model does not reach by now is noise to it
+            chain.final = heat_of(target.data(chain.state.eps), seen)[:, None]
         chain.warm(k)
         yield chain.look
     chain.settle()
@@ -116,12 +129,45 @@ def _by_chains(model: Given, target: Posterior, noise: Noise, options: Any, samp
         views.append(chain.state.view)
         yield chain.look
     record.chains(views, accepted)
+    yield from _finished(model, target, chain.state.eps, record, seen)
+
+
+def _by_descent(model: Given, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
+    """The largest density that is found from each sample of the prior."""
+
+    record = model.record(Record("optimum", "optimum"))
+    eps = target.draw(noise)
+    yield partial(target.data, eps)
+    first = target.checked(target.evaluate(_start(target, eps, noise, options), slopes=True))
+    for state in descent(target, first, options.steps or 200, options.step_size or 0.1):
+        eps = state.eps
+        yield partial(target.data, eps)
+    yield from _finished(model, target, eps, record, _corrigible(model, options))
+
+
+def _corrigible(model: Given, options: Any) -> list[Observation]:
+    """Returns the observations for which samples are corrected: of pictures, where nothing else is given."""
+
+    seen = [one for one in model.observations if isinstance(one, Observation)]
+    alone = len(seen) == len(model.observations) and not model.critics
+    return seen if options.correct and alone and kind_of(model.event_shape) == "image" else []
+
+
+def _finished(model: Given, target: Posterior, eps: Tensor, record: Record, seen: list[Observation]) -> Iterator[Look]:
+    """Records what samples miss, and yields them corrected if they are to be."""
+
+    x = target.data(eps)
+    for one in model.observations:
+        if isinstance(one, Observation):
+            record.misfit(one.what, one.sigma, one.misfit(x), one in seen)
+    if seen:
+        yield partial(corrected, x, seen)
 
 
 def _start(target: Posterior, eps: Tensor, noise: Noise, options: Any) -> Tensor:
     """Returns where chains start: one of several draws of the prior, by its likelihood."""
 
-    count = options.candidates or (64 if target.dim <= 128 else 1)
+    count = options.candidates or (256 if target.dim <= 128 else 1)
     if count == 1:
         return eps
     more = target.draw(noise.child("candidates").repeat(count))
@@ -146,6 +192,7 @@ class _Chain:
         self.coldest = (d / self.state.phi.abs().clamp(min=1.0)).clamp(max=1.0)[:, None]
         self.adapt = StepSize(self.size, _ACCEPTANCE[sampler], most=1.0 if sampler == "pcn" else 4.0)
         self.scales = Scale(eps)
+        self.final: float | Tensor = 1.0  # below 1 where the model does not reach what was seen
 
     def look(self) -> Tensor:
         return self.target.data(self.state.eps)
@@ -153,7 +200,7 @@ class _Chain:
     def warm(self, k: int) -> None:
         """Makes step `k` of the warm-up."""
 
-        heat = self.coldest ** max(0.0, 1 - (k + 1) / self.annealed)
+        heat = self.coldest ** (1 - (k + 1) / self.annealed) if k < self.annealed else self.final
         if self.slopes:
             assert self.state.slope is not None
             self.scales.update(self.state.eps + heat * self.state.slope)
@@ -172,7 +219,7 @@ class _Chain:
     def step(self) -> Tensor:
         """Makes a step of the chain proper; returns the probabilities of acceptance, `(n,)`."""
 
-        return self._moved(1.0)
+        return self._moved(self.final)
 
     def _moved(self, heat: float | Tensor) -> Tensor:
         flat = heat if isinstance(heat, float) else heat[:, 0]
