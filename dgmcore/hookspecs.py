@@ -72,6 +72,11 @@ def dgm_commands() -> list[dict[str, Any]]:
 
 
 @hookspec
+def dgm_samplers() -> list[dict[str, Any]]:
+    """Chains of tilted models: ``name``, ``import`` (``module:function(tilted, noise, options)``), ``summary``."""
+
+
+@hookspec
 def dgm_operators() -> list[dict[str, Any]]:
     """What of a datum is observed: ``name``, ``import`` (``module:function(argument, event_shape)``), ``summary``."""
 

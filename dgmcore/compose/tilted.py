@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import torch
@@ -37,7 +37,8 @@ from ..errors import OptionError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
 from ..noise import Noise
-from ..plugins import call
+from ..plugins import call, import_string, samplers
+from ..suggestions import did_you_mean
 from . import temperature
 from .gradients import step_frozen
 from .langevin import langevin
@@ -79,8 +80,8 @@ class Tilted(Model):
         mean: tuple[str, ...] = ()
 
     class Sampling(Options):  # what is too small is refused by the chains
-        #: How the chain moves: along the critic's gradient, or by proposals that are kept or refused.
-        sampler: Literal["langevin", "metropolis"] = "langevin"
+        #: How the chain moves: along the critic's gradient, by proposals that are kept or refused, or as plugins know.
+        sampler: str = "langevin"
         steps: Annotated[int, msgspec.Meta(le=1_000_000)] = 20
         #: Of Langevin dynamics, or the share of fresh noise in a Metropolis proposal (1 is a new sample).
         step_size: Real = 0.01
@@ -217,6 +218,13 @@ class Tilted(Model):
         return eps
 
     def _states(self, noise: Noise, options: Any) -> Iterator[Nested]:
+        if options.sampler not in ("langevin", "metropolis"):
+            known = samplers()
+            if options.sampler not in known:
+                hint = did_you_mean(options.sampler, ["langevin", "metropolis", *known])
+                raise OptionError(f"no sampler is called {options.sampler!r:.60}", hint)
+            yield from step_frozen(import_string(known[options.sampler].import_)(self, noise, options), self)
+            return
         eps = self.start(noise, options)
         yield eps
         yield from self.chain(eps, noise.child("langevin"), options)

@@ -34,6 +34,7 @@ PACKAGES = {
     "evaluate": "dgm-eval",
     "push": "dgm-publish",
     "given": "dgm-given",
+    "invert": "dgm-given",
     "new-plugin": "dgm-authors",
     "check-plugin": "dgm-authors",
     "check_model": "dgm-authors",

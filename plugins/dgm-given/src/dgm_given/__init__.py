@@ -22,6 +22,13 @@ _OPERATORS = [
 ]
 
 
+_SAMPLERS = [
+    ("mala", "Langevin steps that are kept or refused"),
+    ("hmc", "Hamiltonian Monte Carlo"),
+    ("pcn", "Metropolis steps with a size that is adapted"),
+]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -49,10 +56,23 @@ def dgm_architectures():
 
 
 @hookimpl
+def dgm_samplers():
+    return [{"name": name, "import": f"dgm_given.tilted:{name}", "summary": says} for name, says in _SAMPLERS]
+
+
+@hookimpl
+def dgm_metrics():
+    return [{"name": "r-hat", "import": "dgm_given.metrics:mixing", "summary": "Whether a sampler's chains have mixed"}]
+
+
+@hookimpl
 def dgm_operators():
     return [{"name": name, "import": f"dgm_given.operators:{name}", "summary": says} for name, says in _OPERATORS]
 
 
 @hookimpl
 def dgm_calls():
-    return [{"name": "given", "import": "dgm_given.model:given", "summary": "A model under observations"}]
+    return [
+        {"name": "given", "import": "dgm_given.model:given", "summary": "A model under observations"},
+        {"name": "invert", "import": "dgm_given.optimum:invert", "summary": "Data as noise, by optimisation"},
+    ]

@@ -154,25 +154,37 @@ def _checked_mask(known: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 class Label(Model):
-    r"""What class a datum is of: :math:`\log p(k \mid x)` by a classifier.
+    r"""What class a datum is of: :math:`w \log p(k \mid x)` by a classifier.
+
+    Classifiers that were trained with smoothed labels are never sure: the weight w sharpens them, as the scale of
+    classifier guidance does (Diffusion Models Beat GANs on Image Synthesis, Dhariwal & Nichol, 2021, section 4).
 
     Arguments:
         label: The class k.
         classifier: A model with `logits`, `(n, classes)`.
         limits: The range of the data that are judged, if they are bounded.
+        weight: w.
         what: What it is called in records.
 
     Raises:
         UsageError: If the classifier knows no such class.
     """
 
-    def __init__(self, label: int, classifier: Model, limits: tuple[float, float] | None = None, what: str = ""):
+    def __init__(
+        self,
+        label: int,
+        classifier: Model,
+        limits: tuple[float, float] | None = None,
+        weight: float = 10.0,
+        what: str = "",
+    ):
         super().__init__()
         name = classifier.entry.name if classifier.entry is not None else type(classifier).__name__
         if not hasattr(classifier, "logits"):
             raise UsageError(f"{name} is no classifier", "name one after the class, such as label=3@lenet-fashion")
         self._hidden = (classifier.requires_grad_(False).eval(),)  # an entry of its own: none of this model's weights
         self.event_shape = tuple(classifier.event_shape)
+        self.weight = weight
         self.label, self.limits, self.what = label, limits, what or f"label={label}@{name}"
         with torch.no_grad():
             zeros = torch.zeros(2, *self.event_shape, device=classifier.device, dtype=classifier.dtype)
@@ -203,6 +215,6 @@ class Label(Model):
         return found
 
     def score(self, x: Tensor) -> Tensor:
-        """Returns log p(k | x), `(n,)`."""
+        """Returns w log p(k | x), `(n,)`."""
 
-        return self.logits(x).log_softmax(1)[:, self.label]
+        return self.weight * self.logits(x).log_softmax(1)[:, self.label]

@@ -28,7 +28,7 @@ from .target import Posterior
 if TYPE_CHECKING:
     from .model import Given
 
-__all__ = ["chains", "posterior_of"]
+__all__ = ["Chain", "block_of", "chains", "posterior_of"]
 
 _FEW = 16  # dimensions of noise up to which a population reaches every mode
 _DRAWS = 4  # draws of the prior for each particle
@@ -38,9 +38,13 @@ _ACCEPTANCE = {"mala": 0.574, "hmc": 0.8, "pcn": 0.25, "langevin": 0.574}
 def posterior_of(model: Given, misfit: float = 0.0) -> Posterior:
     """Returns what chains of a model run on."""
 
-    # points are so small that their arithmetic depends on how many there are
-    block = 1024 if math.prod(model.event_shape) <= 64 else 4
-    return Posterior(model.tilted(), model.terms(misfit), block)
+    return Posterior(model.tilted(), model.terms(misfit), block_of(model.event_shape))
+
+
+def block_of(event_shape: tuple[int, ...]) -> int:
+    """Returns how many samples are pushed at once: the arithmetic of small ones depends on how many there are."""
+
+    return 1024 if math.prod(event_shape) <= 64 else 4
 
 
 def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
@@ -54,6 +58,7 @@ def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
     if sampler == "auto":
         sampler = "population" if target.dim <= _FEW else "mala"
     if sampler == "population":
+        target.block = max(target.block, 64)  # it pushes thousands
         yield from _by_population(model, target, noise, options)
         return
     if sampler == "optimum":
@@ -115,7 +120,7 @@ def _by_chains(model: Given, target: Posterior, noise: Noise, options: Any, samp
     eps = target.draw(noise)
     yield partial(target.data, eps)
     warmup = 150 if options.warmup is None else options.warmup
-    chain = _Chain(target, _start(target, eps, noise, options), noise.child("chain"), options, sampler, warmup)
+    chain = Chain(target, _start(target, eps, noise, options), noise.child("chain"), options, sampler, warmup)
     seen = _corrigible(model, options)
     for k in range(warmup):
         if seen and k == chain.annealed:  # what the model does not reach by now is noise to it
@@ -167,7 +172,7 @@ def _finished(model: Given, target: Posterior, eps: Tensor, record: Record, seen
 def _start(target: Posterior, eps: Tensor, noise: Noise, options: Any) -> Tensor:
     """Returns where chains start: one of several draws of the prior, by its likelihood."""
 
-    count = options.candidates or (256 if target.dim <= 128 else 1)
+    count = options.candidates or (64 if target.dim <= 128 else 1)
     if count == 1:
         return eps
     more = target.draw(noise.child("candidates").repeat(count))
@@ -177,7 +182,7 @@ def _start(target: Posterior, eps: Tensor, noise: Noise, options: Any) -> Tensor
     return more.reshape(len(eps), count, -1)[torch.arange(len(eps), device=eps.device), best]
 
 
-class _Chain:
+class Chain:
     """Chains that learn their step sizes and scales while they are annealed."""
 
     def __init__(self, target: Posterior, eps: Tensor, noise: Noise, options: Any, sampler: str, warmup: int):

@@ -15,7 +15,7 @@ from dgmcore.noise import Noise
 
 from .chains.state import State
 
-__all__ = ["Posterior"]
+__all__ = ["Posterior", "viewed"]
 
 _VIEWED = 4  # numbers of a sample that diagnostics look at
 
@@ -27,10 +27,11 @@ class Posterior:
         base: The tilted base.
         terms: Functions of samples `(n, *event_shape)` to log-likelihoods `(n,)`, added up.
         block: Samples are pushed in blocks of so many, the last filled up: the same arithmetic in every batch.
+        weight: A factor on the base's own score.
     """
 
-    def __init__(self, base: Tilted, terms: Sequence[Any], block: int):
-        self.base, self.terms, self.block = base, list(terms), block
+    def __init__(self, base: Tilted, terms: Sequence[Any], block: int, weight: float = 1.0):
+        self.base, self.terms, self.block, self.weight = base, list(terms), block, weight
         self.shapes: dict[str, tuple[int, ...]] = {
             name: tuple(shape) for name, shape in flatten(base.chain_shapes).items()
         }
@@ -86,15 +87,15 @@ class Posterior:
         if not slopes:
             with torch.no_grad():
                 phi, x = self._excess(eps)
-            return phi, _viewed(x), eps
+            return phi, viewed(x), eps
         with gradients():
             e = leaf(eps)
             phi, x = self._excess(e)
             (slope,) = torch.autograd.grad(phi.sum(), e, allow_unused=True)
-        return phi.detach(), _viewed(x.detach()), torch.zeros_like(eps) if slope is None else slope
+        return phi.detach(), viewed(x.detach()), torch.zeros_like(eps) if slope is None else slope
 
     def _excess(self, eps: Tensor) -> tuple[Tensor, Tensor]:
-        phi, x = self.base.judged(self.nested(eps))
+        phi, x = self.base.judged(self.nested(eps), self.weight)
         for term in self.terms:
             phi = phi - term(x)
         return phi, x
@@ -115,7 +116,7 @@ class Posterior:
         return state
 
 
-def _viewed(x: Tensor) -> Tensor:
+def viewed(x: Tensor) -> Tensor:
     """Returns a few numbers of each sample, `(n, k)`: its values, or of many a few sums with random signs."""
 
     flat = x.flatten(1)
