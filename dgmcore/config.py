@@ -94,7 +94,6 @@ def parse(
     Raises:
         error: With the source, the key path, what was expected and the nearest key.
     """
-
     if isinstance(data, kind):
         return data
     try:
@@ -124,7 +123,6 @@ def parse(
 
 def _not_finite(data: Any, path: str) -> Iterator[str]:
     """Yields the key paths of what is inf or NaN in plain data."""
-
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from _not_finite(value, f"{path}.{key}" if path else str(key))
@@ -137,14 +135,12 @@ def _not_finite(data: Any, path: str) -> Iterator[str]:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
-
     plain: dict[str, Any] = msgspec.to_builtins(config)
     return plain
 
 
 def _type_at(kind: Any, path: str) -> Any:
     """Returns the type at a dotted `path` inside `kind`."""
-
     for part in re.findall(r"[A-Za-z_]\w*|\[[^\]]*\]", path):
         kind = _member(kind, part)
     return kind
@@ -152,14 +148,12 @@ def _type_at(kind: Any, path: str) -> Any:
 
 def _choices_at(kind: Any, path: str) -> list[str]:
     """Returns the values of the `Literal` at a dotted `path` inside `kind`."""
-
     literals = [t for t in _alternatives(_type_at(kind, path)) if typing.get_origin(t) is typing.Literal]
     return [str(value) for literal in literals for value in typing.get_args(literal)]
 
 
 def _fields_at(kind: Any, path: str) -> list[str]:
     """Returns the field names of the struct at a dotted `path` inside `kind`."""
-
     for option in _alternatives(_type_at(kind, path)):
         if isinstance(option, type) and issubclass(option, msgspec.Struct):
             return list(option.__struct_encode_fields__)
@@ -168,7 +162,6 @@ def _fields_at(kind: Any, path: str) -> list[str]:
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     """Returns the members of a union, or the type alone."""
-
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return typing.get_args(kind)
     return (kind,)

@@ -153,7 +153,6 @@ class Entry(Config, kw_only=True):
 
     def part_names(self) -> list[str]:
         """Returns the names of the entries that it is composed of, those inside its own parts included."""
-
         return list(_part_names(self.parts))
 
 
@@ -171,7 +170,6 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
     Raises:
         RegistryError: With the file, the key path, what was expected and the nearest known key.
     """
-
     from .files import yaml
 
     path = Path(path)
@@ -191,7 +189,6 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
 
 def _check(entry: Entry, path: Path) -> None:
     """Checks what the types can't say."""
-
     shape = entry.data.event_shape
     if not shape or any(d < 1 for d in shape):
         raise RegistryError(f"{path}: data.event_shape: {list(shape)} has no positive sizes", "for example [3, 64, 64]")
@@ -215,7 +212,6 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
     Arguments:
         path: The file, or a folder (made if need be) that gets one.
     """
-
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         path = path / ENTRY_FILE
@@ -226,7 +222,6 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
 
 def dump_entry(entry: Entry) -> bytes:
     """Returns what a `model.yaml` says: keys in the order of :class:`Entry`, defaults left out, configs complete."""
-
     from .files import yaml
 
     return yaml.dump(_plain(entry)).encode()
@@ -234,7 +229,6 @@ def dump_entry(entry: Entry) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Returns plain data of a struct without the fields that equal their defaults."""
-
     if isinstance(value, msgspec.Struct):
         plain = {}
         for f in msgspec.structs.fields(value):

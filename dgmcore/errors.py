@@ -100,7 +100,6 @@ def require_finite(x: Tensor | np.ndarray | float, what: str, hint: str) -> None
         Traceback (most recent call last):
         dgmcore.errors.NotFiniteError: the mean is nan (leave out the data that are far away)
     """
-
     if isinstance(x, (int, float)):
         if not math.isfinite(x):
             raise NotFiniteError(f"{what} is {x}", hint)

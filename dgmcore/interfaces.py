@@ -170,19 +170,16 @@ _MEMBERS = {
 
 def capabilities(model: Any) -> list[str]:
     """Returns the names of the protocols that a model, or a model class, implements."""
-
     return [name for name, members in _MEMBERS.items() if all(_has(model, m) for m in members)]
 
 
 def capability_with(member: str) -> str | None:
     """Returns the name of the protocol that a member, such as `log_prob`, belongs to, if any."""
-
     return next((name for name, members in _MEMBERS.items() if member in members), None)
 
 
 def lacks_likelihood(model: Any) -> bool:
     """Whether a model, or a model class, has a `log_prob` of which it does not say what it is."""
-
     return _has(model, "log_prob") and not _has(model, "likelihood")
 
 

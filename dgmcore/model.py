@@ -158,7 +158,6 @@ class Model(nn.Module):
         Raises:
             CapabilityError: For a member of a capability that it has not; also an AttributeError.
         """
-
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -174,7 +173,6 @@ class Model(nn.Module):
 
     def set_sampling_defaults(self, defaults: Mapping[str, Any], source: str = "sampling") -> None:
         """Changes the defaults of the sampling options, as an entry's `sampling` does."""
-
         parse(self.Sampling, dict(defaults), source=source)
         self._sampling_defaults = dict(defaults)
 
@@ -184,13 +182,11 @@ class Model(nn.Module):
         Raises:
             OptionError: For an unknown option or a wrong type.
         """
-
         merged = {**self._sampling_defaults, **(options or {})}
         return parse(self.Sampling, merged, source="sampling options", error=OptionError)
 
     def scoring(self, options: Mapping[str, Any] | None = None) -> Any:
         """Returns the typed scoring options; raises as :meth:`sampling`."""
-
         return parse(self.Scoring, dict(options or {}), source="scoring options", error=OptionError)
 
     # --- what it is ----------------------------------------------------------------------------
@@ -198,12 +194,10 @@ class Model(nn.Module):
     @property
     def capabilities(self) -> list[str]:
         """The names of the protocols that it implements."""
-
         return capabilities(self)
 
     def can(self, capability: str) -> bool:
         """Whether it implements a protocol, by name (see :data:`dgmcore.interfaces.CAPABILITIES`)."""
-
         assert capability in CAPABILITIES, capability
         return capability in capabilities(self)
 
@@ -225,7 +219,6 @@ class Model(nn.Module):
         Raises:
             UsageError: For a dtype in which it, or a part, is not right (:attr:`dtypes`).
         """
-
         for given in (*args, *kwargs.values()):
             dtype = given.dtype if isinstance(given, Tensor) else given
             if isinstance(dtype, torch.dtype):
@@ -250,7 +243,6 @@ class Model(nn.Module):
         Raises:
             UsageError: If the weights are of type float16 or bfloat16.
         """
-
         if self.dtype in (torch.float16, torch.bfloat16):
             raise UsageError(
                 f"{what} of {type(self).__name__} is not right in {_name(self.dtype)}", "load it in float32 for that"
@@ -258,17 +250,14 @@ class Model(nn.Module):
 
     def num_parameters(self) -> int:
         """The number of trainable numbers, shared parts included."""
-
         return sum(p.numel() for p in self.parameters())
 
     def config_dict(self) -> dict[str, Any]:
         """The config as plain data, defaults included."""
-
         return to_dict(self.config)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the training mode; parts that are entries of their own stay in eval mode."""
-
         super().train(mode)
         for name in self.shared_parts:
             self.parts[name].eval()
@@ -282,7 +271,6 @@ class Model(nn.Module):
         Tensors of shared parts are not in the file, under whatever name the model knows them. Tensors are tied
         if they share their storage wholly.
         """
-
         shared = tuple(
             f"{place}{'.' if place else ''}parts.{name}."
             for place, module in self.named_modules()
@@ -303,7 +291,6 @@ class Model(nn.Module):
 
         Tensors that share their storage wholly are kept under the first name only.
         """
-
         return dict(next(iter(group.items())) for group in self.own_groups())
 
     def tensor_names(self, layout: str, present: Collection[str]) -> dict[str, str]:
@@ -316,7 +303,6 @@ class Model(nn.Module):
         Raises:
             UsageError: If the architecture reads no such layout; those that do override this.
         """
-
         raise UsageError(
             f"{type(self).__name__} reads no weights in the layout {layout}", "correct weights.layout in the entry"
         )
@@ -363,7 +349,6 @@ class Model(nn.Module):
         Returns:
             The folder.
         """
-
         folder, registered = Path(folder), architecture or self.registered_name()
         described = {
             "schema": SCHEMA,
@@ -396,7 +381,6 @@ class Model(nn.Module):
         Raises:
             RegistryError: If no plugin provides it.
         """
-
         if self.architecture:
             return self.architecture
         kind = type(self)
@@ -411,7 +395,6 @@ class Model(nn.Module):
 
     def _describe_parts(self) -> dict[str, str | PartSpec]:
         """Returns the section `parts` of the entry: names of entries, and descriptions of own parts."""
-
         return {
             name: self.shared_parts.get(name)
             or PartSpec(architecture=part.registered_name(), config=to_dict(part.config), parts=part._describe_parts())

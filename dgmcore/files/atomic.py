@@ -20,18 +20,14 @@ from ..errors import DgmError
 from .errno_hints import hint_of
 from .locks import locked
 
-__all__ = ["hidden", "replacing", "replacing_folder", "temporary_name", "write_error"]
-
 
 def temporary_name(path: Path, token: str | None = None) -> Path:
     """Returns a name in a hidden folder beside `path` that no other run uses."""
-
     return path.with_name(f".{path.name[:200]}.{token or os.urandom(4).hex()}.tmp") / "new"
 
 
 def write_error(path: Path, error: OSError) -> DgmError:
     """Returns the error to show when `path` can't be written."""
-
     hint = hint_of(error, "--out", "choose another place with --out")
     return DgmError(f"can't write {path}: {error.strerror or error}", hint)
 
@@ -51,7 +47,6 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False, first_wins: b
     Raises:
         DgmError: If the file can't be written.
     """
-
     path = Path(path)
     try:
         if _is_stream(path):
@@ -89,7 +84,6 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
     Raises:
         DgmError: If the folder can't be written.
     """
-
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +111,6 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | N
     Raises:
         OSError: If it can't be made.
     """
-
     path = Path(path)
     _sweep(path)
     name = temporary_name(path, token)
@@ -128,7 +121,6 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | N
 
 def _make(name: Path, folder: bool, stack: ExitStack) -> None:
     """Makes a hidden file or folder, locked until `stack` is closed."""
-
     while True:  # until nobody has swept it away between its making and its lock
         name.parent.mkdir()
         stack.callback(shutil.rmtree, name.parent, ignore_errors=True)
@@ -140,7 +132,6 @@ def _make(name: Path, folder: bool, stack: ExitStack) -> None:
 
 def _sweep(path: Path) -> None:
     """Removes what earlier attempts at `path` left behind, except what a living process writes."""
-
     pattern = re.compile(rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp")
     with suppress(OSError), os.scandir(path.parent) as items:
         for left in [i.path for i in items if pattern.fullmatch(i.name) and i.is_dir(follow_symlinks=False)]:
@@ -151,7 +142,6 @@ def _sweep(path: Path) -> None:
 
 def _is_stream(path: Path) -> bool:
     """Whether what has a name is no file or folder that could be replaced, such as a pipe or `/dev/stdout`."""
-
     if os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")):
         return True
     try:
@@ -163,7 +153,6 @@ def _is_stream(path: Path) -> bool:
 
 def _name(file: Path, target: Path, first_wins: bool = False) -> None:
     """Gives a finished file its name, and the permissions of the one that has it."""
-
     if first_wins:
         with suppress(FileExistsError):
             os.rename(file, target) if os.name == "nt" else os.link(file, target)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["NO_RIGHTS", "NO_SPACE", "hint_of"]
-
 NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])})
 NO_RIGHTS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -27,6 +25,5 @@ def hint_of(error: OSError, setting: str, other: str) -> str:
         setting: What the place is chosen with, such as `--out`.
         other: The hint for all other failures.
     """
-
     hint = _HINTS.get(error.errno or 0)
     return f"{hint} with {setting}" if hint and error.errno != errno.ENOENT else hint or other

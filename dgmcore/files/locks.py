@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["locked"]
-
 
 @contextmanager
 def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[bool]:
@@ -20,7 +18,6 @@ def locked(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[bool]
     Raises:
         OSError: If the file can't be made.
     """
-
     from filelock import FileLock, Timeout  # 20 ms, and most commands lock nothing
 
     lock = FileLock(path, timeout=-1 if wait else 0)

@@ -25,8 +25,6 @@ from .verify import open_regular
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MAX_HEADER", "TensorInfo", "read_header", "read_tensors"]
-
 #: Bytes of JSON that a header may have; 10,000 tensors take about one million.
 MAX_HEADER = 4_000_000
 
@@ -51,7 +49,6 @@ def read_header(source: str | os.PathLike[str] | BinaryIO) -> dict[str, TensorIn
     Raises:
         WeightsError: If the file is missing, or is no valid safetensors file.
     """
-
     try:
         if isinstance(source, (str, os.PathLike)):
             with open_regular(source) as file:
@@ -65,7 +62,6 @@ def read_header(source: str | os.PathLike[str] | BinaryIO) -> dict[str, TensorIn
 @contextmanager
 def read_tensors(file: BinaryIO) -> Iterator[dict[str, Tensor]]:
     """Yields the tensors of an open file whose header was read: views of one memory map, to be copied."""
-
     with safe_open(_path_of(file), framework="pt") as library:
         yield {name: library.get_tensor(name) for name in library.keys()}  # noqa: SIM118
 
@@ -94,7 +90,6 @@ def _header(file: BinaryIO, name: str) -> dict[str, TensorInfo]:
 
 def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns a mapping of the header, if nothing is in it twice."""
-
     found = dict(items)
     if len(found) != len(items):
         raise ValueError("its header names something twice")
@@ -103,12 +98,10 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _path_of(file: BinaryIO) -> str:
     """Returns a path that leads to an open file, whatever its own means by now; the library opens paths only."""
-
     path = f"/dev/fd/{file.fileno()}"
     return path if os.path.exists(path) else str(file.name)  # Windows keeps an open file in its place
 
 
 def _shown(text: str) -> str:
     """Makes text from a file fit to be shown: printable, and short."""
-
     return ascii(text if len(text) <= 160 else text[:157] + "...")[1:-1]

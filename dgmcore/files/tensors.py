@@ -14,8 +14,6 @@ from torch import Tensor
 from ..errors import WeightsError
 from .verify import sha256_of
 
-__all__ = ["Misfit", "Written", "copy_tensors", "write_tensors"]
-
 
 class Misfit(ValueError):
     """Tensors that do not fit: `problems` says of each why."""
@@ -38,7 +36,6 @@ def copy_tensors(targets: Iterable[Mapping[str, Tensor]], source: Mapping[str, T
     Raises:
         Misfit: If tensors are missing, unknown, of another shape or type, not finite, or tied but different.
     """
-
     plan: list[tuple[Tensor, Tensor]] = []
     problems: list[str] = []
     unread = dict.fromkeys(source)
@@ -60,7 +57,6 @@ def copy_tensors(targets: Iterable[Mapping[str, Tensor]], source: Mapping[str, T
 
 def _problems(names: list[str], target: Tensor, source: Mapping[str, Tensor], cast: bool) -> Iterator[str]:
     """Yields why what the source has under `names` does not fit the target."""
-
     fit = True
     for name in names:
         tensor = source[name]
@@ -80,7 +76,6 @@ def _problems(names: list[str], target: Tensor, source: Mapping[str, Tensor], ca
 
 def _not_finite(tensor: Tensor) -> int:
     """Returns how many numbers are not finite, in one pass where all are."""
-
     if not tensor.is_floating_point():
         return 0
     tensor = tensor.float() if tensor.element_size() == 1 else tensor  # there is no sum of 8-bit numbers
@@ -91,7 +86,6 @@ def _not_finite(tensor: Tensor) -> int:
 
 def _code(dtype: torch.dtype) -> str:
     """Returns the name of a type in safetensors files, such as `F32`."""
-
     name = str(dtype).removeprefix("torch.")
     for long, short in (("bfloat", "BF"), ("float", "F"), ("uint", "U"), ("int", "I"), ("complex", "C")):
         name = name.replace(long, short)
@@ -111,7 +105,6 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     Raises:
         WeightsError: If it can't be written.
     """
-
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     seen: set[int] = set()
     for name, tensor in plain.items():

@@ -16,8 +16,6 @@ import yaml  # type: ignore[import-untyped]
 from ..errors import DgmError, RegistryError
 from .verify import open_regular
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "dump", "read", "scalar"]
-
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_VALUES = 30_000  # keys included; half a second
@@ -101,7 +99,6 @@ def read(
     Raises:
         error: For a file that can't be read, that is no YAML, or that uses what is not taken, with the line.
     """
-
     name = name or (str(source) if isinstance(source, Path) else "text")
     data = source if isinstance(source, bytes) else b""
     if isinstance(source, str):
@@ -130,20 +127,17 @@ def read(
 
 def scalar(text: str) -> Any:
     """Returns the value of a short YAML text, such as that of `--set key=value`."""
-
     return read(text, max_bytes=65_536, max_depth=8)
 
 
 def dump(data: Any) -> str:
     """Returns plain data as YAML that :func:`read` reads back, keys in their order."""
-
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
     return str(text)
 
 
 def _check(text: str, max_depth: int) -> None:
     """Walks the parser's events, which takes no recursion, and refuses what is not taken."""
-
     depth = documents = values = 0
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:

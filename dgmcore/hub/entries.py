@@ -11,8 +11,6 @@ from ..errors import RegistryError
 from .failures import NoFile
 from .fetch import fetch_text
 
-__all__ = ["fetch_entry"]
-
 #: How many entries a model may be composed of, and how many seconds it may take to fetch them.
 MAX_PARTS = 64
 MAX_SECONDS = 600
@@ -26,7 +24,6 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
     Raises:
         DgmError: If the repository or its `model.yaml` can't be had, or it names more than a published entry may.
     """
-
     try:
         folder = fetch_text(repo, ENTRY_FILE, revision).parent
     except NoFile as e:
@@ -53,7 +50,6 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
 
 def _parts_of(repo: str, path: Path) -> list[str]:
     """Returns the names of an entry's parts, if they are bare: what a stranger writes leads to no other place."""
-
     names = read_entry(path).part_names()
     odd = next((name for name in names if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)), None)
     if odd is not None:

@@ -12,8 +12,6 @@ from huggingface_hub import constants, errors
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
 from ..files.errno_hints import NO_RIGHTS, NO_SPACE, hint_of
 
-__all__ = ["NoFile", "brief", "explain", "is_passing", "no_connection", "status_of"]
-
 #: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
 _http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 
@@ -55,7 +53,6 @@ def explain(error: BaseException, repo: str, file: str, revision: str | None = N
         revision: The revision that was asked for.
         name: The entry that wants the file, for the hint.
     """
-
     if isinstance(error, DgmError):
         return error
     at = f" at revision {revision}" if revision else ""
@@ -76,7 +73,6 @@ def explain(error: BaseException, repo: str, file: str, revision: str | None = N
 
 def _reason(error: BaseException) -> tuple[str, str]:
     """Returns why something could not be had, and what to do."""
-
     hub, status = constants.ENDPOINT, status_of(error)
     if status in (401, 403):
         return f"{hub} refused access ({status})", _LOGIN
@@ -95,13 +91,11 @@ def _reason(error: BaseException) -> tuple[str, str]:
 
 def status_of(error: BaseException) -> int | None:
     """Returns the HTTP status behind a failure, if there is one."""
-
     return next((e.response.status_code for e in _chain(error) if isinstance(e, errors.HfHubHTTPError)), None)
 
 
 def no_connection(error: BaseException) -> bool:
     """Whether the Hub could not be reached, or does not work, rather than said no."""
-
     status = status_of(error)
     if status is not None:
         return status >= 500
@@ -110,27 +104,23 @@ def no_connection(error: BaseException) -> bool:
 
 def is_passing(error: BaseException) -> bool:
     """Whether it may be better in a moment: the Hub is busy, or the connection was closed in the middle."""
-
     cut = any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(error))
     return cut or status_of(error) in _LATER or _is_incomplete(error)
 
 
 def brief(error: BaseException) -> str:
     """Returns the first sentence of an error, without addresses and request numbers."""
-
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return re.sub(r"\s*\(?(https?://\S+|Request ID:.*)", "", text).strip()[:160] or type(error).__name__
 
 
 def _is_incomplete(error: BaseException) -> bool:
     """Whether a file came with another size than was announced: the client raises a bare `OSError` then."""
-
     return type(error) is OSError and error.errno is None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yields an error and those behind it, ten at most, as they may go in a circle."""
-
     for _ in range(10):
         if error is not None:
             yield error

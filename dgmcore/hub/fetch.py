@@ -27,8 +27,6 @@ from .client import Head, ask, check_repo, host, offline, patiently, quiet
 from .failures import explain, no_connection
 from .trust_on_first_use import Pin
 
-__all__ = ["MAX_ENTRY", "fetch_first", "fetch_text", "fetch_weights"]
-
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
 #: A download may take ten minutes, and a second for so many bytes.
@@ -42,7 +40,6 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
         NoFile: If the repository does not have it.
         DgmError: If it can't be had.
     """
-
     check_repo(repo, revision)
     here = cached(repo, file, revision)
     if here is not None and is_damaged(here):
@@ -75,7 +72,6 @@ def fetch_weights(
     Raises:
         WeightsError: If they can't be had, or are not what the entry `name` says.
     """
-
     check_repo(repo, revision)
     if sha256 is None:
         what = f"the entry {name} gives no sha256 for {repo}/{file}"
@@ -111,7 +107,6 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin
     Raises:
         WeightsError: If it can't be had, or the Hub states no sha256 of it.
     """
-
     known = trust_on_first_use.find(repo, file, revision)
     if known is not None:
         return known
@@ -133,7 +128,6 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin
 
 def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
     """Opens weights in the cache, verified."""
-
     file = open_verified(path, size, sha256)
     try:
         read_header(file)
@@ -170,7 +164,6 @@ def _download(
     repo: str, file: str, revision: str | None, head: Head, limit: int, sha256: str | None, name: str
 ) -> Path:
     """Fetches a file into a hidden folder, checks it there if it has a sha256, and returns its path in the cache."""
-
     folder = repo_folder(repo)
     blob, lock = folder / "blobs" / head.etag, Path(hub_cache(), ".locks", folder.name, f"{head.etag}.lock")
     try:
@@ -224,7 +217,6 @@ class Meter:
         Raises:
             WeightsError: If much more has come than there is, or it takes too long.
         """
-
         self.received += max(n, 0)
         if self.received > 3 * self.limit + (1 << 20):
             what = f"the server sends more of {self.label} than the {self.limit:,} bytes that it may have"

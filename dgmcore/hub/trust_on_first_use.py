@@ -20,8 +20,6 @@ from ..errors import DgmError, WeightsError
 from ..files.atomic import replacing
 from ..files.folders import user_data
 
-__all__ = ["Pin", "find", "record"]
-
 
 class Pin(Config):
     """What was fetched first: `commit` is the commit that the revision then was."""
@@ -37,7 +35,6 @@ def find(repo: str, file: str, revision: str | None) -> Pin | None:
     Raises:
         WeightsError: If the record is damaged.
     """
-
     path = _path_of(repo, file, revision)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Pin)
@@ -51,7 +48,6 @@ def find(repo: str, file: str, revision: str | None) -> Pin | None:
 
 def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
     """Records a pin and returns it; of several processes the first wins, and the others get its pin."""
-
     path = _path_of(repo, file, revision)
     try:
         with replacing(path, first_wins=True) as stream:
@@ -66,7 +62,6 @@ def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
 
 def _path_of(repo: str, file: str, revision: str | None) -> Path:
     """Returns where the pin of a file is kept."""
-
     place = f"{repo}@{revision or 'main'}/{file}"
     ambiguous = re.search(r"--|-/|/-", place)
     return user_data() / "pins" / f"{quote(place, safe='@') if ambiguous else place.replace('/', '--')}.json"

@@ -22,8 +22,6 @@ from .memory_limit import memory_limit
 from .skip_init import skip_init
 from .weights import open_weights
 
-__all__ = ["build", "load", "read_into"]
-
 
 def load(
     name: Any,
@@ -51,7 +49,6 @@ def load(
         >>> model.capabilities
         ['generator', 'pushforward', 'trajectory', 'density', 'encoder']
     """
-
     if isinstance(name, Path):
         name = str(name.absolute())
     dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
@@ -92,7 +89,6 @@ def build(
         init: Whether to initialise weights; without, own weights are undefined, and the global
             random state is left as it was.
     """
-
     return _Loader(None).build(architecture, config, parts or {}, init=init)
 
 
@@ -178,7 +174,6 @@ class _Loader:
 
 def _check_data(model: Model, entry: Entry) -> None:
     """Refuses an entry that says of its data what is not so of its model."""
-
     said, is_so = entry.data, tuple(getattr(model, "event_shape", entry.data.event_shape))
     if said.event_shape != is_so:
         what = f"{entry.name}: data.event_shape: {list(said.event_shape)} is not the model's, which is {list(is_so)}"
@@ -192,7 +187,6 @@ def _check_data(model: Model, entry: Entry) -> None:
 @contextmanager
 def _float32() -> Iterator[None]:
     """Within it torch's default dtype is float32: an entry's weights do not depend on what a program has set."""
-
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -203,7 +197,6 @@ def _float32() -> Iterator[None]:
 
 def _foreign_names(model: Model, entry: Entry, present: Collection[str]) -> dict[str, str] | None:
     """Returns the file's name for each of the model's, where the file is in another library's layout."""
-
     layout = entry.weights.layout if entry.weights else "dgmcore"
     return None if layout == "dgmcore" else model.tensor_names(layout, set(present))
 
@@ -222,7 +215,6 @@ def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, 
     Raises:
         WeightsError: If it does not fit the model.
     """
-
     names = names or {}
     groups = ({names.get(name, name): tensor for name, tensor in group.items()} for group in model.own_groups())
     try:

@@ -12,8 +12,6 @@ from torch.nn.modules import module as modules
 from ..errors import WeightsError
 from ..files.safetensors import TensorInfo
 
-__all__ = ["memory_limit"]
-
 _building = threading.local()
 
 
@@ -31,7 +29,6 @@ def memory_limit(header: Mapping[str, TensorInfo], name: str) -> Iterator[None]:
     Raises:
         WeightsError: In the block.
     """
-
     left = {
         "bytes": 4 * max((info.data_offsets[1] for info in header.values()), default=0) + 2**26,
         "tensors": 4 * len(header) + 1000,

@@ -12,8 +12,6 @@ from ..registry.listing import list_models
 from ..registry.parts import with_parts
 from .weights import beside, open_weights
 
-__all__ = ["Pulled", "pull"]
-
 
 class Pulled(NamedTuple):
     """What :func:`pull` did for one entry."""
@@ -38,7 +36,6 @@ def pull(names: str | Iterable[str] = (), *, all: bool = False, revision: str | 
     Raises:
         DgmError: For the first model that fails, after all others were tried.
     """
-
     wanted = [names] if isinstance(names, str) else list(names)
     if all:
         wanted += [m["name"] for m in list_models() if _has_source(find(m["name"]))]

@@ -14,5 +14,4 @@ __all__ = ["save", "write_tensors"]
 
 def save(model: Model, folder: str | os.PathLike[str], **entry: Any) -> Path:
     """Writes a model's weights and entry into `folder`, and returns that; see :meth:`dgmcore.Model.save`."""
-
     return model.save(folder, **entry)

@@ -10,8 +10,6 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["skip_init"]
-
 #: What costs time or random numbers; constants are kept, as constructors may compute with them.
 _DRAWN = {init.uniform_, init.normal_, init.kaiming_uniform_}
 
@@ -33,6 +31,5 @@ class _SkipInit(TorchFunctionMode):
 @contextmanager
 def skip_init() -> Iterator[None]:
     """In this thread, layers leave their weights undefined, and the global random state comes back unchanged."""
-
     with torch.random.fork_rng(devices=[]), _SkipInit():
         yield

@@ -17,8 +17,6 @@ from ..files.verify import open_verified
 from ..hub.cache import source_of
 from ..registry.find import Located
 
-__all__ = ["beside", "open_weights"]
-
 
 @contextmanager
 def open_weights(located: Located, revision: str | None = None) -> Iterator[tuple[Path, BinaryIO]]:
@@ -31,7 +29,6 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
     Raises:
         WeightsError: If they are nowhere, or are not what the entry says.
     """
-
     weights = located.entry.weights
     if weights is None:
         hint = "its entry needs a section weights; see docs/weights.md"
@@ -47,7 +44,6 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
 
 def beside(located: Located) -> Path | None:
     """Returns the weights in the entry's own folder, if they are there; a snapshot in the Hub's cache is none."""
-
     weights = located.entry.weights
     if weights is None or source_of(located.folder) is not None:
         return None
@@ -57,7 +53,6 @@ def beside(located: Located) -> Path | None:
 
 def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple[Path, BinaryIO]:
     """Returns the weights in the Hugging Face cache, fetched if need be, and opens them."""
-
     from ..hub.fetch import fetch_first, fetch_weights
 
     name, place = located.entry.name, weights.hub

@@ -19,14 +19,11 @@ from .isolate import load
 from .records import PluginRecord, Problem
 from .sources import barred, discover
 
-__all__ = ["compile_index"]
-
 RACY = 20_000_000  # ns: a file that was written this shortly before it was read may change again unnoticed
 
 
 def compile_index(previous: Index | None) -> Index:
     """Returns a new index; what is unchanged since a previous one is taken from there."""
-
     began = time.time_ns()
     looked_at = [str(user_plugins()), str(trust_record()), *search_path()]
     plugins = _plugins(previous)
@@ -54,7 +51,6 @@ def compile_index(previous: Index | None) -> Index:
 
 def _plugins(previous: Index | None) -> list[PluginRecord]:
     """Returns a record of each plugin: the previous one if its files are unchanged, and those of the core."""
-
     sources = discover()
     records = {source: PluginRecord(source, problems=[why]) for source, why in barred(sources).items()}
     kept = {plugin.source: plugin for plugin in previous.plugins if _holds(plugin, previous)} if previous else {}
@@ -76,7 +72,6 @@ def _holds(plugin: PluginRecord, previous: Index) -> bool:
 
 def _registries(plugins: list[PluginRecord]) -> Iterator[tuple[str, str]]:
     """Yields registries, each with whose it is, in the order of their precedence."""
-
     yield from (("environment", str(folder)) for folder in environment_registries())
     yield "user", str(user_registry())
     yield from ((plugin.name, folder) for plugin in plugins for folder in plugin.provides.registries)
@@ -84,7 +79,6 @@ def _registries(plugins: list[PluginRecord]) -> Iterator[tuple[str, str]]:
 
 def _entry_files(folder: str) -> list[str]:
     """Returns where the entries of a registry are, or would be."""
-
     try:
         with os.scandir(folder) as items:
             names = sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
@@ -95,7 +89,6 @@ def _entry_files(folder: str) -> list[str]:
 
 def _row(origin: str, path: str, previous: Index | None) -> Row | None:
     """Returns the row of an entry, if there is one: its text is the previous one if the file is unchanged."""
-
     state, name = file_state(path), os.path.basename(os.path.dirname(path))
     if previous is not None and path in previous.texts and previous.states.get(path) == state:
         return Row(name, origin, path, previous.texts[path])
@@ -111,7 +104,6 @@ def _row(origin: str, path: str, previous: Index | None) -> Row | None:
 def _settled(rows: Iterable[Row], plugins: list[PluginRecord]) -> list[Row]:
     """Settles which entry each bare name means (docs/registry.md), tells plugins of names that they repeat, and
     returns the entries by name."""
-
     owners = {plugin.name: plugin for plugin in reversed(plugins)}
     groups: dict[str, list[Row]] = {}
     for row in rows:

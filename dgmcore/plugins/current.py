@@ -16,8 +16,6 @@ from ..version import __version__
 from .imports import search_path
 from .index import Index, read
 
-__all__ = ["checked_once", "forget", "index", "rebuild"]
-
 FORMAT = 3
 KEPT = 32  # indices of other environments and settings that the cache keeps
 
@@ -33,7 +31,6 @@ class _Memory:
 @contextmanager
 def checked_once() -> Iterator[None]:
     """Within the block, which is one command, the index is compared with the files that it was made from only once."""
-
     before = _Memory.once
     _Memory.once, _Memory.checked = True, False
     try:
@@ -49,7 +46,6 @@ def forget() -> None:
 
 def index() -> Index:
     """Returns the index, compiled anew if anything that it was made from has changed."""
-
     if os.environ.get("DGM_INDEXING"):
         raise PluginError("a plugin asks for the registry while it is imported", "do that inside a function")
     if _Memory.latest is not None and _Memory.once and _Memory.checked:
@@ -68,7 +64,6 @@ def rebuild(*, anew: bool = False) -> Index:
     Arguments:
         anew: Whether to load every plugin and read every entry, also where nothing has changed.
     """
-
     from .compile import compile_index  # pluggy and the metadata of distributions: after an install or an edit only
 
     path = _path()
@@ -86,7 +81,6 @@ def _known(path: Path) -> Index | None:
 
 def _similar(path: Path) -> Index | None:
     """Returns the last index of other settings and the same core: its plugins are often the same."""
-
     with suppress(OSError):
         stored = sorted(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=_age)
         return read(stored[-1]) if stored else None
@@ -95,7 +89,6 @@ def _similar(path: Path) -> Index | None:
 
 def _store(found: Index, path: Path) -> None:
     """Writes an index into the cache, and removes the oldest ones from it."""
-
     found.path = str(path)
     try:
         with replacing(path) as file:
@@ -114,7 +107,6 @@ def _age(path: Path) -> float:
 
 def _path() -> Path:
     """Returns where the index is stored: each core and Python, each environment and each setting has its own."""
-
     core = [FORMAT, __version__, sys.version, sys.prefix, os.path.dirname(__file__)]
     place = [search_path(), environment_registries(), user_data(), os.environ.get("DGM_PLUGINS")]
     return user_cache() / "index" / f"{_digest(core)}-{_digest(place)}.json"

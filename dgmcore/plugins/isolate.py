@@ -19,8 +19,6 @@ from .imports import HOME, search_path
 from .records import PluginRecord, Problem, Source
 from .sources import module_files
 
-__all__ = ["answers", "load", "python"]
-
 PLUGIN_SECONDS = 120.0  # a plugin that takes longer to import is broken
 HINT = "mend or uninstall it; `dgm doctor` tries again, `DGM_PLUGINS=...` without it does not wait for it"
 
@@ -36,7 +34,6 @@ def load(sources: list[Source]) -> Iterator[PluginRecord]:
     A plugin that exits, crashes or hangs is broken, and the next ones are loaded by a new process. Where the process
     itself fails no plugin is blamed, and nothing is remembered.
     """
-
     waiting = list(sources)
     while waiting:
         lines, problem, late = _run(waiting)
@@ -56,7 +53,6 @@ def load(sources: list[Source]) -> Iterator[PluginRecord]:
 
 def answers(lines: list[bytes], sources: list[Source]) -> list[PluginRecord]:
     """Returns the records that lines hold, up to the first that is none of its source."""
-
     found: list[PluginRecord] = []
     for line, source in zip(lines, sources, strict=False):
         try:
@@ -71,7 +67,6 @@ def answers(lines: list[bytes], sources: list[Source]) -> list[PluginRecord]:
 
 def _run(sources: list[Source]) -> tuple[list[bytes], Problem, bool]:
     """Lets a process load plugins; returns the lines that it said, how it ended, and whether that was for its time."""
-
     command, environment = python(f"from dgmcore.plugins.describe import serve; serve({PLUGIN_SECONDS + 5})")
     try:
         with tempfile.TemporaryFile() as out:  # a pipe would stay open for as long as anybody holds its end
@@ -101,7 +96,6 @@ def _run(sources: list[Source]) -> tuple[list[bytes], Problem, bool]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends a process and all that it started."""
-
     with suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

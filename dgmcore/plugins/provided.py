@@ -14,19 +14,6 @@ from . import current
 from .imports import import_string
 from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 
-__all__ = [
-    "PACKAGES",
-    "architecture",
-    "call",
-    "distribution_of",
-    "import_string",
-    "lacking",
-    "missing",
-    "plugins",
-    "provided",
-    "unknown_architecture",
-]
-
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     "train": "dgm-train",
@@ -53,7 +40,6 @@ def provided() -> Provides:
 
 def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:
     """`architectures()` is `provided().architectures`, and so for each kind of :class:`.records.Provides`."""
-
     if kind not in KINDS:
         raise AttributeError(f"module {__name__!r} has no attribute {kind!r}")
     return lambda: getattr(provided(), kind)
@@ -65,7 +51,6 @@ def architecture(name: str) -> Any:
     Raises:
         PluginError: If no plugin provides it, or the one that does can't be imported.
     """
-
     record = provided().architectures.get(name)
     if record is None:
         raise unknown_architecture(name)
@@ -78,7 +63,6 @@ def call(name: str) -> Callable[..., Any]:
     Raises:
         PluginError: If no plugin provides it, or the one that does can't be imported.
     """
-
     record = provided().calls.get(name)
     if record is None:
         raise missing(name)
@@ -99,7 +83,6 @@ def _imported(plugin: str, what: str, string: str) -> Any:
 
 def distribution_of(architecture: str) -> str | None:
     """Returns the distribution that brings an architecture: None for the core, for a file, and where there is none."""
-
     record = provided().architectures.get(architecture)
     source = next((p.source for p in plugins() if record is not None and p.name == record.plugin), None)
     return source.distribution if source is not None and source.kind == "installed" else None
@@ -108,7 +91,6 @@ def distribution_of(architecture: str) -> str | None:
 def lacking() -> dict[str, list[str]]:
     """Returns the distributions that are not here, and what each would bring: calls of the core, and architectures
     of entries, which say what brings them."""
-
     index = current.index()
     found: dict[str, list[str]] = {}
     for name, package in PACKAGES.items():
@@ -123,7 +105,6 @@ def lacking() -> dict[str, list[str]]:
 
 def missing(name: str) -> PluginError:
     """Returns the error for a call or command of the core that no plugin provides."""
-
     package = PACKAGES[name]
     for plugin in plugins():
         if plugin.source.distribution == package and plugin.status != "ok":
@@ -134,7 +115,6 @@ def missing(name: str) -> PluginError:
 
 def unknown_architecture(name: str) -> PluginError:
     """Returns the error for an architecture that nothing provides, and what to do about it."""
-
     package = next((package for package, what in lacking().items() if name in what), None)
     unloaded = [p for p in plugins() if p.status != "ok"]
     wrong = [p for p in unloaded if p.errors[0].what != NOT_NAMED] or unloaded

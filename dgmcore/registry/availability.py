@@ -14,8 +14,6 @@ from ..hub.cache import cached, repo_folder
 from ..plugins.index import Index
 from .find import Located, located
 
-__all__ = ["Here", "survey", "weights_path"]
-
 #: Weights are here, or can be fetched, or nothing says where they are; or no plugin provides what a part is.
 Here = Literal["here", "to pull", "missing", "no plugin"]
 _WORSE: list[Here] = ["here", "to pull", "missing", "no plugin"]
@@ -26,7 +24,6 @@ def survey(entries: Iterable[Located], index: Index) -> dict[str, Here]:
 
     Each is judged once, after its parts, so this is linear in entries and parts; no file is read.
     """
-
     judged: dict[str, Here] = {}
     as_part: dict[str, Here] = {}
     waiting = [(one, False) for one in entries]
@@ -47,7 +44,6 @@ def survey(entries: Iterable[Located], index: Index) -> dict[str, Here]:
 
 def _own(one: Located, index: Index) -> Here:
     """Judges an entry without the entries that it is composed of."""
-
     weights = one.entry.weights
     if any(name not in index.provided.architectures for name in _own_parts(one.entry.parts)):
         return "no plugin"
@@ -58,7 +54,6 @@ def _own(one: Located, index: Index) -> Here:
 
 def _own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
     """Yields the architectures of parts that are an entry's own, at any depth."""
-
     for part in parts.values():
         if not isinstance(part, str):
             yield part.architecture
@@ -67,7 +62,6 @@ def _own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
 
 def weights_path(folder: str | Path, weights: Weights) -> str | None:
     """Returns the weights file beside an entry, or that in the Hugging Face cache."""
-
     beside = os.path.join(folder, weights.file)
     if os.path.isfile(beside):
         return beside
@@ -81,7 +75,6 @@ def weights_path(folder: str | Path, weights: Weights) -> str | None:
 
 def _pinned(repo: str, revision: str | None, file: str) -> str | None:
     """Returns the commit that was recorded when a file without a stated sha256 was first fetched."""
-
     try:
         pin = trust_on_first_use.find(repo, file, revision) if repo_folder(repo).is_dir() else None
     except WeightsError:  # its record is damaged

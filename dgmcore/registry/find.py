@@ -13,8 +13,6 @@ from ..plugins import current
 from ..plugins.index import Index, Row
 from ..suggestions import did_you_mean
 
-__all__ = ["Located", "find", "located"]
-
 
 class Located(msgspec.Struct, frozen=True):
     """An entry and where it was found.
@@ -40,7 +38,6 @@ def find(name: str | os.PathLike[str]) -> Located:
     Raises:
         RegistryError: If there is none (with the nearest three names), several, or an invalid one.
     """
-
     name = os.fspath(name)
     if name.startswith("hf://"):
         return _on_hub(name)
@@ -65,7 +62,6 @@ def located(row: Row) -> Located:
 
 def _unknown(index: Index, name: str) -> RegistryError:
     """Returns the error for a name that means nothing: what is wrong with the entry of that name, if there is one."""
-
     origin, _, short = name.rpartition("/")
     for bad in index.invalid:
         if os.path.basename(os.path.dirname(bad.path)) == short and origin in ("", bad.origin):
