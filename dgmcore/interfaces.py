@@ -156,15 +156,10 @@ CAPABILITIES: dict[str, type] = {
     "features": Features,
 }
 
+#: What a class must have for a capability: all that its protocol names, but the shape, which every model has.
 _MEMBERS = {
-    "generator": ("sample",),
-    "pushforward": ("push", "noise_shapes"),
-    "trajectory": ("trajectory",),
-    "critic": ("score",),
-    "density": ("log_prob", "likelihood"),
-    "autoregressive": ("log_conditionals", "orders"),
-    "encoder": ("encode", "decode"),
-    "features": ("features",),
+    name: [m for m in (*vars(kind), *kind.__annotations__) if m[0] != "_" and m != "event_shape"]
+    for name, kind in CAPABILITIES.items()
 }
 
 

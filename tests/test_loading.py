@@ -64,7 +64,7 @@ def test_the_global_random_state_is_untouched(toys):
 
 
 def test_initialisation_is_skipped_in_the_loading_thread_only(toys):
-    from dgmcore.loading.skip_init import skip_init
+    from dgmcore.loading.load import skip_init
 
     seen = {}
 

@@ -48,11 +48,10 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
         reason, ours = difference(file, size, None), _only_ours(file)
         if reason is None and sha256 is not None:
             file = file if ours else _copied(file)
-            mark = _mark(file, sha256)
-            known = ours and _remembered().get(os.path.realpath(path)) == mark
-            reason = None if known else difference(file, size, sha256)
-            if reason is None and ours and not known:
-                _remember(os.path.realpath(path), mark)
+            if not (ours and _remembered().get(os.path.realpath(path)) == _mark(file, sha256)):
+                reason = difference(file, size, sha256)
+                if reason is None and ours:
+                    _remember(os.path.realpath(path), _mark(file, sha256))
         if reason is not None:
             raise Mismatch(f"{os.fspath(path)} is not what its entry describes: {reason}", why=reason)
     except BaseException:

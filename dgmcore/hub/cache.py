@@ -46,21 +46,13 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
-def commit_of(folder: str | os.PathLike[str], revision: str) -> str | None:
-    """Returns the commit that the cache knows for a branch or tag."""
-    try:
-        with open(os.path.join(folder, "refs", revision), encoding="ascii") as file:
-            commit = file.read(64).strip()
-    except (OSError, ValueError):
-        return None
-    return commit if re.fullmatch(r"[0-9a-zA-Z]+", commit) else None
-
-
 def cached(repo: str, file: str, revision: str | None) -> Path | None:
     """Returns a file of a repository, as it was when the revision was last asked for; None if it is not there."""
-    folder = repo_folder(repo)
-    for commit in (commit_of(folder, revision or "main"), revision):
-        if commit and (path := folder / "snapshots" / commit / file).is_file():
+    folder, commit = repo_folder(repo), ""
+    with suppress(OSError, ValueError):
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
+    for name in (commit if re.fullmatch(r"[0-9a-zA-Z]{1,64}", commit) else None, revision):
+        if name and (path := folder / "snapshots" / name / file).is_file():
             return path
     return None
 
@@ -72,8 +64,7 @@ def store(file: Path, repo: str, name: str, revision: str | None, commit: str, e
     for parent in (path.parent, blob.parent):
         parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, blob)
-    with suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
     try:
         path.symlink_to(os.path.relpath(blob, path.parent))
     except FileExistsError:  # another process was as fast

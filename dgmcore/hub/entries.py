@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..entry import ENTRY_FILE, PARTS, read_entry
@@ -27,24 +28,17 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
     try:
         folder = fetch_text(repo, ENTRY_FILE, revision).parent
     except NoFile as e:
-        raise RegistryError(
-            f"{repo} holds no model.yaml: it is no dgm model", "see `dgm push` for what publishes one"
-        ) from e
+        what = f"{repo} holds no model.yaml: it is no dgm model"
+        raise RegistryError(what, "see `dgm push` for what publishes one") from e
     ends = time.monotonic() + MAX_SECONDS
-    waiting = _parts_of(repo, folder)
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if len(seen) > MAX_PARTS or time.monotonic() > ends:
+    names = _parts_of(repo, folder)
+    for name in names:  # which grows
+        if len(set(names)) > MAX_PARTS or time.monotonic() > ends:
             what = f"{repo} is composed of more than {MAX_PARTS} entries, or they come too slowly"
             raise RegistryError(what, "ask its publisher")
-        try:
-            waiting += _parts_of(repo, fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name))
-        except NoFile:
-            continue  # an entry of the local registry
+        with suppress(NoFile):  # then it is an entry of the local registry
+            more = _parts_of(repo, fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name))
+            names += [n for n in more if n not in names]
     return folder
 
 

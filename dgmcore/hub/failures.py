@@ -17,30 +17,11 @@ _http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partiti
 
 _LATER = (408, 429, 500, 502, 503, 504)
 _LOGIN = "set HF_TOKEN to a token with access, or run: hf auth login"
+_WAIT = "wait some minutes"
 
 
 class NoFile(RegistryError):
     """The repository is there, the file is not."""
-
-
-#: The client's exceptions; what is raised for them, what it says, and the hint. The first that fits counts.
-_TABLE: list[tuple[type[Exception], type[DgmError], str, str]] = [
-    (errors.HFValidationError, UsageError, "{repo} is no name of a Hub repository", "write USER/REPO"),
-    (errors.GatedRepoError, WeightsError, "{repo} is restricted", "ask for access on {hub}/{repo}, then {login}"),
-    (
-        errors.RevisionNotFoundError,
-        RegistryError,
-        "{repo} has no revision {revision}",
-        "see {hub}/{repo} for those it has",
-    ),
-    (errors.RemoteEntryNotFoundError, NoFile, "{repo} has no file {file}{at}", "see {hub}/{repo} for what it has"),
-    (
-        errors.RepositoryNotFoundError,
-        RegistryError,
-        "there is no repository {repo} on {hub}",
-        "check the name; if it is private, {login}",
-    ),
-]
 
 
 def explain(error: BaseException, repo: str, file: str, revision: str | None = None, name: str = "") -> DgmError:
@@ -53,18 +34,27 @@ def explain(error: BaseException, repo: str, file: str, revision: str | None = N
         revision: The revision that was asked for.
         name: The entry that wants the file, for the hint.
     """
-    if isinstance(error, DgmError):
-        return error
-    at = f" at revision {revision}" if revision else ""
-    words = {"hub": constants.ENDPOINT, "repo": repo, "file": file, "at": at, "revision": revision, "login": _LOGIN}
-    for raised, kind, what, hint in _TABLE:
-        if isinstance(error, raised):
-            return kind(what.format(**words), hint.format(**words))
-    for e in _chain(error):
-        number = e.errno if isinstance(e, OSError) else None
-        if isinstance(e, OSError) and number in NO_SPACE:
+    hub, page = constants.ENDPOINT, f"see {constants.ENDPOINT}/{repo} for"
+    match error:
+        case DgmError():
+            return error
+        case errors.HFValidationError():
+            return UsageError(f"{repo} is no name of a Hub repository", "write USER/REPO")
+        case errors.GatedRepoError():
+            return WeightsError(f"{repo} is restricted", f"ask for access on {hub}/{repo}, then {_LOGIN}")
+        case errors.RevisionNotFoundError():
+            return RegistryError(f"{repo} has no revision {revision}", f"{page} those it has")
+        case errors.RemoteEntryNotFoundError():
+            at = f" at revision {revision}" if revision else ""
+            return NoFile(f"{repo} has no file {file}{at}", f"{page} what it has")
+        case errors.RepositoryNotFoundError():
+            return RegistryError(
+                f"there is no repository {repo} on {hub}", f"check the name; if it is private, {_LOGIN}"
+            )
+    for e in (e for e in _chain(error) if isinstance(e, OSError)):
+        if e.errno in NO_SPACE:
             return WeightsError(f"no space left for {repo}/{file}", hint_of(e, "HF_HOME", ""))
-        if isinstance(e, OSError) and (number in NO_RIGHTS or isinstance(e, (NotADirectoryError, FileExistsError))):
+        if e.errno in NO_RIGHTS or isinstance(e, (NotADirectoryError, FileExistsError)):
             what = f"can't write {repo}/{file} into the cache: {e.filename or e.strerror}"
             return WeightsError(what, "set HF_HOME to a writable folder")
     reason, hint = _reason(error)
@@ -77,13 +67,13 @@ def _reason(error: BaseException) -> tuple[str, str]:
     if status in (401, 403):
         return f"{hub} refused access ({status})", _LOGIN
     if status == 429:
-        return f"{hub} asks to slow down (429)", "wait some minutes"
+        return f"{hub} asks to slow down (429)", _WAIT
     if status is not None:
-        return f"{hub} answered {status}", "wait some minutes"
+        return f"{hub} answered {status}", _WAIT
     if _is_incomplete(error):
-        return "the file came incomplete, more than once", "wait some minutes"
+        return "the file came incomplete, more than once", _WAIT
     if any(isinstance(e, (_http.TimeoutException, TimeoutError)) for e in _chain(error)):
-        return f"{hub} did not answer in time", "wait some minutes"
+        return f"{hub} did not answer in time", _WAIT
     if no_connection(error):
         return f"no connection to {hub} ({brief(error)})", "check the network"
     return f"the download failed ({brief(error)})", "set HF_HUB_DISABLE_XET=1 to fetch it another way"

@@ -45,18 +45,15 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
 def beside(located: Located) -> Path | None:
     """Returns the weights in the entry's own folder, if they are there; a snapshot in the Hub's cache is none."""
     weights = located.entry.weights
-    if weights is None or source_of(located.folder) is not None:
-        return None
-    path = located.folder / weights.file
-    return path if path.is_file() else None
+    path = located.folder / weights.file if weights is not None and source_of(located.folder) is None else None
+    return path if path is not None and path.is_file() else None
 
 
 def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple[Path, BinaryIO]:
     """Returns the weights in the Hugging Face cache, fetched if need be, and opens them."""
     from ..hub.fetch import fetch_first, fetch_weights
 
-    name, place = located.entry.name, weights.hub
-    source = source_of(located.folder)
+    name, place, source = located.entry.name, weights.hub, source_of(located.folder)
     if source is not None:
         repo, commit, inside = source
         return fetch_weights(repo, inside + weights.file, revision or commit, weights.size, weights.sha256, name=name)

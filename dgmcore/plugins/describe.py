@@ -24,7 +24,6 @@ from .imports import USER_PACKAGE, import_module, import_string, search_path
 from .records import HOOKS, KINDS, Architecture, Option, PluginRecord, Problem, Provided, Source, checked, hook_keys
 from .sources import SHOWN, module_files
 
-READY = b"ready"  # the first line that the process says: from now on what fails is a plugin
 HINT = "update or uninstall the plugin; its author needs `dgm plugins --tracebacks`"
 MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC}  # no fault of a plugin's
 
@@ -32,17 +31,17 @@ MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC}
 def serve(seconds: float) -> None:
     """Describes the plugins that stdin names: a record a line on stdout, where plugins can't write.
 
-    The process ends itself if one takes longer than `seconds`, even where nobody waits for it any more.
+    The process ends itself, with the line `Timeout (...` and the place, if one takes longer than `seconds`.
     """
     sources = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Source])
     nowhere = os.open(os.devnull, os.O_RDWR)
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 1)  # what plugins print is not ours
-        out.write(READY + b"\n")
+        out.write(b"ready\n")  # from now on what fails is a plugin
         for source in sources:
             out.flush()
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+            faulthandler.dump_traceback_later(seconds, exit=True, file=out)
             out.write(msgspec.json.encode(describe(source)) + b"\n")
         out.flush()
         os._exit(0)  # threads of a plugin don't keep us

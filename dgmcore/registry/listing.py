@@ -123,26 +123,19 @@ def info(name: str | os.PathLike[str]) -> dict[str, Any]:
     `likelihood`, `options` (what `--set` may set, with the defaults of this entry) and `paper`.
     """
     model, index = find(name), current.index()
-    line = _listed(model.entry.name, model, survey([model], index)[model.full_name], index)
     kind = index.provided.architectures.get(model.entry.architecture)
     options = msgspec.to_builtins(kind.sampling) if kind else {}
     for key, value in model.entry.sampling.items():
         options[key] = {**options.get(key, {"type": "any"}), "default": value}
+    listed = msgspec.to_builtins(_listed(model.entry.name, model, survey([model], index)[model.full_name], index))
     return {
+        **{key: value for key, value in listed.items() if key != "weights"},
         **msgspec.json.decode(msgspec.json.encode(model.entry)),
         "full_name": model.full_name,
         "origin": model.origin,
         "folder": str(model.folder),
         "overrides": model.overrides,
-        "family": line.family,
-        "plugin": line.plugin,
-        "dataset": line.dataset,
-        "event_shape": line.event_shape,
-        "capabilities": line.capabilities,
         "likelihood": kind.likelihood if kind else None,
-        "parameters": line.parameters,
-        "bytes": line.bytes,
-        "available": line.available,
         "options": options,
         "paper": kind.paper or None if kind else None,
     }

@@ -44,16 +44,14 @@ def with_parts(located: Located) -> list[Located]:
     """
     found: dict[str, Located] = {}
 
-    def visit(located: Located, above: tuple[Located, ...]) -> None:
+    def visit(located: Located, above: list[Located]) -> None:
         check_circle(located, above)
-        if identity(located) in found:
-            return
-        found[identity(located)] = located
-        folders = [a.folder for a in (*above, located)]
-        for name in located.entry.part_names():
-            visit(find_part(name, folders), (*above, located))
+        if found.setdefault(identity(located), located) is located:
+            below = [*above, located]
+            for name in located.entry.part_names():
+                visit(find_part(name, [a.folder for a in below]), below)
 
-    visit(located, ())
+    visit(located, [])
     return list(found.values())
 
 
