@@ -17,23 +17,6 @@ import msgspec
 from .errors import DgmError, RegistryError
 from .suggestions import did_you_mean
 
-__all__ = [
-    "Config",
-    "Count",
-    "Depth",
-    "Fraction",
-    "NonNegative",
-    "Options",
-    "Positive",
-    "Real",
-    "Shape",
-    "Size",
-    "Whole",
-    "Widths",
-    "parse",
-    "to_dict",
-]
-
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -9,20 +9,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = [
-    "CapabilityError",
-    "DataError",
-    "DgmError",
-    "NotFiniteError",
-    "OptionError",
-    "PluginError",
-    "RegistryError",
-    "TrainingError",
-    "UsageError",
-    "WeightsError",
-    "require_finite",
-]
-
 
 class DgmError(Exception):
     """A failure that the user can act on; the command line prints it in two lines.

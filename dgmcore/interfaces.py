@@ -17,22 +17,6 @@ if TYPE_CHECKING:
 
     from .noise import Noise
 
-__all__ = [
-    "CAPABILITIES",
-    "Autoregressive",
-    "Critic",
-    "Density",
-    "Encoder",
-    "Features",
-    "Generator",
-    "Likelihood",
-    "Pushforward",
-    "Trajectory",
-    "capabilities",
-    "capability_with",
-    "lacks_likelihood",
-]
-
 
 class Likelihood(StrEnum):
     """What a value of :meth:`Density.log_prob` is."""

@@ -22,8 +22,6 @@ from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
 from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
 
-__all__ = ["Model"]
-
 
 class Model(nn.Module):
     """A generative model, a critic, or a part of one.

@@ -22,8 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["IndexedNoise", "Noise", "StreamNoise", "derive_seed"]
-
 
 class Noise(ABC):
     """The source of all randomness of `n` samples.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "nearest"]
-
 MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
 LIKENESS = 0.6  # of difflib's ratio: what is farther fetched helps nobody
 

@@ -31,8 +31,7 @@ class _Memory:
 @contextmanager
 def checked_once() -> Iterator[None]:
     """Within the block, which is one command, the index is compared with the files that it was made from only once."""
-    before = _Memory.once
-    _Memory.once, _Memory.checked = True, False
+    before, _Memory.once, _Memory.checked = _Memory.once, True, False
     try:
         yield
     finally:
@@ -69,7 +68,15 @@ def rebuild(*, anew: bool = False) -> Index:
     path = _path()
     found = compile_index(None if anew else _known(path) or _similar(path))
     if found.lasting():
-        _store(found, path)
+        found.path = str(path)
+        try:
+            with replacing(path) as file:
+                file.write(found.content())
+        except (DgmError, UnicodeError):  # it stays in memory
+            found.path = None
+        with suppress(OSError):
+            for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-KEPT]:
+                old.unlink()
     _Memory.latest, _Memory.checked = (path, found), True
     return found
 
@@ -81,28 +88,9 @@ def _known(path: Path) -> Index | None:
 
 def _similar(path: Path) -> Index | None:
     """Returns the last index of other settings and the same core: its plugins are often the same."""
-    with suppress(OSError):
-        stored = sorted(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=_age)
-        return read(stored[-1]) if stored else None
+    with suppress(OSError, ValueError):  # there is none
+        return read(max(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=os.path.getmtime))
     return None
-
-
-def _store(found: Index, path: Path) -> None:
-    """Writes an index into the cache, and removes the oldest ones from it."""
-    found.path = str(path)
-    try:
-        with replacing(path) as file:
-            file.write(found.content())
-    except (DgmError, UnicodeError):  # it stays in memory
-        found.path = None
-        return
-    with suppress(OSError):
-        for old in sorted(path.parent.iterdir(), key=_age)[:-KEPT]:
-            old.unlink()
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime
 
 
 def _path() -> Path:

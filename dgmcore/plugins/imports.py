@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import FileFinder, SourceFileLoader
+from operator import attrgetter
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -34,11 +36,9 @@ def search_path() -> list[str]:
     `PYTHONPATH` or an installation names it by its absolute path, or where the core itself is in it.
     """
     paths = [p for p in sys.path if isinstance(p, str)]
-    try:
-        if paths and paths[0] == os.getcwd() and not sys.flags.safe_path:
+    with suppress(OSError, IndexError):  # the current folder was deleted, or the path is empty
+        if paths[0] == os.getcwd() and not sys.flags.safe_path:
             del paths[0]
-    except OSError:  # it was deleted
-        pass
     return list(dict.fromkeys(p for p in [*paths, HOME] if os.path.isabs(p)))
 
 
@@ -55,10 +55,7 @@ def import_module(name: str) -> ModuleType:
 def import_string(string: str) -> Any:
     """Returns what ``module:name`` names."""
     module, _, name = string.partition(":")
-    value: Any = import_module(module)
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
+    return attrgetter(name)(import_module(module))
 
 
 # --- files of the user's ----------------------------------------------------------------------------

@@ -17,14 +17,11 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     "train": "dgm-train",
-    "eval": "dgm-eval",
-    "evaluate": "dgm-eval",
+    **dict.fromkeys(("eval", "evaluate"), "dgm-eval"),
     "push": "dgm-publish",
-    "new-plugin": "dgm-authors",
-    "check-plugin": "dgm-authors",
-    "check_model": "dgm-authors",
-    "parametrize_with_checks": "dgm-authors",
-    "summarize": "dgm-authors",
+    **dict.fromkeys(
+        ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
+    ),
 }
 
 
@@ -92,15 +89,14 @@ def lacking() -> dict[str, list[str]]:
     """Returns the distributions that are not here, and what each would bring: calls of the core, and architectures
     of entries, which say what brings them."""
     index = current.index()
-    found: dict[str, list[str]] = {}
-    for name, package in PACKAGES.items():
-        if name not in {**index.provided.calls, **index.provided.commands}:
-            found.setdefault(package, []).append(name)
-    for entry in (row.entry() for row in index.rows):
-        if entry.package and entry.architecture not in index.provided.architectures:
-            found.setdefault(entry.package, []).append(entry.architecture)
     here = {plugin.source.distribution for plugin in index.plugins}
-    return {package: list(dict.fromkeys(what)) for package, what in sorted(found.items()) if package not in here}
+    known = {**index.provided.calls, **index.provided.commands, **index.provided.architectures}
+    brought = [*PACKAGES.items(), *((e.architecture, e.package) for e in (row.entry() for row in index.rows))]
+    found: dict[str, dict[str, None]] = {}
+    for name, package in brought:
+        if package and package not in here and name not in known:
+            found.setdefault(package, {})[name] = None
+    return {package: list(what) for package, what in sorted(found.items())}
 
 
 def missing(name: str) -> PluginError:
