@@ -25,15 +25,7 @@ class NoFile(RegistryError):
 
 
 def explain(error: BaseException, repo: str, file: str, revision: str | None = None, name: str = "") -> DgmError:
-    """Turns a failure of the client into an error for the user.
-
-    Arguments:
-        error: What the client raised.
-        repo: The repository.
-        file: The file in it that was asked for.
-        revision: The revision that was asked for.
-        name: The entry that wants the file, for the hint.
-    """
+    """Turns a failure of the client to get a file into an error for the user; `name` is the entry that wants it."""
     hub, page = constants.ENDPOINT, f"see {constants.ENDPOINT}/{repo} for"
     match error:
         case DgmError():
@@ -48,9 +40,8 @@ def explain(error: BaseException, repo: str, file: str, revision: str | None = N
             at = f" at revision {revision}" if revision else ""
             return NoFile(f"{repo} has no file {file}{at}", f"{page} what it has")
         case errors.RepositoryNotFoundError():
-            return RegistryError(
-                f"there is no repository {repo} on {hub}", f"check the name; if it is private, {_LOGIN}"
-            )
+            hint = f"check the name; if it is private, {_LOGIN}"
+            return RegistryError(f"there is no repository {repo} on {hub}", hint)
     for e in (e for e in _chain(error) if isinstance(e, OSError)):
         if e.errno in NO_SPACE:
             return WeightsError(f"no space left for {repo}/{file}", hint_of(e, "HF_HOME", ""))

@@ -22,9 +22,7 @@ from ..registry.find import Located
 def open_weights(located: Located, revision: str | None = None) -> Iterator[tuple[Path, BinaryIO]]:
     """Yields where the weights of an entry are, and the file open: what is read from it was verified.
 
-    Arguments:
-        located: What :func:`dgmcore.registry.find.find` returned.
-        revision: Commit, tag or branch of the Hub repository, instead of the entry's own.
+    A revision (commit, tag or branch of the Hub repository) counts instead of the entry's own.
 
     Raises:
         WeightsError: If they are nowhere, or are not what the entry says.

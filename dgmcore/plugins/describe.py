@@ -154,14 +154,12 @@ def _take_folders(result: Any, record: PluginRecord) -> None:
 
 
 def _describe_class(architecture: Architecture) -> None:
-    """Adds what the class of an architecture says: capabilities, parts, options."""
+    """Adds what the class of an architecture says: capabilities, likelihood, options."""
     cls = import_string(architecture.import_)
     likelihood = getattr(cls, "likelihood", None)
     architecture.capabilities = capabilities(cls)
-    architecture.parts = {str(name): [str(n) for n in needs] for name, needs in getattr(cls, "Parts", {}).items()}
     architecture.likelihood = str(likelihood) if isinstance(likelihood, Likelihood) else None
     architecture.sampling = _options(getattr(cls, "Sampling", None))
-    architecture.scoring = _options(getattr(cls, "Scoring", None))
 
 
 def _options(struct: Any) -> dict[str, Option]:

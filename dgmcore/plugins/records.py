@@ -57,14 +57,14 @@ class Converter(Provided):
 
 
 class Option(msgspec.Struct):
-    """An option of a model's sampling or scoring."""
+    """An option of a model's sampling."""
 
     type: str
     default: Any = None
 
 
 class Architecture(Provided):
-    """A class of models, and what the class says: capabilities, which of them parts need, options."""
+    """A class of models, and what the class says: capabilities, and options of sampling."""
 
     name: Key
     family: Key
@@ -72,10 +72,8 @@ class Architecture(Provided):
     summary: Line = ""
     paper: Line = ""
     capabilities: list[str] = []
-    parts: dict[str, list[str]] = {}
     likelihood: str | None = None
     sampling: dict[str, Option] = {}
-    scoring: dict[str, Option] = {}
 
 
 class Provides(msgspec.Struct, omit_defaults=True):
