@@ -129,8 +129,8 @@ def info(name: str | os.PathLike[str]) -> dict[str, Any]:
         options[key] = {**options.get(key, {"type": "any"}), "default": value}
     listed = msgspec.to_builtins(_listed(model.entry.name, model, survey([model], index)[model.full_name], index))
     return {
-        **{key: value for key, value in listed.items() if key != "weights"},
         **msgspec.json.decode(msgspec.json.encode(model.entry)),
+        **{key: value for key, value in listed.items() if key != "weights"},
         "full_name": model.full_name,
         "origin": model.origin,
         "folder": str(model.folder),
