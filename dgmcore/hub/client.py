@@ -57,13 +57,17 @@ class Head(NamedTuple):
     size: int | None
 
 
-def ask(repo: str, file: str, revision: str | None, name: str = "") -> Head:
+def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = "is not in the cache") -> Head:
     """Asks the Hub what a file is, without fetching it; `name` is the entry that wants it, for the hint.
 
     Raises:
         DgmError: In words for the user. What the Hub says becomes names of files: it is refused if it is no plain name.
+            Without a network: with what the file lacks.
     """
     check_repo(repo, revision)
+    if offline():
+        hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}"
+        raise WeightsError(f"{repo}/{file} {lack}, and the network is off (HF_HUB_OFFLINE)", hint)
     url = huggingface_hub.hf_hub_url(repo, file, revision=revision)
     timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:

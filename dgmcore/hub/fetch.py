@@ -48,7 +48,7 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
     if here is not None and (is_commit(revision) or offline()):
         return here
     try:
-        head = _ask(repo, file, revision, name)
+        head = ask(repo, file, revision, name)
     except WeightsError as e:
         if here is not None and e.__cause__ is not None and no_connection(e.__cause__):
             return here
@@ -102,7 +102,7 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin
     known = trust_on_first_use.find(repo, file, revision)
     if known is not None:
         return known
-    head = _ask(repo, file, revision, name, "was never fetched")
+    head = ask(repo, file, revision, name, "was never fetched")
     if not re.fullmatch(r"[0-9a-f]{64}", head.etag):
         what = f"{host()} states no sha256 of {repo}/{file}, nor does the entry {name}"
         raise WeightsError(what, "weights that nobody vouches for are not read")
@@ -128,16 +128,8 @@ def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
 # --- downloads -------------------------------------------------------------------------------------
 
 
-def _ask(repo: str, file: str, revision: str | None, name: str, lack: str = "is not in the cache") -> Head:
-    """Asks the Hub what a file is, if there is a network."""
-    if offline():
-        hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}"
-        raise WeightsError(f"{repo}/{file} {lack}, and the network is off (HF_HUB_OFFLINE)", hint)
-    return ask(repo, file, revision, name)
-
-
 def _download_weights(repo: str, file: str, revision: str | None, size: int | None, sha256: str, name: str) -> Path:
-    head = _ask(repo, file, revision, name)
+    head = ask(repo, file, revision, name)
     if size is not None and head.size not in (None, size):
         what = f"{repo}/{file} has {head.size:,} bytes on the Hub, the entry {name} says {size:,}"
         raise WeightsError(what, "the file was not fetched; ask its publisher, or name another with --revision")
