@@ -196,8 +196,8 @@ class Model(nn.Module):
             UsageError: For a dtype in which it, or a part, is not right (:attr:`dtypes`).
         """
         dtypes = [given.dtype if isinstance(given, Tensor) else given for given in (*args, *kwargs.values())]
-        for part in self.modules():
-            for dtype in dtypes if isinstance(part, Model) else ():
+        for part in (module for module in self.modules() if isinstance(module, Model)):
+            for dtype in dtypes:
                 if isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype not in part.dtypes:
                     hint = f"use {', '.join(_name(d) for d in part.dtypes)}"
                     raise UsageError(f"{type(part).__name__} is not right in {_name(dtype)}", hint)

@@ -169,10 +169,11 @@ class _Loader:
 def _check_data(model: Model, entry: Entry) -> None:
     """Refuses an entry that says of its data what is not so of its model."""
     said, declared = entry.data, vars(model).get("data_range")  # what its config says; the class's is an example
-    for key, ours, its in (
+    facts: list[tuple[str, Any, Any]] = [
         ("event_shape", said.event_shape, getattr(model, "event_shape", said.event_shape)),
         ("range", said.range, said.range if declared is None else declared),
-    ):
+    ]
+    for key, ours, its in facts:
         if ours is not its and ours != tuple(its):
             what = f"{entry.name}: data.{key}: {ours and list(ours)} is not the model's, which is {list(its)}"
             raise RegistryError(what, "correct data or config in the entry, or get it again")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -67,7 +68,7 @@ def answers(lines: list[bytes], sources: list[Source]) -> list[PluginRecord]:
 def _run(sources: list[Source]) -> tuple[list[bytes], Problem]:
     """Lets a process load plugins (:func:`.describe.serve`); returns the lines that it said, and how it ended."""
     command, environment = python(f"from dgmcore.plugins.describe import serve; serve({PLUGIN_SECONDS})")
-    how = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "cwd": HOME, "start_new_session": True}
+    how: Any = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "cwd": HOME, "start_new_session": True}
     try:
         with tempfile.TemporaryFile() as out:  # a pipe would stay open for as long as anybody holds its end
             with subprocess.Popen(command, stdout=out, env={**environment, "DGM_INDEXING": "1"}, **how) as process:
