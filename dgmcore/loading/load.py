@@ -158,7 +158,7 @@ class _Loader:
             else:
                 models[name] = self._build_part(part, init)
         try:
-            with _float32(), nullcontext() if init else skip_init():
+            with _plain(), nullcontext() if init else skip_init():
                 model = kind(config, **models)
         except DgmError:
             raise
@@ -190,13 +190,14 @@ def _check_data(model: Model, entry: Entry) -> None:
 
 
 @contextmanager
-def _float32() -> Iterator[None]:
-    """Within it torch's default dtype is float32: an entry's weights do not depend on what a program has set."""
+def _plain() -> Iterator[None]:
+    """Within it a model is built as if a program had changed nothing: on the CPU, in float32, for gradients."""
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        yield
+        with torch.inference_mode(False), torch.device("cpu"):
+            yield
     finally:
         torch.set_default_dtype(before)
 
