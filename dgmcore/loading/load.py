@@ -142,9 +142,9 @@ class _Loader:
             raise PluginError(what, "correct the plugin's import string")
         models = {name: self._part(part, init) for name, part in parts.items()}
         before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)  # an entry's weights do not depend on what a program has set
+        torch.set_default_dtype(torch.float32)  # a model does not depend on what a program has set
         try:
-            with nullcontext() if init else skip_init():
+            with torch.inference_mode(False), torch.device("cpu"), nullcontext() if init else skip_init():
                 model = kind(config, **models)
         except DgmError:
             raise
