@@ -51,7 +51,7 @@ class Given(Model):
 
     Parts = {"base": ("generator",)}
     dtypes = (torch.float32, torch.float64)  # the steps of a chain are smaller than the roundings of others
-    example = {"given": ["x0=0.5"], "sigma": [0.5]}
+    example = {"given": ["x0=0.5"], "sigma": [0.5], "particles": 128}
     example_parts = {"base": {"architecture": "mlp-vae", "config": {"hidden": [8]}}}
 
     class Config(Config):
@@ -62,6 +62,8 @@ class Given(Model):
         sigma: tuple[Positive, ...] = ()
         #: Further critics: names of entries, each with its weight.
         tilt: dict[str, Real] = {}
+        #: The size of a population, where the options name none.
+        particles: Count = 4096
 
     class Sampling(Options):
         #: auto chooses by what the model can; see docs/given.md.
@@ -75,8 +77,8 @@ class Given(Model):
         #: None: adapted in the warm-up.
         step_size: Positive | None = None
         leapfrogs: Count = 5
-        #: Of a population.
-        particles: Count = 4096
+        #: The size of a population; None: the config's.
+        particles: Count | None = None
         #: Draws of the prior among which a chain's start is chosen.
         candidates: Count | None = None
         #: Whether pictures that the model does not reach are corrected where they were seen.

@@ -97,15 +97,16 @@ def _by_population(model: Given, target: Posterior, noise: Noise, options: Any) 
 def _population(model: Given, target: Posterior, noise: Noise, options: Any) -> Population:
     """Returns the population of a seed: the same for every batch."""
 
-    if options.particles < 64:
-        raise OptionError(f"a population of {options.particles}", "choose particles of at least 64")
+    particles = options.particles or model.config.particles
+    if particles < 64:
+        raise OptionError(f"a population of {particles}", "choose particles of at least 64")
     seed, scope = getattr(noise, "seed", 0), f"{getattr(noise, 'scope', '')}/population"
-    key = (seed, scope, options.particles, noise.device, noise.dtype)
+    key = (seed, scope, particles, noise.device, noise.dtype)
     if key not in model.populations:
         like: dict[str, Any] = {"device": noise.device, "dtype": noise.dtype, "scope": scope}
-        eps = target.draw(IndexedNoise(seed, _DRAWS * options.particles, **like))
+        eps = target.draw(IndexedNoise(seed, _DRAWS * particles, **like))
         target.checked(target.evaluate(eps[:256]))
-        moves = IndexedNoise(seed, options.particles, **like).child("moves")
+        moves = IndexedNoise(seed, particles, **like).child("moves")
         model.populations = {key: populate(target, eps, moves)}
     return model.populations[key]
 
