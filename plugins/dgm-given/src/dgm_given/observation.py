@@ -206,13 +206,18 @@ class Label(Model):
     def logits(self, x: Tensor) -> Tensor:
         """Returns the classifier's logits, `(n, classes)`."""
 
+        found: Tensor = self._hidden[0].logits(self.carried(x))  # type: ignore[operator]
+        return found
+
+    def carried(self, x: Tensor) -> Tensor:
+        """Returns data in the range of the classifier's."""
+
         classifier = self._hidden[0]
         wanted = classifier.entry.data.range if classifier.entry is not None else classifier.data_range
         if wanted is not None and self.limits is not None and tuple(wanted) != tuple(self.limits):
             low, high = self.limits
             x = (x - low) * ((wanted[1] - wanted[0]) / (high - low)) + wanted[0]
-        found: Tensor = classifier.logits(x)  # type: ignore[operator]
-        return found
+        return x
 
     def score(self, x: Tensor) -> Tensor:
         """Returns w log p(k | x), `(n,)`."""

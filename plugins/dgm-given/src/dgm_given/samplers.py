@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "block_of", "chains", "posterior_of"]
 
 _FEW = 16  # dimensions of noise up to which a population reaches every mode
+_BEST = 16  # draws that tell how near the model comes
 _DRAWS = 4  # draws of the prior for each particle
 _ACCEPTANCE = {"mala": 0.574, "hmc": 0.8, "pcn": 0.25, "langevin": 0.574}
 
@@ -75,7 +76,8 @@ def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
 
 def _by_population(model: Given, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
     record = model.record(Record("posterior sample", "population"))
-    crowd = _population(model, target, noise, options)
+    seen = _corrigible(model, options)
+    crowd, target.heat = _population(model, target, noise, options, seen)
     moves = noise.child("chain")
     state = target.evaluate(crowd.eps[moves.integers(len(crowd.eps))])
     yield partial(target.data, state.eps)
@@ -92,23 +94,30 @@ def _by_population(model: Given, target: Posterior, noise: Noise, options: Any) 
         views.append(state.view)
         yield partial(target.data, state.eps)
     record.chains(views, accepted)
+    yield from _finished(model, target, state.eps, record, seen)
 
 
-def _population(model: Given, target: Posterior, noise: Noise, options: Any) -> Population:
-    """Returns the population of a seed: the same for every batch."""
+def _population(
+    model: Given, target: Posterior, noise: Noise, options: Any, seen: list[Observation]
+) -> tuple[Population, float]:
+    """Returns the population of a seed, the same for every batch; and the heat at which it is the posterior."""
 
     particles = options.particles or model.config.particles
     if particles < 64:
         raise OptionError(f"a population of {particles}", "choose particles of at least 64")
     seed, scope = getattr(noise, "seed", 0), f"{getattr(noise, 'scope', '')}/population"
-    key = (seed, scope, particles, noise.device, noise.dtype)
+    key = (seed, scope, particles, noise.device, noise.dtype, options.correct)
     if key not in model.populations:
         like: dict[str, Any] = {"device": noise.device, "dtype": noise.dtype, "scope": scope}
         eps = target.draw(IndexedNoise(seed, _DRAWS * particles, **like))
-        target.checked(target.evaluate(eps[:256]))
+        first = target.checked(target.evaluate(eps))
+        if seen:  # what the best draws miss is out of reach
+            best = eps[first.phi.argsort()[:_BEST]]
+            target.heat = float(heat_of(target.data(best), seen).mean())
         moves = IndexedNoise(seed, particles, **like).child("moves")
-        model.populations = {key: populate(target, eps, moves)}
-    return model.populations[key]
+        model.populations = {key: (populate(target, eps, moves), target.heat)}
+    population: tuple[Population, float] = model.populations[key]
+    return population
 
 
 # --- many dimensions --------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Posterior:
 
     def __init__(self, base: Tilted, terms: Sequence[Any], block: int, weight: float = 1.0):
         self.base, self.terms, self.block, self.weight = base, list(terms), block, weight
+        self.heat = 1.0  # a factor on all of it, below 1 where the base does not reach what was seen
         self.shapes: dict[str, tuple[int, ...]] = {
             name: tuple(shape) for name, shape in flatten(base.chain_shapes).items()
         }
@@ -98,7 +99,7 @@ class Posterior:
         phi, x = self.base.judged(self.nested(eps), self.weight)
         for term in self.terms:
             phi = phi - term(x)
-        return phi, x
+        return phi if self.heat == 1.0 else self.heat * phi, x
 
     def checked(self, state: State) -> State:
         """Returns the first state of chains.
