@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +30,6 @@ from dgmcore.noise import Noise
 from .correct import corrected
 from .observation import Observation
 from .record import Record
-
-if TYPE_CHECKING:
-    from .model import Given
 
 __all__ = ["DIFFUSIONS", "Look", "denoises", "guided"]
 
@@ -50,7 +47,7 @@ def denoises(model: Any) -> bool:
     return hasattr(model, "denoise") and hasattr(model, "alpha_bar") and hasattr(model, "betas")
 
 
-def guided(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
+def guided(model: Any, noise: Noise, options: Any) -> Iterator[Look]:
     """Yields the states of a diffusion under observations; the last are the samples."""
 
     way = "moment" if options.sampler == "auto" else options.sampler
@@ -94,7 +91,7 @@ def _back(base: Any, x: Tensor, x0: Tensor, t: int, before: int | None, noise: N
 class _Guided:
     """A step that follows the gradient of the log-likelihood of the denoiser's estimate."""
 
-    def __init__(self, model: Given, noise: Noise, way: str, strength: float):
+    def __init__(self, model: Any, noise: Noise, way: str, strength: float):
         self.model, self.base, self.noise, self.way, self.strength = model, model.base, noise, way, strength
         self.seen = [one for one in model.observations if isinstance(one, Observation)]
         if way == "dps" and not (self.seen and len(self.seen) == len(model.observations) and not model.critics):
@@ -132,7 +129,7 @@ class _Guided:
 class _Repaint:
     """A step in which what is known is diffused from what was seen, made several times."""
 
-    def __init__(self, model: Given, noise: Noise):
+    def __init__(self, model: Any, noise: Noise):
         known = [one.known for one in model.observations if isinstance(one, Observation) and one.known is not None]
         if len(known) != 1 or len(model.observations) > 1 or model.critics:
             raise UsageError("repaint is for one picture with a mask", "leave out the rest, or --set sampler=moment")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,9 +25,6 @@ from .optimum import descent
 from .record import Record
 from .target import Posterior
 
-if TYPE_CHECKING:
-    from .model import Given
-
 __all__ = ["Chain", "block_of", "chains", "posterior_of"]
 
 _FEW = 16  # dimensions of noise up to which a population reaches every mode
@@ -36,7 +33,7 @@ _DRAWS = 4  # draws of the prior for each particle
 _ACCEPTANCE = {"mala": 0.574, "hmc": 0.8, "pcn": 0.25, "langevin": 0.574}
 
 
-def posterior_of(model: Given, misfit: float = 0.0) -> Posterior:
+def posterior_of(model: Any, misfit: float = 0.0) -> Posterior:
     """Returns what chains of a model run on."""
 
     return Posterior(model.tilted(), model.terms(misfit), block_of(model.event_shape))
@@ -48,7 +45,7 @@ def block_of(event_shape: tuple[int, ...]) -> int:
     return 1024 if math.prod(event_shape) <= 64 else 4
 
 
-def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
+def chains(model: Any, noise: Noise, options: Any) -> Iterator[Look]:
     """Yields the states of a model's sampler; the last are the samples."""
 
     if denoises(model.base):
@@ -74,7 +71,7 @@ def chains(model: Given, noise: Noise, options: Any) -> Iterator[Look]:
 # --- few dimensions ---------------------------------------------------------------------------------
 
 
-def _by_population(model: Given, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
+def _by_population(model: Any, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
     record = model.record(Record("posterior sample", "population"))
     seen = _corrigible(model, options)
     crowd, target.heat = _population(model, target, noise, options, seen)
@@ -98,7 +95,7 @@ def _by_population(model: Given, target: Posterior, noise: Noise, options: Any) 
 
 
 def _population(
-    model: Given, target: Posterior, noise: Noise, options: Any, seen: list[Observation]
+    model: Any, target: Posterior, noise: Noise, options: Any, seen: list[Observation]
 ) -> tuple[Population, float]:
     """Returns the population of a seed, the same for every batch; and the heat at which it is the posterior."""
 
@@ -123,7 +120,7 @@ def _population(
 # --- many dimensions --------------------------------------------------------------------------------
 
 
-def _by_chains(model: Given, target: Posterior, noise: Noise, options: Any, sampler: str) -> Iterator[Look]:
+def _by_chains(model: Any, target: Posterior, noise: Noise, options: Any, sampler: str) -> Iterator[Look]:
     """A chain for each sample: annealed from the prior to the posterior while its step size and scales are learned."""
 
     record = model.record(Record("posterior sample", sampler))
@@ -147,7 +144,7 @@ def _by_chains(model: Given, target: Posterior, noise: Noise, options: Any, samp
     yield from _finished(model, target, chain.state.eps, record, seen)
 
 
-def _by_descent(model: Given, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
+def _by_descent(model: Any, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
     """The largest density that is found from each sample of the prior."""
 
     record = model.record(Record("optimum", "optimum"))
@@ -160,7 +157,7 @@ def _by_descent(model: Given, target: Posterior, noise: Noise, options: Any) -> 
     yield from _finished(model, target, eps, record, _corrigible(model, options))
 
 
-def _corrigible(model: Given, options: Any) -> list[Observation]:
+def _corrigible(model: Any, options: Any) -> list[Observation]:
     """Returns the observations for which samples are corrected: of pictures, where nothing else is given."""
 
     seen = [one for one in model.observations if isinstance(one, Observation)]
@@ -168,7 +165,7 @@ def _corrigible(model: Given, options: Any) -> list[Observation]:
     return seen if options.correct and alone and kind_of(model.event_shape) == "image" else []
 
 
-def _finished(model: Given, target: Posterior, eps: Tensor, record: Record, seen: list[Observation]) -> Iterator[Look]:
+def _finished(model: Any, target: Posterior, eps: Tensor, record: Record, seen: list[Observation]) -> Iterator[Look]:
     """Records what samples miss, and yields them corrected if they are to be."""
 
     x = target.data(eps)
