@@ -23,6 +23,8 @@ ALIASES = {
     "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
+    "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
+    "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
     "dgmcore.saving": "dgmcore.loading.save",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",

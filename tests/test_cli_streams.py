@@ -169,7 +169,12 @@ def test_hints_for_what_is_spelled_otherwise(dgm, line, hint):
 
 def test_a_command_whose_plugin_is_missing_names_the_package(dgm, monkeypatch):
     assert dgm("train")[0] == 2  # it is there, and wants a recipe
-    for command, package in (("train", "dgm-train"), ("eval", "dgm-eval"), ("push", "dgm-publish")):
+    for command, package in (
+        ("train", "dgm-train"),
+        ("eval", "dgm-eval"),
+        ("push", "dgm-publish"),
+        ("interpolate", "dgm-latent"),
+    ):
         known = {k: v for k, v in provided.commands().items() if k != command}
         without = msgspec.structs.replace(provided.provided(), commands=known)
         monkeypatch.setattr("dgmcore.cli.app.provided", lambda without=without: without)
