@@ -28,9 +28,10 @@ ALIASES = {
     "dgmcore.saving": "dgmcore.loading.save",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",
-    "dgmcore.train.energy": "dgmcore.training.energy",
+    "dgmcore.train.energy": "dgm_train.energy",
     "dgmcore.train.objectives": "dgmcore.training.objectives",
     "dgmcore.train.phase": "dgmcore.training.phase",
+    "dgmcore.training.energy": "dgm_train.energy",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from dgm_train.energy import ContrastivePhase, ReplayBuffer
 from msgspec import Meta
 from torch import Tensor, nn
 
@@ -18,7 +19,6 @@ from dgmcore.config import Config, Count, Fraction, NonNegative, Positive, Whole
 from dgmcore.errors import OptionError, TrainingError
 from dgmcore.evaluation.extractor import Extractor
 from dgmcore.noise import Noise
-from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
 from dgmcore.training.phase import Phase, Step
 
 from .glf import GLF, LatentFlow, VAEFlow
