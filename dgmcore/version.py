@@ -21,6 +21,7 @@ ALIASES = {
     "dgmcore.data.named": "dgm_data.named",
     "dgmcore.data.toys": "dgm_data.toys",
     "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
+    "dgmcore.evaluation.extractor": "dgm_eval.extractor",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..entry import Entry
     from ..model import Model
-    from .extractor import Extractor
 
 __all__ = ["Function", "Marked", "Requirements", "Run", "View", "flat", "metric", "unit"]
 
@@ -57,8 +56,8 @@ class Run(Protocol):
         """The entry whose features are used; None where none is registered for the data set."""
 
     @property
-    def extractor(self) -> Extractor:
-        """The network of that entry."""
+    def extractor(self) -> Any:
+        """The network of that entry: `features(x)`, `logits(x)` of a classifier, and `fields()` for a record."""
 
     def samples(self, view: View) -> Tensor:
         """What `view` keeps of the model's samples."""

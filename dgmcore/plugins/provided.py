@@ -32,6 +32,7 @@ PACKAGES = {
     "train": "dgm-train",
     "eval": "dgm-eval",
     "evaluate": "dgm-eval",
+    "extractor": "dgm-eval",
     "push": "dgm-publish",
     "interpolate": "dgm-latent",
     "reconstruct": "dgm-latent",
