@@ -18,7 +18,9 @@ __version__ = "0.1.0"
 #: The old path of a module, and its path today.
 ALIASES = {
     "dgmcore.data.idx": "dgm_data.idx",
+    "dgmcore.data.locate": "dgm_data.locate",
     "dgmcore.data.named": "dgm_data.named",
+    "dgmcore.data.picture_files": "dgm_data.picture_files",
     "dgmcore.data.toys": "dgm_data.toys",
     "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
     "dgmcore.evaluation.extractor": "dgm_eval.extractor",

@@ -16,7 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DataError
 
-__all__ = ["Wanted", "decode", "read_file", "read_limited"]
+__all__ = ["SUFFIXES", "Wanted", "decode", "read_file", "read_limited"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
 
 _FILE_LIMIT = 1 << 26  # bytes of one file
 _PIXEL_LIMIT = 1 << 24

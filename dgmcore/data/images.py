@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .base import Dataset
 
-__all__ = ["Images", "StackedImages", "to_range"]
+__all__ = ["Images", "to_range"]
 
 
 class Images(Dataset):
@@ -47,32 +47,6 @@ class Images(Dataset):
             return None
         index = np.asarray(index)
         return torch.from_numpy(self._labels[index if self.rows is None else self.rows[index]].astype(np.int64))
-
-
-class StackedImages(Images):
-    """Grey images of another set as the channels of one: each row of `triples` is an image.
-
-    The label is made of the parts' labels as its decimal digits.
-    """
-
-    def __init__(self, name: str, base: Images, triples: np.ndarray):
-        self.name, self.base, self.triples = name, base, triples
-        self.event_shape = (triples.shape[1], *base.event_shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.triples)
-
-    def raw(self, index: np.ndarray) -> Tensor:
-        rows = self.triples[np.asarray(index)]
-        return self.base.raw(rows.ravel()).reshape(len(rows), *self.event_shape)
-
-    def labels(self, index: np.ndarray) -> Tensor | None:
-        rows = self.triples[np.asarray(index)]
-        digits = self.base.labels(rows.ravel())
-        if digits is None:
-            return None
-        powers = 10 ** torch.arange(rows.shape[1] - 1, -1, -1)
-        return (digits.reshape(rows.shape) * powers).sum(1)
 
 
 def to_range(x: Tensor, range: tuple[float, float]) -> Tensor:

@@ -16,14 +16,13 @@ from ..config import parse
 from ..console import say
 from ..errors import DataError, PluginError
 from ..plugins.imports import import_string
-from ..plugins.provided import provided
+from ..plugins.provided import call, provided
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
-from .decode import Wanted
+from .decode import SUFFIXES as PICTURES
+from .decode import Wanted, decode, read_file
 from .images import Images
-from .picture_files import SUFFIXES as PICTURES
-from .picture_files import open_pictures
 from .spec import DataSpec
 from .view import View
 
@@ -188,7 +187,11 @@ def _open_path(spec: DataSpec) -> Dataset:
         if spec.split != "train":
             raise DataError(f"{path} has no split {spec.split}", "files of images have no splits")
         size = (spec.resize, spec.resize) if spec.crop and spec.resize else None
-        return open_pictures(path, Wanted(size=size, background=spec.background))
+        wanted = Wanted(size=size, background=spec.background)
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            opened: Images = call("open_pictures")(path, wanted)
+            return opened
+        return Images(str(path), decode(read_file(path), str(path), wanted)[None])
     raise DataError(
         f"{path} is of an unknown kind", "give .npy, .npz, .csv, .safetensors, an image, or a folder or zip of images"
     )

@@ -36,6 +36,7 @@ PACKAGES = {
     "push": "dgm-publish",
     "interpolate": "dgm-latent",
     "reconstruct": "dgm-latent",
+    "open_pictures": "dgm-data",
     "new-plugin": "dgm-authors",
     "check-plugin": "dgm-authors",
     "check_model": "dgm-authors",
