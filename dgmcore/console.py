@@ -216,6 +216,7 @@ def _rich_table(
     narrow: bool,
 ) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.console import ConsoleDimensions
     from rich.table import Table
     from rich.text import Text
 
@@ -229,7 +230,9 @@ def _rich_table(
         )
     for i, row in enumerate(cells):
         out.add_row(*(Text(c) for c in row), style=styles[i] if styles else None)
-    _rich(sys.stdout).print(out, width=shutil.get_terminal_size().columns)  # dumb terminals are 80 wide for rich
+    console = _rich(sys.stdout)
+    console.size = ConsoleDimensions(*shutil.get_terminal_size())  # dumb terminals are 80 wide for rich
+    console.print(out)
 
 
 def heading(title: str, text: str = "") -> None:

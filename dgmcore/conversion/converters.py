@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from .. import plugins
 from ..entry import Data, Name, Paper
 from ..errors import DgmError, PluginError, UsageError, WeightsError
 from ..files.folders import user_registry
 from ..files.safetensors import TensorInfo
+from ..files.tensors import Misfit, copy_tensors
 from ..files.verify import sha256_of
 from ..loading.load import build
 from ..loading.memory_limit import memory_limit
@@ -267,40 +267,14 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
     Raises:
         WeightsError: With the tensors that are missing, unknown, of another shape, or not finite.
     """
-
-    problems: list[str] = []
-    plan: list[tuple[Tensor, Tensor]] = []
-    unused = set(state)
-    for group in model.own_groups():
-        names = [name for name in group if name in state]
-        unused -= set(names)
-        first, target = next(iter(group.items()))
-        problem = _misfit(names, state, target) if names else f"{first} is missing"
-        if problem:
-            problems.append(problem)
-        else:
-            plan.append((target, state[names[0]]))
-    problems += [f"{name} is unknown" for name in state if name in unused]
-    if problems:
+    targets = list(model.own_groups())
+    kinds = {name: t.dtype for group in targets for name, t in group.items() if t.is_floating_point()}
+    # a number may be finite in the file's type and not in the model's
+    cast = {k: v.to(kinds.get(k, v.dtype)) if v.is_floating_point() else v for k, v in state.items()}
+    try:
+        copy_tensors(targets, cast, cast=True)
+    except Misfit as e:
         raise WeightsError(
-            f"the checkpoint does not fit the format {format}: {'; '.join(problems)}",
+            f"the checkpoint does not fit the format {format}: {e}",
             "try another --format, or --set what the config should be",
-        )
-    with torch.no_grad():
-        for target, source in plan:
-            target.copy_(source)
-
-
-def _misfit(names: list[str], state: Mapping[str, Tensor], target: Tensor) -> str | None:
-    """Returns why a tensor can't be copied into a model's, which has all of these names, or None."""
-
-    name, source = names[0], state[names[0]]
-    if tuple(source.shape) != tuple(target.shape):
-        return f"{name} has the shape {list(source.shape)}, not {list(target.shape)}"
-    if source.is_floating_point() != target.is_floating_point() or source.is_complex() != target.is_complex():
-        return f"{name} is {source.dtype}, not {target.dtype}"
-    if source.is_floating_point() and not bool(torch.isfinite(source.to(target.dtype)).all()):
-        return f"{name} is not finite"
-    if any(not torch.equal(source, state[other]) for other in names[1:]):
-        return f"{name} and {', '.join(names[1:])} are tied in the model, but differ"
-    return None
+        ) from None

@@ -13,6 +13,9 @@ from ...plugins.records import NOT_NAMED
 from ...registry.listing import Listed, list_models, listed
 from .. import complete
 
+#: Columns that a narrow terminal has no room for, the first to go first.
+DROPPED = ("shape", "params", "family", "data", "size")
+
 
 def command(
     pattern: Annotated[
@@ -72,7 +75,7 @@ def _print(models: list[Listed], pattern: str | None) -> None:
         for m in models
     ]
     styles = [None if m.available else "dim" for m in models]
-    output.table(columns, rows, right=["shape", "params", "size"], styles=styles)
+    output.table(columns, rows, right=["shape", "params", "size"], styles=styles, drop=DROPPED)
 
 
 def _warnings() -> Iterator[str]:
