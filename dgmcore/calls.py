@@ -45,7 +45,6 @@ def train(
         PluginError: If no plugin trains.
         TrainingError: If the run can't be made, or does not end well.
     """
-
     return Path(call("train")(recipe, out=out, resume=resume, set=set, runs=runs))
 
 
@@ -86,5 +85,4 @@ def push(name: str, repo: str, *, dry_run: bool = False) -> Any:
         PluginError: If no plugin publishes.
         DgmError: If the entry is not complete, or the Hub refuses; then nothing is published.
     """
-
     return call("push")(name, repo, dry_run=dry_run)

@@ -64,6 +64,5 @@ class _Finder:
 
 def install() -> None:
     """Makes the old paths importable."""
-
     if not any(type(finder).__name__ == "_Finder" and type(finder).__module__ == __name__ for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

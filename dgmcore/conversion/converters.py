@@ -97,7 +97,6 @@ def convert(
     Raises:
         DgmError: If a file can't be read, its format is unknown, or a tensor is unknown or missing.
     """
-
     paths = [Path(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
     for path in paths:
         if not path.exists():
@@ -132,7 +131,6 @@ def convert(
 
 def _source(converted: Converted, paths: list[Path], format: str, license: str, url: Any) -> dict[str, Any]:
     """Returns what an entry says of the files that its weights come from."""
-
     files = [{"file": p.name, "sha256": sha256_of(p)} for p in converted.files or paths]
     source: dict[str, Any] = {**files[0]} if len(files) == 1 else {"files": files}
     source |= {"format": format, "license": converted.license or license}
@@ -173,10 +171,9 @@ def _detect(
 
     A converter's module may settle ties with a function `detect(files) -> format | None`.
     """
-
     for path in paths:  # errors of the files themselves are not a matter of formats
         if path.suffix not in (".json",) and path.is_file():
-            _readable(path)
+            read_checkpoint(path, allow=(Namespace,))
     tried: list[tuple[str, Converted, Model]] = []
     for name, record in sorted(known.items()):
         try:
@@ -194,13 +191,8 @@ def _detect(
     return tried
 
 
-def _readable(path: Path) -> None:
-    read_checkpoint(path, allow=(Namespace,))
-
-
 def _try(format: str, record: Converter, paths: list[Path], options: dict[str, Any]) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
-
     try:
         function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record.import_)
     except (ImportError, AttributeError) as e:
@@ -222,7 +214,6 @@ def _try(format: str, record: Converter, paths: list[Path], options: dict[str, A
 
 def _header(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     """Returns tensors as the header of a file has them, those that are the same counted once."""
-
     header, end = {}, 0
     for name, tensor in {id(tensor): (name, tensor) for name, tensor in state.items()}.values():
         begin, end = end, end + tensor.numel() * tensor.element_size()
@@ -236,7 +227,6 @@ def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any])
     Raises:
         PluginError: If no plugin provides the format.
     """
-
     known = plugins.converters()
     if format not in known:
         raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
@@ -254,7 +244,6 @@ def options_of(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:
         >>> options_of({"steps": 4}, steps=8, dataset="moons")
         {'steps': 4, 'dataset': 'moons'}
     """
-
     for key in options:
         if key not in known:
             raise UsageError(f"this format has no option {key}", did_you_mean(key, known))

@@ -35,7 +35,6 @@ class Images(Dataset):
 
     def raw(self, index: np.ndarray) -> Tensor:
         """Returns the bytes at `index`, uint8 `(len(index), C, H, W)`."""
-
         index = np.asarray(index)
         return torch.from_numpy(self.array[index if self.rows is None else self.rows[index]])
 
@@ -51,6 +50,5 @@ class Images(Dataset):
 
 def to_range(x: Tensor, range: tuple[float, float]) -> Tensor:
     """Returns bytes as float32, 0 at the lower end of `range` and 255 at the upper."""
-
     low, high = range
     return x.to(torch.float32).mul_((high - low) / 255).add_(low)

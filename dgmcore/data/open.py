@@ -45,7 +45,6 @@ def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = No
         >>> open_data("moons:test").event_shape
         (2,)
     """
-
     spec = _spec_of(spec, split, changes)
     return View(_open(spec), spec)
 
@@ -64,7 +63,6 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
     Raises:
         DataError: If there is no such data, or if they don't fit.
     """
-
     entry = getattr(model, "entry", None) or model
     data = getattr(entry, "data", None)
     if data is None:
@@ -88,7 +86,6 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
 
 def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
     """Returns the first `limit` data (None: all) as one tensor."""
-
     n = len(dataset) if limit is None else min(limit, len(dataset))
     blocks = [dataset.take(np.arange(i, min(i + 4096, n))) for i in range(0, n, 4096)]
     return torch.cat(blocks) if blocks else torch.empty(0, *dataset.event_shape)
@@ -96,13 +93,11 @@ def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
 
 def is_path(name: str) -> bool:
     """Whether data are in a file or a folder, by their name, rather than known by a name."""
-
     return "/" in name or os.sep in name or is_array_file(name) or name.lower().endswith((*PICTURES, ".zip"))
 
 
 def _spec_of(spec: str | os.PathLike[str] | DataSpec, split: str | None, changes: dict[str, Any]) -> DataSpec:
     """Returns what is asked for, a split after a colon taken from the name."""
-
     if not isinstance(spec, DataSpec):
         name = os.fspath(spec)
         head, colon, tail = name.rpartition(":")
@@ -128,7 +123,6 @@ def _fitted(view: View, shape: tuple[int, ...], own: str) -> View:
         shape: The shape that a model wants.
         own: The model's own data set.
     """
-
     if isinstance(view.base, Arrays) and view.base.is_table and math.prod(shape) == math.prod(view.event_shape):
         return View(view.base.shaped(shape), view.spec)
     if not isinstance(view.base, Images) or len(shape) != 3 or shape[0] != view.event_shape[0]:

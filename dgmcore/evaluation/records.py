@@ -26,7 +26,6 @@ def differences(a: Metric, b: Metric) -> dict[str, tuple[Any, Any]]:
         >>> differences(a, b)
         {'n': (1000, 5000)}
     """
-
     found: dict[str, tuple[Any, Any]] = {}
     for key in Metric.__struct_fields__:
         x, y = getattr(a, key), getattr(b, key)
@@ -46,7 +45,6 @@ def compare(a: Metric, b: Metric, *, allow: Collection[str] = ()) -> float:
     Raises:
         UsageError: If the protocols differ otherwise: the values can't be compared.
     """
-
     wrong = {k: v for k, v in differences(a, b).items() if k not in allow and k.partition(".")[0] not in allow}
     if wrong:
         what = ", ".join(f"{k} {x!r} against {y!r}" for k, (x, y) in wrong.items())

@@ -35,7 +35,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models."""
-
     if json:
         output.emit_json(list_models(pattern, family=family, can=can, dataset=dataset))
     else:
@@ -46,7 +45,6 @@ def command(
 
 def _nothing(pattern: str | None) -> str:
     """What to say where no model matches; a word may be that of an option."""
-
     for what, option, names in (
         ("family", "family", complete.families),
         ("capability", "can", complete.capabilities),
@@ -80,7 +78,6 @@ def _print(models: list[Listed], pattern: str | None) -> None:
 
 def _warnings() -> Iterator[str]:
     """Yields what is wrong with entries and plugins, since they may be missed in the list."""
-
     index = current.index()
     for bad in index.invalid:
         yield f"entry left out: {bad.what} ({bad.hint})"

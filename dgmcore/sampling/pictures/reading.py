@@ -27,7 +27,6 @@ def read_picture(path: str | os.PathLike[str], model: Model) -> Tensor:
         UsageError: If the model's data are no images.
         DataError: If the file can't be read.
     """
-
     if kind_of(tuple(model.event_shape)) != "image":
         raise UsageError("the model's data are no images", "leave out the picture")
     file = Path(path).expanduser()

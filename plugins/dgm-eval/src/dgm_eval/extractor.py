@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dgmcore.errors import UsageError
-from dgmcore.evaluation.unit import unit
+from dgmcore.evaluation.metric import unit
 from dgmcore.loading.load import load
 
 if TYPE_CHECKING:
