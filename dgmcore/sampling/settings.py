@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: What every generator of random numbers takes.
 MAX_SEED = 2**63 - 1
+#: The number of samples that a seed has.
+MAX_SAMPLES = 2**62
 
 
 # --- arguments --------------------------------------------------------------------------------------
