@@ -136,7 +136,7 @@ def test_optimum_is_the_best_and_says_so():
 
 
 def test_models_without_an_encoder_are_inverted():
-    from dgmcore.sampling.reconstruct import reconstruct
+    from dgm_latent.reconstruct import reconstruct
 
     x = Painter().sample(IndexedNoise(8, 2))
     model = Painter().eval()
