@@ -170,6 +170,23 @@ class Model(nn.Module):
             f"it can: {', '.join(self.capabilities) or 'nothing'}; see dgm list --can {capability}",
         )
 
+    # --- training ------------------------------------------------------------------------------
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        """Returns what a recipe should say for a first training of a few minutes, on data that nobody knows.
+
+        Arguments:
+            shape: The shape of a datum; of pictures (channels, height, width).
+            levels: How many values its numbers can have, 256 for pictures; None if they are continuous.
+
+        Returns:
+            Of a recipe `config`, `data` (the range, ...), `phases` without their budget, and `sampling`; nothing, as
+            here, stands for the only phase of a class that has one.
+        """
+
+        return {}
+
     # --- options -------------------------------------------------------------------------------
 
     def set_sampling_defaults(self, defaults: Mapping[str, Any], source: str = "sampling") -> None:

@@ -51,6 +51,8 @@ def _nothing(pattern: str | None) -> str:
     ):
         if pattern in names(""):
             return f"no model is called {pattern}, which is a {what}: dgm list --{option} {pattern}"
+    if not current.index().rows:
+        return "no models are installed: pip install dgm-weights, which has those that dgmcore ships"
     return "no model matches; `dgm list` shows all"
 
 
