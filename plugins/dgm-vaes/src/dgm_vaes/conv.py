@@ -81,7 +81,7 @@ class ConvVAE(VAE):
 
     @classmethod
     def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
-        """A Gaussian decoder whose sigma is bounded, so that the latents are spent on shapes and not on pixels."""
+        """A Gaussian decoder whose sigma is bounded below: a few pictures are learned as shapes, not pixel by pixel."""
         return {
             "config": {
                 "event_shape": list(shape),
@@ -89,7 +89,7 @@ class ConvVAE(VAE):
                 "widths": _halvings(shape[-1]),
                 "hidden": 0,
                 "decoder": "gaussian",
-                "log_sigma_min": -1.2,
+                "log_sigma_min": -0.9,
             },
             "data": {"range": [-1, 1]},
             "phases": [
