@@ -1,4 +1,4 @@
-"""docs/examples/bars.py: a plugin in one file, with everything that a plugin can bring, and its twin that sees itself."""
+"""docs/examples/bars.py: a plugin in one file, with all that a plugin can bring, and its twin that sees itself."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _unknown(index: Index, name: str) -> RegistryError:
             return RegistryError(bad.what, bad.hint)
     if not index.rows:
         return RegistryError(
-            f"there is no model {name}: none is installed", "pip install dgm-weights, which has those that dgmcore ships"
+            f"there is no model {name}: none is installed", "pip install dgm-weights, which has those of dgmcore"
         )
     known = {row.full_name if origin else row.shown_name for row in index.rows}
     otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"

@@ -1,4 +1,4 @@
-"""A whole plugin in one file: a MADE of black and white pictures, with data, a metric, a converter, a command and tests.
+"""A whole plugin in one file: a MADE of black and white pictures, its data, a metric, a converter, a command, tests.
 
 Copy it into the plugin folder, `dgm plugins --trust bars`, and try `dgm train made-bars bars`, `dgm check-plugin bars`,
 `dgm bars`; `pytest bars.py` runs its tests. The model is [1] with one hidden layer and the order of the raster.

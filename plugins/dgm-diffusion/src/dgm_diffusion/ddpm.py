@@ -72,7 +72,7 @@ class DDPM(Model):
 
     @classmethod
     def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
-        config = {"schedule": {"name": "cosine", "steps": 1000}, "prediction": "v", "clip": [-1, 1]}
+        config = {"schedule": {"name": "cosine", "steps": 1000}, "prediction": "x0", "clip": [-1, 1]}
         return of_pictures(shape, "denoise", config=config, sampling={"sampler": "ddim", "steps": 50})
 
     @property
