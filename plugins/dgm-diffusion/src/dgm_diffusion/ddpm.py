@@ -72,6 +72,7 @@ class DDPM(Model):
 
     @classmethod
     def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        # a network that says x_0 draws shapes after a thousand steps, where one that says v or the noise draws noise
         config = {"schedule": {"name": "cosine", "steps": 1000}, "prediction": "x0", "clip": [-1, 1]}
         return of_pictures(shape, "denoise", config=config, sampling={"sampler": "ddim", "steps": 50})
 
