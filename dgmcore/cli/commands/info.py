@@ -24,7 +24,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show everything known about a model, or what an architecture can be told."""
-
     if not current.index().named(name) and name in provided().architectures:
         _architecture(call("describe")(name), json)
         return
@@ -137,7 +136,6 @@ def _options(model: dict[str, Any]) -> dict[str, str]:
 
 def _metric(metric: dict[str, Any]) -> str:
     """Writes a metric with its protocol, which belongs to the number."""
-
     known = {k: v for k, v in metric.items() if v not in (None, {})}
     for key in ("name", "value", "unit", "command"):
         known.pop(key, None)

@@ -14,6 +14,9 @@ from ...plugins.records import NOT_NAMED
 from ...registry.listing import Listed, list_models, listed
 from .. import complete
 
+#: Columns that a narrow terminal has no room for, the first to go first.
+DROPPED = ("shape", "params", "family", "data", "size")
+
 
 def command(
     pattern: Annotated[
@@ -37,7 +40,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models."""
-
     if architectures:
         _architectures(pattern, family, can, json)
     elif json:
@@ -64,7 +66,6 @@ def _architectures(pattern: str | None, family: str | None, can: str | None, jso
 
 def _nothing(pattern: str | None) -> str:
     """What to say where no model matches; a word may be that of an option."""
-
     for what, option, names in (
         ("family", "family", complete.families),
         ("capability", "can", complete.capabilities),
@@ -95,12 +96,11 @@ def _print(models: list[Listed], pattern: str | None) -> None:
         for m in models
     ]
     styles = [None if m.available else "dim" for m in models]
-    output.table(columns, rows, right=["shape", "params", "size"], styles=styles)
+    output.table(columns, rows, right=["shape", "params", "size"], styles=styles, drop=DROPPED)
 
 
 def _warnings() -> Iterator[str]:
     """Yields what is wrong with entries and plugins, since they may be missed in the list."""
-
     index = current.index()
     for bad in index.invalid:
         yield f"entry left out: {bad.what} ({bad.hint})"
