@@ -109,7 +109,7 @@ def _data(data: dict[str, Any]) -> Iterator[str]:
 def _weights(model: dict[str, Any], weights: dict[str, Any]) -> Iterator[str]:
     yield weights["file"]
     if model["bytes"] is not None:
-        yield str(output.size(model["bytes"]))
+        yield f"{output.size(model['bytes'])}{' with its parts' if model['bytes'] != weights['size'] else ''}"
     yield "averaged (EMA)" if weights["ema"] else "not averaged"
     hub = weights["hub"]
     if hub:
