@@ -99,7 +99,7 @@ def of_pictures(shape: tuple[int, ...], phase: str, **more: Any) -> dict[str, An
             {
                 "phase": phase,
                 "batch_size": 16,
-                "optimizer": {"name": "adam", "lr": 1.5e-3},
+                "optimizer": {"name": "adam", "lr": 2e-3},
                 "clip_norm": 1.0,
                 "channels_last": True,
             }

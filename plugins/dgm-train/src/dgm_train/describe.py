@@ -44,7 +44,7 @@ def describe(architecture: str) -> dict[str, Any]:
         "plugin": record.plugin,
         "package": plugins.distribution_of(architecture),
         "capabilities": record.capabilities,
-        "parts": record.parts,
+        "parts": {name: list(needs) for name, needs in kind.Parts.items()},
         "starts": starts,
         "config": _fields(kind.Config),
         "phases": {name: _phase(where) for name, where in kind.phases.items()},

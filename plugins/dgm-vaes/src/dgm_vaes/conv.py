@@ -89,7 +89,7 @@ class ConvVAE(VAE):
                 "widths": _halvings(shape[-1]),
                 "hidden": 0,
                 "decoder": "gaussian",
-                "log_sigma_min": -0.9,
+                "log_sigma_min": -0.5,
             },
             "data": {"range": [-1, 1]},
             "phases": [
@@ -100,7 +100,7 @@ class ConvVAE(VAE):
                     "channels_last": True,
                 }
             ],
-            "sampling": {"mean": True},
+            "sampling": {"mean": True, "temperature": 0.8},
         }
 
     def _mean(self, mu: Tensor) -> Tensor:
