@@ -54,18 +54,20 @@ def with_network(config: Any) -> Any:
     if spec is None:
         spec = UNet() if len(shape) == 3 else MLP()
     if isinstance(spec, UNet) and not spec.args and len(shape) == 3:
-        spec = small_unet(shape)
+        spec = small_unet(shape, spec.patch)
     return msgspec.structs.replace(config, network=spec)
 
 
-def small_unet(shape: tuple[int, ...]) -> UNet:
-    """Returns a U-Net of less than a million weights for images (channels, height, width), on patches of 2 x 2 pixels.
+def small_unet(shape: tuple[int, ...], patch: int = 1) -> UNet:
+    """Returns a U-Net of less than a million weights for images (channels, height, width).
 
-    It halves what it sees down to 8 to 15 pixels, as far as that goes, and attends there.
+    It sees patches of 2 x 2 pixels, unless `patch` is not 1 or they do not divide the image, halves what
+    it sees down to 8 to 15 pixels, as far as that goes, and attends there.
     """
 
     sides = shape[1:]
-    patch = 2 if all(side % 2 == 0 and side > 8 for side in sides) else 1
+    if patch == 1 and all(side % 2 == 0 and side > 8 for side in sides):
+        patch = 2
     sides, widths = [side // patch for side in sides], [32]
     while all(side % 2 == 0 for side in sides) and min(sides) > 8 and len(widths) < 4:
         sides, widths = [side // 2 for side in sides], [*widths, 64]
