@@ -33,6 +33,8 @@ PACKAGES = {
     "eval": "dgm-eval",
     "evaluate": "dgm-eval",
     "push": "dgm-publish",
+    "replay": "dgm-replay",
+    "describe_file": "dgm-replay",
     "new-plugin": "dgm-authors",
     "check-plugin": "dgm-authors",
     "check_model": "dgm-authors",

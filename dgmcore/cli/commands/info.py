@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from ... import console as output
-from ...plugins.provided import unknown_architecture
+from ...plugins.provided import call, unknown_architecture
 from ...registry.listing import info
 from .. import complete
 
@@ -16,12 +17,17 @@ from .. import complete
 def command(
     name: Annotated[
         str,
-        typer.Argument(help="A model, ./folder or hf://user/repo.", autocompletion=complete.model_names),
+        typer.Argument(
+            help="A model, ./folder or hf://user/repo; or a file that dgm wrote.", autocompletion=complete.model_names
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show everything known about a model."""
+    """Show everything known about a model, or how a file of samples was made."""
 
+    if os.path.isfile(os.path.expanduser(name)) and not name.endswith(".yaml"):
+        call("describe_file")(name, json)
+        return
     model = info(name)
     if json:
         output.emit_json(model)

@@ -44,16 +44,21 @@ def command(
     from ...loading.load import load
     from ...sampling.interpolate import between_data, between_samples, write_walks
     from ...sampling.processes import device_here, here
+    from ...sampling.provenance import making
     from ...sampling.reconstruct import as_encoder
     from ...sampling.settings import model_name
 
     model = load(name, device=device_here(device, here()))
+    ends = None
     if data is None:
         walks = between_samples(model, rows, steps, seed=seed)
     else:
         as_encoder(model)
-        walks = between_data(model, as_tensor(open_for(model, data), 2 * rows), steps)
-    target = write_walks(model, walks, out or f"{model_name(model)}-walk-seed{seed}.png")
+        ends = as_tensor(open_for(model, data), 2 * rows)
+        walks = between_data(model, ends, steps)
+    about = {"rows": rows, "steps": steps, "seed": seed, "data": data}
+    with making("interpolate", model, name=name, **about, data_is=ends):
+        target = write_walks(model, walks, out or f"{model_name(model)}-walk-seed{seed}.png")
     if json:
         output.emit_json({"model": model_name(model), "rows": len(walks), "steps": steps, "out": str(target)})
     else:

@@ -36,6 +36,7 @@ def command(
     from ...data import as_tensor, open_for
     from ...loading.load import load
     from ...sampling.processes import device_here, here
+    from ...sampling.provenance import making
     from ...sampling.reconstruct import as_encoder, reconstruct, write_beside
     from ...sampling.settings import model_name
 
@@ -44,7 +45,8 @@ def command(
     x = as_tensor(open_for(model, data), n)
     back = torch.cat([reconstruct(model, part) for part in torch.split(x, 64)])
     error = float((back - x).double().square().mean())
-    target = write_beside(model, x, back, out or f"{model_name(model)}-reconstructions.png")
+    with making("reconstruct", model, name=name, data=data, n=n, data_is=x):
+        target = write_beside(model, x, back, out or f"{model_name(model)}-reconstructions.png")
     if json:
         record = {"model": model_name(model), "n": len(x), "mean_squared_error": error, "out": str(target)}
         output.emit_json(record)

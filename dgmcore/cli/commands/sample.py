@@ -63,7 +63,8 @@ def command(
     from ...loading.load import load
     from ...sampling.draw import sample_to
     from ...sampling.processes import device_here, joined
-    from ...sampling.settings import model_name
+    from ...sampling.provenance import making
+    from ...sampling.settings import checked_size, model_name
     from ...sampling.sinks import STDOUT
 
     options = parse_set(set_ or ())
@@ -78,14 +79,15 @@ def command(
         if init is not None:
             options["init"] = initial(model, init)
         count = n or default_number(model, target)
-        with progress(model, count, batch_size, show=place.is_main) as advance:
+        given: dict[str, Any] = {"seed": seed, "batch_size": checked_size(model, batch_size), "options": options}
+        made = making("sample", model, name=name, tilt=tilt, init=init and str(init), n=count, **given)
+        with progress(model, count, batch_size, show=place.is_main) as advance, made:
 
             def watch(x: np.ndarray) -> None:
                 advance(len(x))
                 if preview and sum(map(len, shown)) < PREVIEWED:
                     shown.append(x)
 
-            given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "options": options}
             first = None
             if trajectory is not None and place.is_main:
                 first = animate(model, trajectory.expanduser(), count, given)
