@@ -102,6 +102,7 @@ class Metric(Config):
     weights: str | None = None  # "ema" or "raw"
     floor: float | None = None  # real against real, same protocol
     std: float | None = None
+    interval: tuple[float, float] | None = None  # of the value expected by this protocol, 95 %
     command: str | None = None
 
 

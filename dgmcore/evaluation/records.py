@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "differences", "merged", "record"]
 
 #: What is measured, and what only says how it came to be.
-_RESULTS = {"value", "std", "floor", "command"}
+_RESULTS = {"value", "std", "interval", "floor", "command"}
 
 
 def differences(a: Metric, b: Metric) -> dict[str, tuple[Any, Any]]:

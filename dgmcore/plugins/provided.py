@@ -30,6 +30,7 @@ __all__ = [
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     "train": "dgm-train",
+    "recipe": "dgm-train",
     "eval": "dgm-eval",
     "evaluate": "dgm-eval",
     "push": "dgm-publish",
