@@ -98,6 +98,7 @@ class Training(Config):
     hardware: str | None = None
     hours: float | None = None
     source: dict[str, Any] = {}  # converted weights: file, sha256, format, url
+    made: dict[str, Any] = {}  # digests of recipe and data, versions
     notes: str | None = None  # what a run of the recipe in one go would not repeat
 
 

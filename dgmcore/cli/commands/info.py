@@ -102,10 +102,12 @@ def _training(training: dict[str, Any] | None) -> str | None:
     if not training:
         return None
     known = {k: v for k, v in training.items() if v not in (None, {})}
-    source = known.pop("source", {})
+    source, of = known.pop("source", {}), known.pop("made", {})
     text = ", ".join(f"{k} {v:,}" if isinstance(v, int) and k != "seed" else f"{k} {v}" for k, v in known.items())
     made = ", ".join(f"{k} {v}" for k, v in source.items())
-    return "; ".join(t for t in (text, f"converted from {made}" if made else "") if t)
+    digests = ", ".join(f"{k.partition('_')[0]} {v[:12]}..." for k, v in of.items() if k.endswith("_sha256"))
+    made = f"converted from {made}" if made else ""
+    return "; ".join(t for t in (text, made, f"sha256 of {digests}" if digests else "") if t)
 
 
 def _options(model: dict[str, Any]) -> dict[str, str]:

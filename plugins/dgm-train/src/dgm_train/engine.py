@@ -16,6 +16,7 @@ from dgmcore.entry import Training
 from dgmcore.errors import TrainingError
 
 from .build import build_model, open_training_data
+from .digests import made_of
 from .distributed import Processes, hardware
 from .entries import first_entry, write_entries
 from .interrupt import asked_to_stop
@@ -76,6 +77,7 @@ def train(
                     steps=totals.steps,
                     hardware=hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
                     hours=round(totals.seconds / 3600, 4),
+                    made=made_of(recipe, run.data),
                 )
                 write_entries(recipe, run.model.to("cpu"), registry, parts, folder.path, training, totals.averaged)
             processes.barrier()
