@@ -125,3 +125,13 @@ def test_schemas_of_recipes_and_models(dgm):
     name = walk["properties"]["sampling"]["$ref"].rpartition("/")[2]
     assert walk["$defs"][name]["properties"]["steps"] == {"type": "integer", "default": 10}
     assert dgm("schema", "nobody")[0] == 1
+
+
+def test_what_is_fetched_and_published_is_told_as_json(dgm):
+    (row,) = json.loads(dgm("pull", "ridge", "--json")[1])
+    assert row["name"] == "ridge" and row["license"] == "CC0-1.0" and Path(row["path"]).is_file()
+    own("./mine", "ridge")
+    code, out, err = dgm("push", "./mine", "--repo", "me/mine", "--dry-run", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["repo"] == "me/mine" and "model.safetensors" in said["files"] and said["sent"] is False

@@ -114,7 +114,7 @@ def _described(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),  # the order of sums depends on them
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "versions": {**versions, "torch": torch.__version__},
+        "versions": {**versions, "torch": str(torch.__version__)},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
 from dgmcore import console as output
@@ -31,7 +32,7 @@ def command(
 
     done = push(name, repo, dry_run=dry_run)
     if json:
-        output.emit_json({**done._asdict(), "sent": not dry_run})
+        output.emit_json({**msgspec.to_builtins(done), "sent": not dry_run})
     elif dry_run:
         output.table(["file", "size"], [[p, output.size(n)] for p, n in done.files.items()], right=["size"])
         print()

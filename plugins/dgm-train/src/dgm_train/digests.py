@@ -35,7 +35,7 @@ def made_of(recipe: Recipe, data: View) -> dict[str, Any]:
             found.update(data.take(index[start : start + _BLOCK]).contiguous().numpy().tobytes())
         digests |= {"data_sha256": found.hexdigest(), "data_hashed": f"{len(index)} of {len(data)}"}
     packages = ["dgmcore", "dgm-train", *filter(None, [distribution_of(recipe.architecture)])]
-    return {**digests, "versions": {**{name: version(name) for name in packages}, "torch": torch.__version__}}
+    return {**digests, "versions": {**{name: version(name) for name in packages}, "torch": str(torch.__version__)}}
 
 
 def _is_endless(data: View) -> bool:
