@@ -18,10 +18,12 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 PACKAGES = {
     "train": "dgm-train",
     "recipe": "dgm-train",
-    **dict.fromkeys(("eval", "evaluate"), "dgm-eval"),
+    **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
     **dict.fromkeys(("replay", "describe_file"), "dgm-replay"),
     "as_distribution": "dgm-export",
+    **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
+    "open_pictures": "dgm-data",
     **dict.fromkeys(
         ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
     ),

@@ -85,10 +85,13 @@ def dgm_commands() -> list[dict[str, Any]]:
     made = "Make reference statistics of data, for dgm eval --against stats:NAME."
     return [
         {"name": "eval", "import": "dgm_eval.command:app", "help": summary},
-        {"name": "stats", "import": "dgm_eval.make_statistics:app", "help": made},
+        {"name": "stats", "import": "dgm_eval.sources.make_statistics:app", "help": made},
     ]
 
 
 @hookimpl
 def dgm_calls() -> list[dict[str, Any]]:
-    return [{"name": "evaluate", "import": "dgm_eval.evaluate:evaluate", "summary": "Measure a model"}]
+    return [
+        {"name": "evaluate", "import": "dgm_eval.evaluate:evaluate", "summary": "Measure a model"},
+        {"name": "extractor", "import": "dgm_eval.extractor:Extractor", "summary": "Features of another model's data"},
+    ]

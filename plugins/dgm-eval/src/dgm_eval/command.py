@@ -94,10 +94,10 @@ def _run(request: Request, compare: str | None, allow: tuple[str, ...], *, recor
     import msgspec
 
     from dgmcore import registry
-    from dgmcore.evaluation.records import record as write
     from dgmcore.sampling.processes import joined
 
     from .ratios import Other, ratios, require_records
+    from .records import record as write
     from .report import print_json, print_table
     from .sources.given import is_samples
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from dgmcore import plugins
 from dgmcore.data.arrays import Npz
 from dgmcore.data.base import Dataset
-from dgmcore.errors import DataError
+from dgmcore.errors import DataError, UsageError
 from dgmcore.registry.find import find
 
 if TYPE_CHECKING:
     from dgmcore.entry import Data, Entry
     from dgmcore.evaluation.metric import Run
 
-__all__ = ["PREFIX", "Shuffled", "blocks", "described", "splits"]
+__all__ = ["PREFIX", "Shuffled", "blocks", "described", "registered", "splits"]
 
 #: What names reference statistics where data are named.
 PREFIX = "stats:"
@@ -67,6 +68,20 @@ def described(against: str | None) -> Data | None:
     if against is None or not against.startswith(PREFIX):
         return None
     return find(against.removeprefix(PREFIX)).entry.data
+
+
+def registered(dataset: str) -> str:
+    """Returns the entry whose features are registered for a data set.
+
+    Raises:
+        UsageError: If there is none.
+    """
+
+    record = plugins.features().get(dataset)
+    if record is None:
+        what = f"no feature extractor is registered for {dataset}"
+        raise UsageError(what, "give an entry that has features with --features ENTRY, see `dgm list --can features`")
+    return str(record.entry)
 
 
 def splits(against: str | None, entry: Entry) -> tuple[str, str | None]:

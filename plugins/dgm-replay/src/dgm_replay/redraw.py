@@ -9,19 +9,18 @@ from typing import Any
 
 import torch
 
+from dgmcore import plugins
 from dgmcore.cli.commands.sample import animate, initial
 from dgmcore.cli.commands.score import write_scores
 from dgmcore.cli.tilt_option import tilted
-from dgmcore.data import as_tensor, open_for
+from dgmcore.data import open_for
 from dgmcore.errors import DataError, UsageError
 from dgmcore.files.atomic import replacing
 from dgmcore.loading.load import load
 from dgmcore.model import Model
 from dgmcore.sampling.draw import sample_to, stream
-from dgmcore.sampling.interpolate import between_data, between_samples, write_walks
 from dgmcore.sampling.pictures import to_uint8, write_png
-from dgmcore.sampling.provenance import add, digest, making
-from dgmcore.sampling.reconstruct import reconstruct, write_beside
+from dgmcore.sampling.provenance import add, making
 from dgmcore.sampling.scores import score
 from dgmcore.sampling.settings import model_range
 
@@ -46,14 +45,17 @@ def redraw(
         DgmError: If the model, its plugin or its data are missing, or the record asks for what can't be done.
     """
 
-    if record.call not in _CALLS:
-        raise DataError(f"the file was made by the call {record.call}, which is not known", "upgrade dgm-replay")
+    if record.call not in _CALLS and f"make_{record.call}" not in plugins.calls():
+        what = f"the file was made by the call {record.call}, which no plugin here knows"
+        raise DataError(what, "install or upgrade the plugin that made it")
     name = model or record.model
     with _threads(record.threads):
         loaded = load(name, device=device or record.device)
         if str(loaded.dtype) != f"torch.{record.dtype}":
             loaded.to(getattr(torch, record.dtype, torch.float32))
         try:
+            if record.call not in _CALLS:
+                return _by_plugin(record, loaded, target)
             return _CALLS[record.call](record, loaded, name, target, init)
         except (KeyError, TypeError) as e:
             raise DataError(f"the record is incomplete: {e}", "the file was changed: draw it anew") from e
@@ -118,26 +120,6 @@ def _one_of_a_folder(index: int, model: Model, n: int, given: dict[str, Any], ta
     return target
 
 
-def _interpolate(record: Record, model: Model, name: str, target: Path, init: Path | None) -> Path:
-    said, ends = record.arguments, None
-    about = {key: said.get(key) for key in ("rows", "steps", "seed", "data")}
-    if about["data"] is None:
-        walks = between_samples(model, said["rows"], said["steps"], seed=said["seed"])
-    else:
-        ends = _data(record, model, 2 * said["rows"])
-        walks = between_data(model, ends, said["steps"])
-    with _making(record, model, **about, data_is=ends):
-        return write_walks(model, walks, target)
-
-
-def _reconstruct(record: Record, model: Model, name: str, target: Path, init: Path | None) -> Path:
-    n = record.arguments["n"]
-    x = _data(record, model, n)
-    back = torch.cat([reconstruct(model, part) for part in torch.split(x, 64)])
-    with _making(record, model, data=record.arguments["data"], n=n, data_is=x):
-        return write_beside(model, x, back, target)
-
-
 def _score(record: Record, model: Model, name: str, target: Path, init: Path | None) -> Path:
     said, given = record.arguments, {"options": record.options}
     about = {key: said.get(key) for key in ("data", "n", "seed", "batch_size")}
@@ -149,16 +131,13 @@ def _score(record: Record, model: Model, name: str, target: Path, init: Path | N
     return target
 
 
-def _data(record: Record, model: Model, n: int) -> torch.Tensor:
-    """Opens the data that the record names, and refuses others of that name."""
+def _by_plugin(record: Record, model: Model, target: Path) -> Path:
+    """Makes a file by the call `make_CALL` of the plugin that made it, whose arguments are those of its record."""
 
-    said = record.arguments
-    x = as_tensor(open_for(model, said["data"]), n)
-    if digest(x) != said["data_is"]["sha256"]:
-        raise DataError(
-            f"{said['data']} has other data than when the file was made", "the file can't be made again with these"
-        )
-    return x
+    make = plugins.call(f"make_{record.call}")
+    with _making(record, model, **record.arguments):
+        make(model, target, **record.arguments)
+    return target
 
 
-_CALLS = {"sample": _sample, "score": _score, "interpolate": _interpolate, "reconstruct": _reconstruct}
+_CALLS = {"sample": _sample, "score": _score}

@@ -12,7 +12,7 @@ from torch import Tensor
 from dgmcore import console
 from dgmcore.entry import Data
 from dgmcore.errors import DataError, UsageError, require_finite
-from dgmcore.evaluation.unit import unit
+from dgmcore.evaluation.metric import unit
 
 __all__ = ["SUFFIXES", "FileExtractor", "is_network_file"]
 

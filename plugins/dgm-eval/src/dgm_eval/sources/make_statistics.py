@@ -52,20 +52,29 @@ def write_statistics(
         license: Of the data.
     """
 
-    from .metrics.comparison import features as view
-    from .run import Evaluation
-    from .sources.given import given
-    from .sources.statistics import ReferenceStatistics
+    import numpy as np
+    import torch
 
-    source = given(data, data)
-    run = Evaluation(source, n=n, against=data, features=features)
-    values = run.real(view).float()
-    name, weights = str(run.features_name), run.extractor.entry.weights
-    entry = run.entry
+    from dgmcore.data import open_for
+
+    from ..extractor import Extractor
+    from ..real import Shuffled, registered, splits
+    from .given import given
+    from .statistics import ReferenceStatistics
+
+    entry = given(data, data).entry
+    assert entry is not None
+    against, _ = splits(data, entry)
+    name = features or registered(entry.data.dataset)
+    network = Extractor(name, entry.data, torch.device("cpu"))
+    real = Shuffled(open_for(entry, against), n or 10_000, 0)
+    with torch.no_grad():
+        blocks = [network.features(real.take(np.arange(i, min(i + 500, len(real))))) for i in range(0, len(real), 500)]
+    values, weights = torch.cat(blocks).float(), network.entry.weights
     config = {
         "features": name,
         "features_sha256": weights and weights.sha256,
-        "against": run.against,
+        "against": against,
         "count": len(values),
         "dim": values.shape[1],
         "event_shape": list(entry.data.event_shape),
@@ -73,7 +82,7 @@ def write_statistics(
     model = ReferenceStatistics(config)
     model.values.copy_(values)
     folder = Path(out).expanduser()
-    summary = f"Reference statistics of {run.against}: features of {name}"
+    summary = f"Reference statistics of {against}: features of {name}"
     return model.save(
         folder, name=folder.name, license=license, data=entry.data, summary=summary, architecture="reference-statistics"
     )
