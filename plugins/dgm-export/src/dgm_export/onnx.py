@@ -6,10 +6,12 @@ A graph draws no random numbers: a sampler's inputs are the Gaussian noise that 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -121,7 +123,7 @@ def export_onnx(model: Model, path: str | os.PathLike[str], kind: Kind | None = 
         raise UsageError(what, f"it can: {', '.join(possible)}" if possible else "it is no map without random numbers")
     kind = kind or possible[0]
     _require()
-    model = model.to("cpu").eval()
+    model = copy.deepcopy(model).to("cpu").eval()
     module = _Sampler(model) if kind == "sampler" else _Method(model, _METHODS[kind])
     names, inputs = _inputs(model, kind)
     with torch.no_grad():
@@ -162,24 +164,33 @@ def _inputs(model: Model, kind: Kind, seed: int = 0, n: int = _BATCH) -> tuple[l
 def _traced(model: Model, module: nn.Module, names: list[str], inputs: tuple[Tensor, ...], outputs: list[str]) -> bytes:
     """Returns the graph's bytes; the exporter's talk is kept from the terminal."""
 
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    about: dict[str, Any] = {"input_names": names, "output_names": outputs, "external_data": False, "verbose": False}
-    shapes = tuple({0: batch} for _ in inputs)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    shapes = tuple({0: batch} for _ in inputs)
+    about: dict[str, Any] = {"input_names": names, "output_names": outputs, "external_data": False, "verbose": False}
+    dynamic = (shapes,) if isinstance(module, _Sampler) else shapes
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
-            program: Any = torch.onnx.export(
-                module.eval(), inputs, dynamic_shapes=(shapes,) if isinstance(module, _Sampler) else shapes, **about
-            )
+            program: Any = torch.onnx.export(module.eval(), inputs, dynamic_shapes=dynamic, **about)
     except Exception as e:  # the exporter says many things
-        first = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
-        what = f"{model_name(model)} can't be written as a graph: {first[:200]}"
-        raise DgmError(what, "some operations have no counterpart in ONNX: export another part, with --part") from e
+        what = f"{model_name(model)} can't be written as a graph: {_said(e)}"
+        hint = "some of its operations have no counterpart in ONNX: export another part, with --part"
+        raise DgmError(what, hint) from e
     proto = program.model_proto
     proto.doc_string = json.dumps({"model": model_name(model), "made by": "dgm export"})
     graph: bytes = proto.SerializeToString()
     return graph
+
+
+def _said(e: Exception) -> str:
+    """Returns the line of an exporter's error that says most: its cause, without colours."""
+
+    cause: BaseException = e
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in re.sub("\x1b\\[[0-9;]*m", "", str(cause)).splitlines() if line.strip()]
+    return (lines or [type(cause).__name__])[0][:200]
 
 
 def _difference(graph: bytes, module: nn.Module, model: Model, kind: Kind, names: list[str]) -> float | None:
