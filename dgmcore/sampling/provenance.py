@@ -24,8 +24,6 @@ from ..files.atomic import replacing
 from ..model import Model
 from .settings import model_name
 
-__all__ = ["KEY", "SCHEMA", "add", "digest", "known", "making", "text", "write_sidecar"]
-
 SCHEMA = 1
 #: The key of a record in the text of a PNG and in the metadata of a safetensors file.
 KEY = "dgm"
@@ -43,7 +41,6 @@ def making(call: str, model: Model, *, name: str | None = None, **arguments: Any
         name: What the user called it; None takes the entry's name.
         arguments: What it is done with; tensors are recorded by their digest.
     """
-
     if _RECORD.get() is not None:
         yield
         return
@@ -60,7 +57,6 @@ def making(call: str, model: Model, *, name: str | None = None, **arguments: Any
 
 def add(**facts: Any) -> None:
     """Adds to the open record what is known by now."""
-
     record = _RECORD.get()
     if record is not None:
         record.update(facts)
@@ -68,13 +64,11 @@ def add(**facts: Any) -> None:
 
 def known(fact: str) -> Any:
     """Returns what the open record says already, or None."""
-
     return (_RECORD.get() or {}).get(fact)
 
 
 def text(**facts: Any) -> str:
     """Returns the open record as JSON in ASCII, with what is particular to one file; an empty text if none is open."""
-
     record = _RECORD.get()
     if record is None:
         return ""
@@ -83,7 +77,6 @@ def text(**facts: Any) -> str:
 
 def write_sidecar(path: Path) -> None:
     """Writes the open record beside a file whose format has no place for it, as `FILE.json`."""
-
     if text() and path.is_file():  # not for a pipe
         with replacing(path.with_name(f"{path.name}.json")) as file:
             file.write(f"{json.dumps(json.loads(text()), indent=2)}\n".encode())
@@ -91,7 +84,6 @@ def write_sidecar(path: Path) -> None:
 
 def digest(*tensors: Tensor) -> str:
     """Returns the sha256 of numbers, bit for bit; shapes and types count too."""
-
     found = hashlib.sha256()
     for x in tensors:
         found.update(f"{x.dtype} {tuple(x.shape)};".encode())
@@ -101,7 +93,6 @@ def digest(*tensors: Tensor) -> str:
 
 def _described(model: Model) -> dict[str, Any]:
     """Says of a model, and of the machine, all that its samples depend on."""
-
     state = model.state_dict()
     inner = {m.entry.name: m for m in model.modules() if isinstance(m, Model) and m.entry is not None}
     packages = {m.entry.package for m in inner.values() if m.entry is not None and m.entry.package}
@@ -132,5 +123,4 @@ def _version(distribution: str) -> str | None:
 
 def _other(value: Any) -> Any:
     """Says what JSON has no word for: a tensor by its shape and digest."""
-
     return {"shape": list(value.shape), "sha256": digest(value)} if isinstance(value, Tensor) else str(value)
