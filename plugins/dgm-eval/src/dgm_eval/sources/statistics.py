@@ -36,6 +36,13 @@ class ReferenceStatistics(Model):
         self.event_shape = tuple(self.config.event_shape)
         self.register_buffer("values", torch.zeros(self.config.count, self.config.dim))
 
+    def features(self, x: Tensor) -> Tensor:
+        """Maps data `(n, *event_shape)` to what is kept of real data: the network's features `(n, dim)`."""
+
+        network = load(self.config.features, device=x.device, dtype=x.dtype)
+        found: Tensor = network.features(x)
+        return found
+
     def check(self, by: dict[str, Any]) -> None:
         """Refuses features of another network: `by` says of which they are, as records do.
 
