@@ -74,7 +74,7 @@ def reconstruct(
     device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Encode and decode data.
+    """Encode and decode data; models without an encoder are inverted by optimisation.
 
     Images are shown in pairs, each original with its reconstruction to the right of it. Points of the plane are drawn
     with lines to their reconstructions. The mean squared error is over all values, in the model's range.

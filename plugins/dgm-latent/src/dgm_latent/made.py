@@ -82,7 +82,8 @@ def write_reconstructions(
         Where they are, the data, and the reconstructions, both `(n, *event_shape)`.
     """
 
-    as_encoder(model)
+    if not model.can("pushforward"):
+        as_encoder(model)
     x = _data(model, data, n, data_is)
     back = torch.cat([reconstruct(model, part) for part in torch.split(x, 64)])
     with making("reconstruct", model, name=name, data=data, n=n, data_is=x):

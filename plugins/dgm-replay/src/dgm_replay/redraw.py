@@ -12,7 +12,7 @@ import torch
 from dgmcore import plugins
 from dgmcore.cli.commands.sample import animate, initial
 from dgmcore.cli.commands.score import write_scores
-from dgmcore.cli.tilt_option import tilted
+from dgmcore.cli.tilt_option import asked
 from dgmcore.data import open_for
 from dgmcore.errors import DataError, UsageError
 from dgmcore.files.atomic import replacing
@@ -85,8 +85,8 @@ def _making(record: Record, model: Model, **arguments: Any) -> Iterator[None]:
 
 def _sample(record: Record, model: Model, name: str, target: Path, init: Path | None) -> Path:
     said = record.arguments
-    if said.get("tilt") is not None:
-        model = tilted(model, name, said["tilt"])
+    seen = {key: said.get(key) for key in ("given", "mask", "operator", "sigma")}
+    model = asked(model, name, said.get("tilt") or (), **seen)
     options = dict(record.options)
     start = init or (Path(said["init"]) if said.get("init") else None)
     if start is not None:
@@ -96,7 +96,7 @@ def _sample(record: Record, model: Model, name: str, target: Path, init: Path | 
         what = f"the samples were drawn with a tensor as {lost[0]}, of which the record has the digest only"
         raise UsageError(what, "give the picture that they started from with --init")
     given: dict[str, Any] = {"seed": said["seed"], "batch_size": said["batch_size"], "options": options}
-    about = {"tilt": said.get("tilt"), "init": said.get("init"), "n": said["n"], **given}
+    about = {"tilt": said.get("tilt"), **seen, "init": said.get("init"), "n": said["n"], **given}
     with _making(record, model, **about):
         if record.index is not None:
             return _one_of_a_folder(record.index, model, said["n"], given, target)
