@@ -44,7 +44,7 @@ class AskWalk(Config):
 
 
 async def latent(request: Request) -> Response:
-    """`POST /api/latent`: the noise of a model: its number of dimensions, and whether it has a pad."""
+    """`POST /api/latent`: the noise of a model: its number of dimensions, and the name of the noise that is a pad, if one is."""
 
     service, ask = service_of(request), await read(request, AskLatent)
 
@@ -54,7 +54,7 @@ async def latent(request: Request) -> Response:
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,):
             sizes = noise_sizes(_pushforward(model))
             free = sum(size for name, size in sizes.items() if name not in held_at_zero(model))
-            return JSONResponse({"dimensions": free, "pad": pad_name(model) is not None})
+            return JSONResponse({"dimensions": free, "pad": pad_name(model)})
 
     return await service.desk.run(request, work)
 
