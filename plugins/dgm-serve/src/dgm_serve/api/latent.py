@@ -44,7 +44,7 @@ class AskWalk(Config):
 
 
 async def latent(request: Request) -> Response:
-    """`POST /api/latent`: the noise of a model: its number of dimensions, and the name of the noise that is a pad, if one is."""
+    """`POST /api/latent`: the noise of a model: its dimensions, and the name of the noise that is a pad, if one is."""
 
     service, ask = service_of(request), await read(request, AskLatent)
 
