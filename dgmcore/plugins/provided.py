@@ -33,6 +33,8 @@ PACKAGES = {
     "eval": "dgm-eval",
     "evaluate": "dgm-eval",
     "push": "dgm-publish",
+    "serve": "dgm-serve",
+    "page": "dgm-serve",
     "new-plugin": "dgm-authors",
     "check-plugin": "dgm-authors",
     "check_model": "dgm-authors",

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from dgmcore.errors import DgmError
 from dgmcore.suggestions import did_you_mean
 
-from .api import judging, latent, models, samples, training
+from .api import given, judging, latent, models, samples, training
 from .catalog import Unknown
 from .guard import Guard, refusal
 from .service import Service
@@ -41,6 +41,7 @@ API = [
     Route("/api/latent", latent.latent, methods=["POST"]),
     Route("/api/push", latent.push, methods=["POST"]),
     Route("/api/walk", latent.walk, methods=["POST"]),
+    Route("/api/given", given.given, methods=["POST"]),
     Route("/api/train", training.begin, methods=["POST"]),
     Route("/api/train/{run}", training.go_on),
 ]
