@@ -16,7 +16,7 @@ from serving import Served, serving
 @pytest.fixture(scope="session")
 def served():
     """A server on loopback in a thread, with short patience and few connections."""
-    with serving(Limits(patience=1.0, connections=40, seconds=20.0, waiting=4, body=100_000)) as server:
+    with serving(Limits(patience=1.0, connections=40, seconds=100.0, waiting=4, body=100_000)) as server:
         yield server
 
 

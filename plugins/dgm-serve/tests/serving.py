@@ -54,7 +54,7 @@ class Served(NamedTuple):
             body = json.dumps(body).encode()
         if method == "POST":
             headers.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=100)
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()

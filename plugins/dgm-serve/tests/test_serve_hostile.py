@@ -139,7 +139,7 @@ def test_a_thousand_connections(client):
 
 def test_too_much_at_once_is_refused(client):
     limits = client.service.limits
-    ask = {"model": "ddpm-fashion", "n": 8, "options": {"sampler": "ddim", "steps": 30}}
+    ask = {"model": "vae-25gaussians", "tilt": "ebm-25gaussians", "n": 200, "options": {"steps": 200}}
     with ThreadPoolExecutor(20) as pool:
         many = range(limits.workers + limits.waiting + 6)
         statuses = list(pool.map(lambda i: client.post("/api/sample", **ask).status, many))

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from dgmcore.console import warn
 from dgmcore.errors import DgmError
 from dgmcore.suggestions import did_you_mean
 
@@ -110,4 +111,5 @@ def _no_memory(request: Request, error: Exception) -> Response:
 
 def _bug(request: Request, error: Exception) -> Response:
     what = f"{type(error).__name__}: {error}"
+    warn(f"{request.url.path}: {what[:500]}")
     return refusal(500, what[:500], "this is a bug of the model's plugin, or of dgm-serve")

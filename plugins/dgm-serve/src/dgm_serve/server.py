@@ -75,6 +75,7 @@ class Server(uvicorn.Server):
             loop="asyncio",
             lifespan="on",
             log_config=None,
+            log_level="critical",  # what goes wrong with a request is in its answer
             access_log=False,
             server_header=False,
             limit_concurrency=4 * service.limits.connections,

@@ -59,7 +59,7 @@ class _Run:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()  # which closes the pipes
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _say(self, what: Any) -> None:
