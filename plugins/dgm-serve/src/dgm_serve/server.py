@@ -43,6 +43,8 @@ class _Patient(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        # asyncio does so where it made the listening socket; else each answer waits 40 ms for an acknowledgement
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._timer = self.loop.call_later(self.limits.patience, self._leave_if_idle)
         idle = [c for c in self.connections if isinstance(c, _Patient) and c is not self and c.is_idle()]
         if len(self.connections) > self.limits.connections and idle:
