@@ -24,7 +24,8 @@ class Catalog:
 
     def __init__(self, pattern: str | None = None):
         self.pattern = pattern
-        self.names = {model.name for model in listed(pattern)}
+        self.names = [model.name for model in listed(pattern)]
+        self._about = {name: self._row(info(name)) for name in self.names}  # which no pull changes
 
     def check(self, name: str) -> str:
         """Returns the name of a model that the page shows.
@@ -40,14 +41,12 @@ class Catalog:
     def models(self, **filters: str | None) -> list[dict[str, Any]]:
         """Returns what `dgm list --json` says of each, and its summary, its licence and whether it has a picture."""
 
-        rows = []
-        for model in listed(self.pattern, **filters):
-            entry = info(model.name)
-            row = msgspec.to_builtins(model)
-            row |= {key: entry[key] for key in ("summary", "license", "tags", "likelihood", "origin")}
-            row["picture"] = self._picture(entry) is not None
-            rows.append(row)
-        return rows
+        found = listed(self.pattern, **filters)
+        return [msgspec.to_builtins(model) | self._about[model.name] for model in found if model.name in self._about]
+
+    def _row(self, entry: dict[str, Any]) -> dict[str, Any]:
+        row = {key: entry[key] for key in ("summary", "license", "tags", "likelihood", "origin")}
+        return row | {"picture": self._picture(entry) is not None}
 
     def model(self, name: str) -> dict[str, Any]:
         """Returns what `dgm info --json` says, with a JSON Schema of the options and the phases of training."""

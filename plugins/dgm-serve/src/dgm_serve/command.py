@@ -41,11 +41,14 @@ def command(
         address = f"http://{shown}:{port}/?token={service.token}"
         if host in ("0.0.0.0", "::"):
             warn("others on the network can open the page if they have the token; nothing is encrypted")
-        print(address, flush=True)
-        say(f"{len(service.catalog.names)} models; Ctrl-C ends the server")
-        if browser:
-            threading.Thread(target=_open, args=[address], daemon=True).start()
-        Server(service).serve_until_stopped(listening)
+
+        def announce() -> None:
+            print(address, flush=True)
+            say(f"{len(service.catalog.names)} models; Ctrl-C ends the server")
+            if browser:
+                threading.Thread(target=_open, args=[address], daemon=True).start()
+
+        Server(service, announce).serve_until_stopped(listening)
     say("ended")
     sys.stdout.flush()
     sys.stderr.flush()

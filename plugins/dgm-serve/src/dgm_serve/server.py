@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -65,10 +66,15 @@ class _Patient(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """The server of a service; a signal ends the work of all threads first."""
+    """The server of a service; a signal ends the work of all threads first.
 
-    def __init__(self, service: Service):
-        self.service = service
+    Arguments:
+        service: What it serves.
+        on_start: Called when it answers.
+    """
+
+    def __init__(self, service: Service, on_start: Callable[[], Any] = lambda: None):
+        self.service, self.on_start = service, on_start
         protocol = type("Patient", (_Patient,), {"limits": service.limits})
         config = uvicorn.Config(
             make_app(service),
@@ -86,6 +92,10 @@ class Server(uvicorn.Server):
             h11_max_incomplete_event_size=32_768,
         )
         super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_start()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.service.close()
