@@ -47,10 +47,10 @@ class _Patient(H11Protocol):
         # asyncio does so where it made the listening socket; else each answer waits 40 ms for an acknowledgement
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._timer = self.loop.call_later(self.limits.patience, self._leave_if_idle)
-        idle = [c for c in self.connections if isinstance(c, _Patient) and c is not self and c.is_idle()]
-        if len(self.connections) > self.limits.connections and idle:
-            min(idle, key=lambda c: c.born).transport.close()
         self.born = self.loop.time()
+        there = [c for c in self.connections if isinstance(c, _Patient) and not c.transport.is_closing()]
+        if len(there) > self.limits.connections:
+            min((c for c in there if c.is_idle()), key=lambda c: c.born).transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
@@ -86,7 +86,6 @@ class Server(uvicorn.Server):
             log_level="critical",  # what goes wrong with a request is in its answer
             access_log=False,
             server_header=False,
-            limit_concurrency=4 * service.limits.connections,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=0,
             h11_max_incomplete_event_size=32_768,
