@@ -103,7 +103,7 @@ class Visit:
 
     def until(self, expression: str):
         """Waits until something is so; the page's own policy forbids playwright's way, which is `eval`."""
-        for _ in range(WAIT // 50):
+        for _ in range(WAIT // 25):
             if self.page.evaluate(expression):
                 return
             self.page.wait_for_timeout(50)
@@ -428,7 +428,7 @@ def _main() -> None:
                 visit.open(hash).page.wait_for_load_state("networkidle")
                 if name == "train":
                     visit.page.click("[data-play].main")
-                    visit.until("document.querySelector('.player output').textContent.startsWith('step 1000')")
+                    visit.until("document.querySelector('.player output').textContent.startsWith('step 500')")
                 elif name != "gallery":
                     visit.drawn()
                 visit.page.screenshot(path=out / f"{name}.png")
