@@ -29,10 +29,10 @@ WAIT = 120_000  # milliseconds for a view to be drawn, on a machine that is busy
 #: A model of each family, with the views that its capabilities bring.
 FAMILIES = {
     "realnvp-moons": "samples noise trajectory density tilt reconstruct compare train about",  # flows
-    "vae-mnist-2d": "samples noise density tilt reconstruct compare about",  # vaes
+    "vae-mnist-2d": "samples noise density tilt reconstruct given compare about",  # vaes
     "ebm-25gaussians": "samples trajectory density tilt compare train about",  # ebms
     "energy-fashion": "density tilt about",
-    "dcgan-mnist": "samples noise density tilt compare about",  # gans
+    "dcgan-mnist": "samples noise density tilt given compare about",  # gans
     "ddpm-moons": "samples trajectory density compare train about",  # diffusion
     "rnn-tfim": "samples trajectory density compare about",  # autoregressive
     "vaebm-25gaussians": "samples trajectory density compare about",  # hybrids
@@ -159,7 +159,9 @@ def test_each_view_of_each_family(visit, name):
     page = visit.open(f"#/{name}").page
     page.wait_for_selector(".tabs")
     tabs = page.eval_on_selector_all(".tabs a", "all => all.map(a => a.hash.split('/').pop())")
-    assert tabs == FAMILIES[name].split()
+    from dgmcore.plugins.provided import provided
+
+    assert tabs == [view for view in FAMILIES[name].split() if view != "given" or "given" in provided().calls]
     for tab in tabs:
         page.click(f".tabs a[href$='/{tab}']")
         if tab == "about":
@@ -287,10 +289,6 @@ def test_a_user_of_the_keyboard_tilts_vae_fashion(visit):
     press = page.keyboard.press
     page.keyboard.type("/")
     page.keyboard.type("vae-fashion")
-    for _ in range(20):
-        press("Tab")
-        if page.evaluate("document.activeElement.getAttribute('href')") == "#/vae-fashion":
-            break
     press("Enter")
     page.wait_for_selector(".tabs")
     for _ in range(20):

@@ -17,6 +17,7 @@ from dgm_serve.noise_space import directions, noise_of, pad_name
 
 import dgmcore
 from dgmcore.noise import IndexedNoise
+from dgmcore.plugins.provided import provided
 
 
 def test_models_are_those_of_the_list(client):
@@ -200,3 +201,22 @@ def test_training_goes_on_where_it_was_paused(client):
     assert folder.exists()
     client.service.runs.close()
     assert not folder.exists()
+
+
+def test_completions_keep_what_is_known(client):
+    if "given" not in provided().calls:
+        assert (
+            client.post("/api/given", model="vae-mnist-2d", pixels=base64.b64encode(bytes(784)).decode()).status == 400
+        )
+        return
+    x = dgmcore.sample("vae-mnist-2d", 1, seed=3).numpy()
+    pixels = np.rint(x * 255).astype(np.uint8)
+    mask = np.zeros((28, 28), np.uint8)
+    mask[:14] = 1
+    coded = {"pixels": base64.b64encode(pixels.tobytes()).decode(), "mask": base64.b64encode(mask.tobytes()).decode()}
+    found = client.post("/api/given", model="vae-mnist-2d", n=3, **coded).floats
+    assert found.shape == (3, 1, 28, 28)
+    drawn = dgmcore.sample("vae-mnist-2d", 30).numpy()
+    assert np.abs(found - x)[:, :, :14].mean() < 0.5 * np.abs(drawn - x)[:, :, :14].mean()
+    assert client.post("/api/given", model="vae-mnist-2d", pixels=coded["pixels"], mask="AAAA").status == 400
+    assert client.post("/api/given", model="realnvp-moons", data=[[0, 0]]).status == 400
