@@ -7,6 +7,7 @@ vectors of :math:`Q^T J`.
 
 References:
     [1] Finding Structure with Randomness (Halko, Martinsson and Tropp, 2011), algorithms 4.1 and 5.1
+    [2] Animating rotation with quaternion curves (Shoemake, 1985); Sampling Generative Networks (White, 2016)
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ from dgmcore.noise import IndexedNoise
 
 from .work import check_stop
 
-__all__ = ["DIRECTIONS", "along", "directions", "held_at_zero", "noise_of", "noise_sizes", "pad_name", "pad_noise"]
+__all__ = [
+    "DIRECTIONS",
+    "along",
+    "directions",
+    "great_circle",
+    "held_at_zero",
+    "noise_of",
+    "noise_sizes",
+    "pad_name",
+    "pad_noise",
+]
 
 DIRECTIONS = 4
 _EXTRA = 4  # random directions more than those that are wanted
@@ -82,6 +93,16 @@ def along(model: Model, eps: Any, lengths: Sequence[float]) -> Any:
     for length, direction in zip(lengths, directions(model, eps), strict=False):
         eps = tree_map(lambda e, d, length=length: e + length * d, eps, direction)
     return eps
+
+
+def great_circle(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Returns the point at `t` of the great circle from noise `a` (t = 0) to `b` (t = 1), each `(1, *shape)` [2]."""
+
+    u, v = a.flatten().double(), b.flatten().double()
+    angle = (u @ v / (u.norm() * v.norm()).clamp_min(1e-12)).clamp(-1, 1).acos()
+    if float(angle.sin()) < 1e-6:  # no angle, or no unique circle
+        return (1 - t) * a + t * b
+    return (((1 - t) * angle).sin() / angle.sin() * a + (t * angle).sin() / angle.sin() * b).to(a.dtype)
 
 
 def directions(model: Model, eps: Any) -> list[Any]:

@@ -74,10 +74,14 @@ async def reconstruct(request: Request) -> Response:
         import torch
 
         from dgmcore.sampling import model_range
-        from dgmcore.sampling.reconstruct import reconstruct
+        from dgmcore.sampling.settings import outgoing
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,):
+            if not model.can("encoder"):
+                raise UsageError(f"{ask.model} has no codes", "choose another: dgm list --can encoder")
             x = data_of(service, model, ask)
-            return floats(torch.stack([x, reconstruct(model, x).float()]), range=model_range(model))
+            with torch.no_grad():
+                back = outgoing(model.decode(model.encode(x)), model, "reconstructions")
+            return floats(torch.stack([x, back]), range=model_range(model))
 
     return await service.desk.run(request, work)

@@ -94,15 +94,14 @@ async def walk(request: Request) -> Response:
 
         from dgmcore.compose import tree_map
         from dgmcore.sampling import model_range
-        from dgmcore.sampling.interpolate import slerp
 
-        from ..noise_space import noise_of
+        from ..noise_space import great_circle, noise_of
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,), torch.no_grad():
             check_size(ask.steps, tuple(_pushforward(model).event_shape), service.limits)
             start, end = (noise_of(model, ask.seed, i) for i in (ask.a, ask.b))
             times = torch.linspace(0, 1, ask.steps).tolist()
-            points = [_pushed(model, tree_map(lambda a, b, t=t: slerp(a, b, t), start, end)) for t in times]
+            points = [_pushed(model, tree_map(lambda a, b, t=t: great_circle(a, b, t), start, end)) for t in times]
             return floats(torch.cat(points), range=model_range(model))
 
     return await service.desk.run(request, work)
