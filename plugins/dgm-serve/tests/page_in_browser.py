@@ -5,15 +5,18 @@ The browser is Debian's, or the one that $DGM_CHROMIUM names; without one the te
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+import dgmcore
+from dgmcore.plugins.provided import provided
 
 FLAGS = [
     "--no-sandbox",
@@ -135,8 +138,6 @@ def _blank(page, selector: str) -> bool:
 
 
 def test_the_gallery_has_all_models_and_filters_them(visit):
-    import dgmcore
-
     names = [m["name"] for m in dgmcore.list_models()]
     page = visit.open().page
     page.wait_for_selector(".card")
@@ -159,8 +160,6 @@ def test_each_view_of_each_family(visit, name):
     page = visit.open(f"#/{name}").page
     page.wait_for_selector(".tabs")
     tabs = page.eval_on_selector_all(".tabs a", "all => all.map(a => a.hash.split('/').pop())")
-    from dgmcore.plugins.provided import provided
-
     assert tabs == [view for view in FAMILIES[name].split() if view != "given" or "given" in provided().calls]
     for tab in tabs:
         page.click(f".tabs a[href$='/{tab}']")
@@ -211,13 +210,10 @@ def test_the_pixels_are_those_of_the_command_line(visit):
     import numpy as np
     from PIL import Image
 
-    import dgmcore
     from dgmcore.sampling.pictures import to_uint8
 
     page = visit.open("#/vae-fashion/samples?n=1&seed=5").drawn().page
     data = page.eval_on_selector(".stage canvas", "c => c.toDataURL()").partition(",")[2]
-    import base64
-
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
     assert np.array_equal(shown, to_uint8(dgmcore.sample("vae-fashion", 1, seed=5), (-1, 1))[0, ..., 0])
 
@@ -401,39 +397,3 @@ def test_a_page_of_its_own_asks_nobody(chromium, tmp_path):
         assert out.stat().st_size < 500_000
         visit.check()
         visit.context.close()
-
-
-def _main() -> None:
-    """Takes the screenshots of docs/serve.md."""
-
-    from playwright.sync_api import sync_playwright
-
-    out = Path(__file__).parents[3] / "docs" / "serve"
-    out.mkdir(exist_ok=True)
-    process, address = serve()
-    pages = {
-        "gallery": ("#/", "light", (1100, 640)),
-        "pad": ("#/vae-mnist-2d/noise?x=-0.7&y=-0.4", "dark", (1100, 640)),
-        "tilt": ("#/vae-fashion/tilt?critic=energy-fashion&weight=1.5", "light", (1100, 860)),
-        "train": ("#/nsf-moons/train", "light", (1100, 860)),
-    }
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            for name, (hash, scheme, (width, height)) in pages.items():
-                visit = Visit(browser, address, color_scheme=scheme)
-                visit.page.set_viewport_size({"width": width, "height": height})
-                visit.open(hash).page.wait_for_load_state("networkidle")
-                if name == "train":
-                    visit.page.click("[data-play].main")
-                    visit.until("document.querySelector('.player output').textContent.startsWith('step 500')")
-                elif name != "gallery":
-                    visit.drawn()
-                visit.page.screenshot(path=out / f"{name}.png")
-                visit.context.close()
-    finally:
-        process.terminate()
-
-
-if __name__ == "__main__":
-    _main()

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from dgm_serve.noise_space import directions, noise_of, pad_name
+from dgm_serve.api.noise_space import directions, noise_of, pad_name
 
 import dgmcore
 from dgmcore.noise import IndexedNoise

@@ -24,7 +24,7 @@ from dgmcore.sampling.pictures.density import density_behind
 from dgmcore.sampling.pictures.pixels import kind_of, thinned, to_uint8, write_png
 from dgmcore.sampling.pictures.scatter import window_of
 
-from .noise_space import pad_name, pad_noise
+from .api.noise_space import pad_name, pad_noise
 
 __all__ = ["standalone"]
 

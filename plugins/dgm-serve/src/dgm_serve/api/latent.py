@@ -49,7 +49,7 @@ async def latent(request: Request) -> Response:
     service, ask = service_of(request), await read(request, AskLatent)
 
     def work() -> Response:
-        from ..noise_space import held_at_zero, noise_sizes, pad_name
+        from .noise_space import held_at_zero, noise_sizes, pad_name
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,):
             sizes = noise_sizes(_pushforward(model))
@@ -69,7 +69,7 @@ async def push(request: Request) -> Response:
 
         from dgmcore.sampling import model_range
 
-        from ..noise_space import along, noise_of, pad_noise
+        from .noise_space import along, noise_of, pad_noise
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,), torch.no_grad():
             check_size(len(ask.z or [0]), tuple(_pushforward(model).event_shape), service.limits)
@@ -95,7 +95,7 @@ async def walk(request: Request) -> Response:
         from dgmcore.compose import tree_map
         from dgmcore.sampling import model_range
 
-        from ..noise_space import great_circle, noise_of
+        from .noise_space import great_circle, noise_of
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,), torch.no_grad():
             check_size(ask.steps, tuple(_pushforward(model).event_shape), service.limits)

@@ -24,7 +24,7 @@ from dgmcore.errors import UsageError
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 
-from .work import check_stop
+from ..work import check_stop
 
 __all__ = [
     "DIRECTIONS",
