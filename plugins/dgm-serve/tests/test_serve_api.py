@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from dgm_serve.api.noise_space import directions, noise_of, pad_name
+from dgm_serve.catalog import calls
 
 import dgmcore
 from dgmcore.noise import IndexedNoise
-from dgmcore.plugins.provided import provided
 
 
 def test_models_are_those_of_the_list(client):
@@ -204,7 +204,7 @@ def test_training_goes_on_where_it_was_paused(client):
 
 
 def test_completions_keep_what_is_known(client):
-    if "given" not in provided().calls:
+    if "given" not in calls():
         assert (
             client.post("/api/given", model="vae-mnist-2d", pixels=base64.b64encode(bytes(784)).decode()).status == 400
         )

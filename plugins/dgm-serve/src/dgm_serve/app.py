@@ -25,9 +25,9 @@ from .guard import Guard, refusal
 from .service import Service
 from .work import Busy, Stopped, TooLong
 
-__all__ = ["SITE", "make_app"]
+__all__ = ["PAGE", "make_app"]
 
-SITE = Path(__file__).parent / "site"
+PAGE = Path(__file__).parent / "page"
 
 API = [
     Route("/api/models", models.models),
@@ -52,7 +52,7 @@ def make_app(service: Service) -> Starlette:
     """Returns the application of a service."""
 
     app = Starlette(
-        routes=[*API, Mount("/", StaticFiles(directory=SITE, html=True))],
+        routes=[*API, Mount("/", StaticFiles(directory=PAGE, html=True))],
         middleware=[
             Middleware(Guard, token=service.token, host=service.host, port=service.port, limits=service.limits)
         ],

@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+import dgmcore
 from dgmcore.errors import DgmError
 from dgmcore.plugins.provided import architecture, provided
 from dgmcore.registry.listing import info, listed
 from dgmcore.suggestions import did_you_mean
 
-__all__ = ["Catalog", "Unknown", "option_schema"]
+__all__ = ["Catalog", "Unknown", "calls", "option_schema"]
 
 
 class Unknown(DgmError):
@@ -72,6 +73,11 @@ class Catalog:
     def _picture(self, entry: dict[str, Any]) -> Path | None:
         path = Path(entry["folder"]) / "samples.png"
         return path if path.is_file() else None
+
+
+def calls() -> set[str]:
+    """Returns the calls of the core that plugins answer here, such as `train`."""
+    return {name for name in provided().calls if hasattr(dgmcore, name)}
 
 
 def option_schema(options: Any, defaults: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .api.noise_space import pad_name, pad_noise
 
 __all__ = ["standalone"]
 
-SITE = Path(__file__).parent / "site"
+PAGE = Path(__file__).parent / "page"
 MOST = 3 * 64 * 64  # numbers of a datum
 EDGE = 3.0  # of the pad, in standard deviations
 PAD, SAMPLES, POINTS, MOVING, FRAMES = 21, 36, 2000, 16, 24
@@ -98,16 +98,16 @@ def _packed(x: Tensor, model: Model) -> str:
 
 def _page(entry: dict[str, Any], data: dict[str, Any]) -> str:
     facts = [entry["family"], entry["dataset"], entry["license"], f"likelihood: {entry['likelihood']}"]
-    script = "\n".join(_plain_script((SITE / name).read_text("utf-8")) for name in ("dom.js", "draw.js", "alone.js"))
+    script = "\n".join(_plain_script((PAGE / name).read_text("utf-8")) for name in ("dom.js", "draw.js", "alone.js"))
     parts = {
         "name": html.escape(entry["name"]),
         "summary": html.escape(entry["summary"]),
         "facts": "".join(f"<span>{html.escape(str(f))}</span>" for f in facts if f and not str(f).endswith("None")),
-        "style": (SITE / "style.css").read_text("utf-8"),
+        "style": (PAGE / "style.css").read_text("utf-8"),
         "data": json.dumps(data).replace("<", "\\u003c"),
         "script": script,
     }
-    template = (SITE / "alone.html").read_text("utf-8")
+    template = (PAGE / "alone.html").read_text("utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 

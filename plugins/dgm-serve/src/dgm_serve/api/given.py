@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from dgmcore.config import Positive
 from dgmcore.errors import DataError, UsageError
-from dgmcore.plugins.provided import provided
 
+from ..catalog import calls
 from ..limits import check_options
 from .answers import floats
 from .asking import AskData, data_of, read, service_of
@@ -44,7 +44,7 @@ async def given(request: Request) -> Response:
         import dgmcore
         from dgmcore.sampling import model_range, stream
 
-        if "given" not in provided().calls:
+        if "given" not in calls():
             raise UsageError("no plugin completes pictures", "pip install dgm-given")
         check_options(ask.options, service.limits)
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,), tempfile.TemporaryDirectory() as folder:

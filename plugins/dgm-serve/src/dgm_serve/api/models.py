@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from ..catalog import option_schema
+from ..catalog import calls, option_schema
 from ..guard import refusal
 from .answers import events
 from .asking import Ask, read_query, service_of
@@ -36,11 +36,10 @@ async def model(request: Request) -> Response:
 
     def look() -> Response:
         from dgmcore.compose.tilted import Tilted
-        from dgmcore.plugins.provided import provided
 
         found = service_of(request).catalog.model(request.path_params["name"])
         found["tilt_schema"] = option_schema(Tilted.Sampling)
-        found["calls"] = sorted(provided().calls)
+        found["calls"] = sorted(calls())
         return JSONResponse(found)
 
     return await run_in_threadpool(look)
