@@ -18,15 +18,8 @@ from dgm_serve.catalog import calls
 
 import dgmcore
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+_FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
+FLAGS = [f"--{name}" for name in (*_FLAGS.split(" "), "disable-component-update")]
 WAIT = 120_000  # milliseconds for a view to be drawn, on a machine that is busy with other things
 
 #: A model of each family, with the views that its capabilities bring.
@@ -163,6 +156,7 @@ def test_each_view_of_each_family(visit, name):
     assert tabs == [view for view in FAMILIES[name].split() if view != "given" or "given" in calls()]
     for tab in tabs:
         page.click(f".tabs a[href$='/{tab}']")
+        page.wait_for_selector(f".view-{tab}")
         if tab == "about":
             page.wait_for_selector(".prose")
         elif tab == "train":
@@ -258,6 +252,7 @@ def test_a_dropped_picture_is_scored_and_reconstructed(visit):
     visit.until(f"document.querySelector('.big').innerText !== {before!r}")
     assert "lower bound" in page.inner_text(".kind") and "nats" in page.inner_text(".big")
     page.click(".tabs a[href$='/reconstruct']")
+    page.wait_for_selector(".view-reconstruct")
     visit.drawn()
     page.set_input_files("#file", picture)
     visit.until("document.querySelector('.stage canvas').width === 28")
@@ -292,6 +287,7 @@ def test_a_user_of_the_keyboard_tilts_vae_fashion(visit):
         if page.evaluate("document.activeElement.textContent") == "Tilt":
             break
     press("Enter")
+    page.wait_for_selector(".view-tilt")
     visit.drawn()
     for _ in range(20):
         press("Tab")
@@ -372,6 +368,7 @@ def test_a_stranger_s_plugin_appears_with_its_views(chromium, tmp_path):
         tabs = visit.page.eval_on_selector_all(".tabs a", "all => all.map(a => a.textContent)")
         assert {"Samples", "Noise", "Density", "Train"} <= set(tabs)
         visit.page.click("text=Noise")
+        visit.page.wait_for_selector(".view-noise")
         visit.drawn()
         visit.check()
     finally:
