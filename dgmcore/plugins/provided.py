@@ -20,6 +20,7 @@ PACKAGES = {
     **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
+    **dict.fromkeys(("given", "invert"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
     "open_pictures": "dgm-data",
     **dict.fromkeys(
