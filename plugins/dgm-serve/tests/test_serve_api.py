@@ -214,7 +214,8 @@ def test_completions_keep_what_is_known(client):
     mask = np.zeros((28, 28), np.uint8)
     mask[:14] = 1
     coded = {"pixels": base64.b64encode(pixels.tobytes()).decode(), "mask": base64.b64encode(mask.tobytes()).decode()}
-    found = client.post("/api/given", model="vae-mnist-2d", n=3, **coded).floats
+    few = {"particles": 256, "steps": 20, "warmup": 20}
+    found = client.post("/api/given", model="vae-mnist-2d", n=3, options=few, **coded).floats
     assert found.shape == (3, 1, 28, 28)
     drawn = dgmcore.sample("vae-mnist-2d", 30).numpy()
     assert np.abs(found - x)[:, :, :14].mean() < 0.5 * np.abs(drawn - x)[:, :, :14].mean()
