@@ -21,6 +21,7 @@ PACKAGES = {
     "push": "dgm-publish",
     **dict.fromkeys(("replay", "describe_file"), "dgm-replay"),
     "as_distribution": "dgm-export",
+    **dict.fromkeys(("serve", "page"), "dgm-serve"),
     **dict.fromkeys(("given", "invert"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
     "open_pictures": "dgm-data",
