@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 #: The old path of a module, and its path today.
 ALIASES = {
+    "dgmcore.data.decode": "dgm_data.decode",
     "dgmcore.data.idx": "dgm_data.idx",
     "dgmcore.data.locate": "dgm_data.locate",
     "dgmcore.data.named": "dgm_data.named",
@@ -59,7 +60,9 @@ class _Finder:
         new = ALIASES[module.__name__]
         warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
         found = import_module(new)
-        module.__dict__.update({k: v for k, v in vars(found).items() if not k.startswith("__") or k == "__all__"})
+        module.__dict__.update(
+            {k: v for k, v in vars(found).items() if not k.startswith("__") or k in ("__all__", "__getattr__")}
+        )
 
 
 def install() -> None:

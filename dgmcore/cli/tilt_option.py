@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..calls import given as under
 from ..errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ def asked(model: Model, name: str, tilts: Sequence[str], given: Sequence[str] | 
         how: Those of the options that go with it: `operator`, `mask`, `sigma`.
     """
 
-    from ..calls import given as under
     from ..loading.load import load
 
     seen = {option: values for option, values in how.items() if values}

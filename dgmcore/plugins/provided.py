@@ -24,7 +24,7 @@ PACKAGES = {
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
     **dict.fromkeys(("given", "invert"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
-    "open_pictures": "dgm-data",
+    **dict.fromkeys(("open_pictures", "read_picture"), "dgm-data"),
     **dict.fromkeys(
         ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
     ),

@@ -14,6 +14,7 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
+from ...plugins.provided import call
 from ..arguments import BatchSize, Device, ModelName, Set, Tilts
 from ..set_options import parse_set
 from ..tilt_option import asked, critic_and_weight
@@ -158,11 +159,10 @@ def default_number(model: Model, target: str) -> int:
 def initial(model: Model, path: Path) -> Tensor:
     """Returns a picture in the model's range and shape, for the sampling option `init`."""
 
-    from ...sampling.pictures.reading import read_picture
-
     if not hasattr(model.sampling(), "init"):
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
-    return read_picture(path, model).to(model.device, model.dtype)
+    picture: Tensor = call("read_picture")(path, model)
+    return picture.to(model.device, model.dtype)
 
 
 def animate(model: Model, path: Path, n: int, given: Mapping[str, Any]) -> Tensor:

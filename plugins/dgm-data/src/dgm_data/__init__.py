@@ -21,8 +21,11 @@ _DATASETS = [
 
 @hookimpl
 def dgm_calls():
-    what = "Open a folder or a zip of pictures"
-    return [{"name": "open_pictures", "import": "dgm_data.picture_files:open_pictures", "summary": what}]
+    what = "Open a picture, or a folder or a zip of pictures"
+    return [
+        {"name": "open_pictures", "import": "dgm_data.picture_files:open_pictures", "summary": what},
+        {"name": "read_picture", "import": "dgm_data.reading:read_picture", "summary": "A picture as a model wants it"},
+    ]
 
 
 @hookimpl

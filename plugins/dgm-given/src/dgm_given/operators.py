@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dgmcore.data.decode import read_file
 from dgmcore.errors import DataError, PluginError, UsageError
+from dgmcore.files.regular import read_file
 from dgmcore.plugins.provided import import_string, provided
 from dgmcore.suggestions import did_you_mean
 

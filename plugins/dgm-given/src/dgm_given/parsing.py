@@ -211,7 +211,7 @@ def _mask(path: Path, shape: tuple[int, ...]) -> Tensor:
 def _open(path: Path) -> Image.Image:
     import io
 
-    from dgmcore.data.decode import read_file
+    from dgmcore.files.regular import read_file
 
     try:
         image = Image.open(io.BytesIO(read_file(path)), formats=["PNG", "JPEG"])
