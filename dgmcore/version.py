@@ -25,6 +25,7 @@ ALIASES = {
     "dgmcore.data.toys": "dgm_data.toys",
     "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
     "dgmcore.evaluation.extractor": "dgm_eval.extractor",
+    "dgmcore.evaluation.records": "dgm_eval.comparing",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
@@ -33,9 +34,10 @@ ALIASES = {
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",
     "dgmcore.train.energy": "dgm_train.energy",
-    "dgmcore.train.objectives": "dgmcore.training.objectives",
+    "dgmcore.train.objectives": "dgm_train.objectives",
     "dgmcore.train.phase": "dgmcore.training.phase",
     "dgmcore.training.energy": "dgm_train.energy",
+    "dgmcore.training.objectives": "dgm_train.objectives",
 }
 
 

@@ -17,7 +17,7 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     **dict.fromkeys(("train", "describe", "recipe"), "dgm-train"),
-    **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
+    **dict.fromkeys(("eval", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
     "push": "dgm-publish",
     **dict.fromkeys(("replay", "describe_file"), "dgm-replay"),
     "as_distribution": "dgm-export",
