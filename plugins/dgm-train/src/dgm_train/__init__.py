@@ -18,6 +18,15 @@ def dgm_commands() -> list[dict[str, Any]]:
 def dgm_calls() -> list[dict[str, Any]]:
     return [
         {"name": "train", "import": "dgm_train.engine:train", "summary": "Train a model by a recipe"},
-        {"name": "describe", "import": "dgm_train.describe:describe", "summary": "What an architecture can be told"},
+        {
+            "name": "describe_architecture",
+            "import": "dgm_train.describe:describe_architecture",
+            "summary": "Print what an architecture can be told",
+        },
+        {
+            "name": "list_architectures",
+            "import": "dgm_train.describe:list_architectures",
+            "summary": "Print what can be trained",
+        },
         {"name": "recipe", "import": "dgm_train.recipe:Recipe", "summary": "What a recipe may say, as a type"},
     ]
