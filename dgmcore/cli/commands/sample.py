@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 16
 POINTS = 2000  # of a picture of the plane
-ANIMATED = 64  # samples of a trajectory that are drawn
 PREVIEWED = 5000  # points in the terminal; images: 64
 
 
@@ -104,7 +103,7 @@ def command(
 
             first = None
             if trajectory is not None and place.is_main:
-                first = animate(model, trajectory.expanduser(), count, chosen)
+                first = call("animate")(model, trajectory.expanduser(), count, chosen)
             sample_to(target, model, count, first=first, watch=watch, **chosen)
     if not place.is_main:
         return
@@ -163,27 +162,6 @@ def initial(model: Model, path: Path) -> Tensor:
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
     picture: Tensor = call("read_picture")(path, model)
     return picture.to(model.device, model.dtype)
-
-
-def animate(model: Model, path: Path, n: int, given: Mapping[str, Any]) -> Tensor:
-    """Writes the sampler's way to its first samples as a GIF, and returns where it ends, the first batch."""
-
-    from ...sampling.draw import first_states
-    from ...sampling.pictures.canvas import Canvas
-    from ...sampling.pictures.pixels import save_gif, thinned
-
-    canvas = Canvas(model, size=480)
-    last: list[Tensor] = []
-
-    def states() -> Iterator[np.ndarray]:
-        for state in first_states(model, n, **given):
-            last[:] = [state]
-            yield canvas.keep(state[:ANIMATED])
-
-    kept = thinned(states())
-    canvas.frame(kept[-1], margin=0.35)  # the window is that of the samples, with room for the way to them
-    save_gif((canvas.draw(x) for x in kept), path)
-    return last[0]
 
 
 def show(model: Model, batches: list[np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of samples: grids of images, points of the plane over the model's density, animations, the terminal."""
+"""Pictures of samples: grids of images, points of the plane over the model's density, the terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import Any
 
 from ...plugins import call
 from .canvas import Canvas, picture
-from .pixels import grid, kind_of, save_gif, save_grid, save_png, thinned, to_uint8, write_png
+from .pixels import grid, kind_of, save_grid, save_png, thinned, to_uint8, write_png
 
 #: What plugins bring, and can be imported from here.
-_CALLS = ("read_picture",)
+_CALLS = ("read_picture", "save_gif")
 
 __all__ = [
     "Canvas",
     "grid",
     "kind_of",
     "picture",
-    "save_gif",
     "save_grid",
     "save_png",
     "thinned",
