@@ -30,6 +30,7 @@ ALIASES = {
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
     "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
+    "dgmcore.sampling.shares": "dgm_train.shares",
     "dgmcore.saving": "dgmcore.loading.save",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",

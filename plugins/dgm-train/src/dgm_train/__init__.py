@@ -28,5 +28,12 @@ def dgm_calls() -> list[dict[str, Any]]:
             "import": "dgm_train.describe:list_architectures",
             "summary": "Print what can be trained",
         },
+        {"name": "join_processes", "import": "dgm_train.processes:join_processes", "summary": "Several processes meet"},
+        {"name": "agree", "import": "dgm_train.processes:agree", "summary": "What all processes say"},
+        {
+            "name": "pour_together",
+            "import": "dgm_train.shares:pour_together",
+            "summary": "One file of all processes",
+        },
         {"name": "recipe", "import": "dgm_train.recipe:Recipe", "summary": "What a recipe may say, as a type"},
     ]
