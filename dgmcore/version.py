@@ -29,6 +29,7 @@ ALIASES = {
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
+    "dgmcore.sampling.pictures.preview": "dgm_export.terminal",
     "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
     "dgmcore.sampling.shares": "dgm_train.shares",
     "dgmcore.saving": "dgmcore.loading.save",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from dgm_data.idx import read_idx
-from dgm_train.loop.stream import Stream
+from dgm_train.loop.stream import Stream, augment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -221,9 +221,9 @@ def test_celeba_is_split_by_people_and_decoded_once(home, monkeypatch):
     assert isinstance(train.base.array, np.memmap)
     flipped = open_data(DataSpec(dataset="celeba64", flip=True))
     x = every(flipped)
-    noisy = flipped.augment(x, StreamNoise(0, 4, scope="f"))
+    noisy = augment(flipped, x, StreamNoise(0, 4, scope="f"))
     assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(noisy, x, strict=True))
-    assert torch.equal(noisy, flipped.augment(x, StreamNoise(0, 4, scope="f")))
+    assert torch.equal(noisy, augment(flipped, x, StreamNoise(0, 4, scope="f")))
 
 
 # --- files -----------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     **dict.fromkeys(("train", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
-    **dict.fromkeys(("join_processes", "agree", "pour_together"), "dgm-train"),
+    **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
     **dict.fromkeys(("eval", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
     "push": "dgm-publish",
     **dict.fromkeys(("replay", "describe_file", "requirements"), "dgm-replay"),
-    **dict.fromkeys(("as_distribution", "write_figure"), "dgm-export"),
+    **dict.fromkeys(("as_distribution", "write_figure", "preview"), "dgm-export"),
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
-    **dict.fromkeys(("given", "invert"), "dgm-given"),
+    **dict.fromkeys(("given", "invert", "metropolis"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
     **dict.fromkeys(("open_pictures", "read_picture"), "dgm-data"),
     **dict.fromkeys(

@@ -13,12 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..errors import UsageError
 from ..plugins import call
 
 __all__ = ["Place", "agree", "device_here", "here", "joined", "share_batches"]
-
-_LAUNCH = "start with torchrun, or unset RANK and WORLD_SIZE"
 
 
 class Place(NamedTuple):
@@ -39,27 +36,10 @@ def here() -> Place:
     Raises:
         UsageError: If what it says makes no sense.
     """
-    world, rank, local = (_setting(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
-    if world is None and rank is None:
+    if not any(os.environ.get(name, "").strip() for name in ("WORLD_SIZE", "RANK")):
         return Place(0, 1, 0)
-    if world is None or (rank is None and world != 1):
-        missing = "WORLD_SIZE" if world is None else "RANK"
-        raise UsageError(f"the environment says that there are several processes, but no {missing}", _LAUNCH)
-    place = Place(rank or 0, world, local or 0)
-    if not 0 <= place.rank < place.world or place.local < 0:
-        raise UsageError(f"RANK={place.rank} is no process of WORLD_SIZE={place.world}", _LAUNCH)
-    if place.world > 1 and not (os.environ.get("MASTER_ADDR") and _setting("MASTER_PORT")):
-        raise UsageError(f"there are {place.world} processes, but no MASTER_ADDR and MASTER_PORT to meet at", _LAUNCH)
+    place: Place = call("place_of_process")()
     return place
-
-
-def _setting(name: str) -> int | None:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 9:
-        raise UsageError(f"{name}={text[:40]} is no number of processes", _LAUNCH)
-    return int(text)
 
 
 def share_batches(n: int, size: int, place: Place) -> tuple[int, int]:

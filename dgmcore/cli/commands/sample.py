@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +80,7 @@ def command(
     options = parse_set(set_ or ())
     _check_targets(out, trajectory, json)
     shown: list[np.ndarray] = []
+    show = call("preview") if preview else None
     seen = {"given": given, "mask": mask, "operator": operator, "sigma": sigma}
     run = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
     with stopping_cleanly(), joined(**run, **seen) as place:
@@ -98,7 +97,7 @@ def command(
 
             def watch(x: np.ndarray) -> None:
                 advance(len(x))
-                if preview and sum(map(len, shown)) < PREVIEWED:
+                if show and sum(map(len, shown)) < PREVIEWED:
                     shown.append(x)
 
             first = None
@@ -110,7 +109,7 @@ def command(
     report: dict[str, Any] = getattr(model, "report", dict)()  # of chains that were diagnosed
     if report:
         output.say(model.report_line())
-    if preview:
+    if show:
         show(model, shown)
     if json:
         record = {"model": model_name(model), "n": count, "seed": seed, "out": target}
@@ -162,24 +161,6 @@ def initial(model: Model, path: Path) -> Tensor:
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
     picture: Tensor = call("read_picture")(path, model)
     return picture.to(model.device, model.dtype)
-
-
-def show(model: Model, batches: list[np.ndarray]) -> None:
-    """Shows samples in the terminal; on stderr, as stdout is for data."""
-
-    import numpy as np
-
-    from ...sampling.pictures.canvas import Canvas
-    from ...sampling.pictures.preview import ASCII_SHADES, SHADES, preview
-
-    x = np.concatenate(batches)[:PREVIEWED]
-    canvas = Canvas(model)
-    x = x[:64] if canvas.kind == "image" else x
-    columns, lines = shutil.get_terminal_size()
-    size = min(columns, 96), max(8, min(lines - 2, 48))
-    blocks = output.encodes(SHADES, sys.stderr)
-    colours = output.colours(sys.stderr) if blocks else "none"
-    output.say(preview(canvas.draw(x), *size, colours, SHADES if blocks else ASCII_SHADES))
 
 
 @contextmanager

@@ -19,5 +19,6 @@ def dgm_calls() -> list[dict[str, Any]]:
     summary = "A model as a distribution of torch"
     return [
         {"name": "as_distribution", "import": "dgm_export.distribution:as_distribution", "summary": summary},
+        {"name": "preview", "import": "dgm_export.terminal:show", "summary": "Samples in the terminal"},
         {"name": "write_figure", "import": "dgm_export.figure:write_figure", "summary": "Points as .pdf or .svg"},
     ]

@@ -74,5 +74,6 @@ def dgm_operators():
 def dgm_calls():
     return [
         {"name": "given", "import": "dgm_given.model:given", "summary": "A model under observations"},
+        {"name": "metropolis", "import": "dgm_given.chains.metropolis:metropolis", "summary": "Metropolis steps"},
         {"name": "invert", "import": "dgm_given.optimum:invert", "summary": "Data as noise, by optimisation"},
     ]

@@ -28,6 +28,7 @@ def dgm_calls() -> list[dict[str, Any]]:
             "import": "dgm_train.describe:list_architectures",
             "summary": "Print what can be trained",
         },
+        {"name": "place_of_process", "import": "dgm_train.processes:place", "summary": "Which of several processes"},
         {"name": "join_processes", "import": "dgm_train.processes:join_processes", "summary": "Several processes meet"},
         {"name": "agree", "import": "dgm_train.processes:agree", "summary": "What all processes say"},
         {

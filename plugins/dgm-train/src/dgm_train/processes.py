@@ -5,6 +5,7 @@ The process group is made only where there are several.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,15 +19,44 @@ from dgmcore.sampling.processes import Place
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["agree", "join_processes"]
+__all__ = ["agree", "join_processes", "place"]
 
 #: How long processes wait for each other to start.
 JOIN = timedelta(minutes=2)
 #: How long for each other's work: the slowest share of a long run may take days longer than the fastest.
 WORK = timedelta(days=30)
 
+_LAUNCH = "start with torchrun, or unset RANK and WORLD_SIZE"
+
 #: The group that works, in which processes wait for long.
 _work: ProcessGroup | None = None
+
+
+def place() -> Place:
+    """Returns this process's place, as the launcher says it; the work of :func:`dgmcore.sampling.processes.here`.
+
+    Raises:
+        UsageError: If what it says makes no sense.
+    """
+    world, rank, local = (_setting(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
+    if world is None or (rank is None and world != 1):
+        missing = "WORLD_SIZE" if world is None else "RANK"
+        raise UsageError(f"the environment says that there are several processes, but no {missing}", _LAUNCH)
+    place = Place(rank or 0, world, local or 0)
+    if not 0 <= place.rank < place.world or place.local < 0:
+        raise UsageError(f"RANK={place.rank} is no process of WORLD_SIZE={place.world}", _LAUNCH)
+    if place.world > 1 and not (os.environ.get("MASTER_ADDR") and _setting("MASTER_PORT")):
+        raise UsageError(f"there are {place.world} processes, but no MASTER_ADDR and MASTER_PORT to meet at", _LAUNCH)
+    return place
+
+
+def _setting(name: str) -> int | None:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 9:
+        raise UsageError(f"{name}={text[:40]} is no number of processes", _LAUNCH)
+    return int(text)
 
 
 @contextmanager
