@@ -427,7 +427,7 @@ def test_bombs_are_refused(home, monkeypatch):
     monkeypatch.setattr("dgm_data.decode._PIXEL_LIMIT", 100)
     with pytest.raises(DataError, match="400 x 1 pixels"):
         open_data(folder(home, a=png(pixels(1, 400))))
-    monkeypatch.setattr("dgmcore.files.regular._FILE_LIMIT", 1000)
+    monkeypatch.setattr("dgm_data.regular._FILE_LIMIT", 1000)
     with zipfile.ZipFile(home / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", b"\0" * 100_000)
     with pytest.raises(DataError, match=r"a\.png has more than 1000 bytes"):

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dgmcore.errors import DataError
-from dgmcore.files.regular import read_file, read_limited
+
+from .regular import read_file, read_limited
 
 __all__ = ["SUFFIXES", "Wanted", "decode", "read_file", "read_limited"]
 

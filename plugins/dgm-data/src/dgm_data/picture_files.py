@@ -16,10 +16,10 @@ import numpy as np
 from dgmcore.data.images import Images
 from dgmcore.errors import DataError
 from dgmcore.files.atomic import hidden
-from dgmcore.files.regular import read_file, read_limited
 
 from .decode import SUFFIXES, Wanted, decode
 from .locate import cache_folder
+from .regular import read_file, read_limited
 
 __all__ = ["open_pictures", "read_pictures"]
 

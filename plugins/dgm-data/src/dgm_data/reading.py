@@ -12,12 +12,12 @@ from torch import Tensor
 
 from dgmcore.data.images import to_range
 from dgmcore.errors import DataError, UsageError
-from dgmcore.files.regular import read_file
 from dgmcore.model import Model
 from dgmcore.sampling.pictures.pixels import kind_of
 from dgmcore.sampling.settings import model_range
 
 from .decode import decode
+from .regular import read_file
 
 __all__ = ["read_picture"]
 

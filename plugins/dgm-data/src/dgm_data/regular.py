@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
-from ..errors import DataError
+from dgmcore.errors import DataError
 
 __all__ = ["read_file", "read_limited"]
 
