@@ -372,3 +372,19 @@ def test_a_shipped_model_makes_a_garment_of_a_drawing(tmp_path, monkeypatch):
     assert made.shape == (4, 1, 28, 28)
     assert np.abs(made - drawing).mean() < 0.3 < np.abs(made[:, :, ::-1, ::-1].transpose(0, 1, 3, 2) - drawing).mean()
     assert made.std(0).mean() > 0.02, "four garments, not one"
+
+
+def test_augmentation_shows_the_discriminator_noised_data_and_samples_of_one_shot_models():
+    from dgm_hybrids.ddgan.training import AdversarialDenoising as Phase
+
+    model = DDGAN({**DDGAN.example, "steps": 1})
+    plain, augmented = (Phase(model, Phase.Options(**more)) for more in ({}, {"augment": 4}))
+    x, noise = torch.full((3000, 2), 5.0), IndexedNoise(0, 3000)
+    assert torch.equal(plain._seen(x, noise), x)
+    seen = augmented._seen(x, noise)[:, 0]
+    kept = Diffusion(4).alpha_bar
+    untouched = (seen - 5).abs() < 0.1
+    assert 0.15 < float(untouched.float().mean()) < 0.25, "one of the five amounts of noise is none"
+    assert float(seen.mean()) == pytest.approx(5 * float(kept.sqrt().mean()), abs=0.1)
+    with pytest.raises(DgmError, match="models of one step"):
+        Phase(DDGAN(DDGAN.example), Phase.Options(augment=4))

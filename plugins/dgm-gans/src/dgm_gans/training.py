@@ -78,7 +78,9 @@ class AdversarialPhase(Game):
     def validate(self, x: Tensor, noise: Noise) -> Tensor:
         r"""Returns terms `(n,)` whose mean is the energy distance of data `x` and as many samples (R&H, Fig. 11).
 
-        .. math:: \tfrac14 \big(2 \bar d(x_i, y) - \bar d(x_i, x) - \bar d(y_i, y)\big), \quad d(a, b) = \sqrt{|a - b|^2 + 0.1}
+        .. math::
+            \tfrac14 \big(2 \bar d(x_i, y) - \bar d(x_i, x) - \bar d(y_i, y)\big),
+            \quad d(a, b) = \sqrt{|a - b|^2 + 0.1}
 
         As the metric `energy-distance`, but with means over the others only, so that the batches of a validation don't
         bias it. No loss of the game says how good the samples are.
