@@ -2,9 +2,9 @@
 
     python benchmarks/ood_table.py [vaebm-fashion | vaebm-celeba] [--n 1000]
 
-prints the AUROC with which log p tells test data from other data, by the VAE (its ELBO), by the energy alone, and by the
-VAEBM, whose log p is the sum of both (eq. 4.13, without log Z, which no ranking needs). Beside other data sets there are
-interpolations: means of pairs of test images. The intervals are 95 % of a bootstrap over the data.
+prints the AUROC with which log p tells test data from other data, by the VAE (its ELBO), by the energy alone, and by
+the VAEBM, whose log p is the sum of both (eq. 4.13, without log Z, which no ranking needs). Beside other data sets
+there are interpolations: means of pairs of test images. The intervals are 95 % of a bootstrap over the data.
 """
 
 from __future__ import annotations
