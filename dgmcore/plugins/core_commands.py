@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS"]
-
 #: Each command: the function that runs it, and its line in the help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("dgmcore.cli.commands.list:command", "List the models."),

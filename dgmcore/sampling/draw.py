@@ -21,6 +21,7 @@ from ..interfaces import Trajectory
 from ..noise import IndexedNoise
 from .processes import joined, share_batches
 from .settings import (
+    MAX_SAMPLES,
     MAX_SEED,
     as_generator,
     as_model,
@@ -86,7 +87,10 @@ def stream(
     """
 
     as_generator(model)
-    n, start = whole(n, "the number of samples", 0), whole(start, "the number of the first sample", 0)
+    n, start = (
+        whole(n, "the number of samples", 0, MAX_SAMPLES),
+        whole(start, "the number of the first sample", 0, MAX_SAMPLES),
+    )
     seed, size = whole(seed, "the seed", 0, MAX_SEED), checked_size(model, batch_size)
     chosen = together(options, named)
     model.sampling(chosen)  # a wrong option fails here, before the first batch is asked for
@@ -166,7 +170,11 @@ def sample_to(
         DgmError: If the file can't be written; nothing of it is left then.
     """
 
-    n, size, chosen = whole(n, "the number of samples", 0), checked_size(model, batch_size), together(options, named)
+    n, size, chosen = (
+        whole(n, "the number of samples", 0, MAX_SAMPLES),
+        checked_size(model, batch_size),
+        together(options, named),
+    )
     asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": chosen, "out": str(path)}
     with joined(**asked) as place:
         start, stop = share_batches(n, size, place)
@@ -193,7 +201,7 @@ def first_states(
         )
     chosen = together(options, named)
     model.sampling(chosen)
-    length = min(whole(n, "the number of samples", 0), checked_size(model, batch_size))
+    length = min(whole(n, "the number of samples", 0, MAX_SAMPLES), checked_size(model, batch_size))
     noise = IndexedNoise(whole(seed, "the seed", 0, MAX_SEED), length, device=model.device, dtype=model.dtype)
     states = cast(Trajectory, model).trajectory(noise, **chosen)
     while True:

@@ -34,6 +34,8 @@ __all__ = [
 
 #: What every generator of random numbers takes.
 MAX_SEED = 2**63 - 1
+#: The number of samples that a seed has.
+MAX_SAMPLES = 2**62
 
 
 # --- arguments --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -205,8 +206,10 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
 def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Write]:
     """Opens the sink for a path; the block must write exactly `n` samples, all of them finite."""
 
-    written = 0
-    with sink_of(path)(Path(path).expanduser(), n, model) as write:
+    written, sink, target = 0, sink_of(path), Path(path).expanduser()
+    if sink in (npy, npz, safetensors, csv):
+        _check_space(target, n, model)
+    with sink(target, n, model) as write:
 
         def counted(x: np.ndarray) -> None:
             nonlocal written
@@ -217,6 +220,18 @@ def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Wr
         yield counted
         if written != n:
             raise RuntimeError(f"{written} of {n} samples were written to {path}")
+
+
+def _check_space(path: Path, n: int, model: Model) -> None:
+    """Raises a UsageError if the numbers of `n` samples do not fit on the disk, before an hour of drawing says so."""
+
+    folder = next(p for p in path.absolute().parents if p.exists())
+    size, free = 4 * n * math.prod(model.event_shape), shutil.disk_usage(folder).free
+    if size > free:
+        raise UsageError(
+            f"{n:,} samples take {size / 1e9:,.0f} GB, and {folder} has {free / 1e9:,.0f} GB free",
+            "draw fewer, or draw them batch by batch with dgmcore.stream",
+        )
 
 
 def write_samples(

@@ -76,6 +76,14 @@ def test_noise_contrast_finds_the_density_and_its_normaliser(model, step):
     assert abs(mass - 1) < 0.1
 
 
+def test_noise_contrast_draws_as_much_noise_as_it_is_asked_for(model, step, monkeypatch):
+    phase, sizes = NoiseContrastive(model, NoiseContrastive.Options(ratio=3)), []
+    known = phase.noise_log_prob
+    monkeypatch.setattr(phase, "noise_log_prob", lambda x: sizes.append(len(x)) or known(x))
+    step(phase, two_gaussians, 16, 4e-3).go(1)
+    assert sizes == [16, 16 * 3]
+
+
 def test_capabilities():
     assert capabilities(EBM) == ["generator", "trajectory", "critic", "density"]
     assert capabilities(MLPEnergy) == ["critic"]
