@@ -17,8 +17,10 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     "train": "dgm-train",
-    **dict.fromkeys(("eval", "evaluate"), "dgm-eval"),
+    **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
+    **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
+    "open_pictures": "dgm-data",
     **dict.fromkeys(
         ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
     ),

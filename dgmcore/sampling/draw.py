@@ -85,7 +85,6 @@ def stream(
         >>> mean.shape
         torch.Size([2])
     """
-
     as_generator(model)
     n, start = (
         whole(n, "the number of samples", 0, MAX_SAMPLES),
@@ -132,7 +131,6 @@ def sample(
         >>> sample("realnvp-moons", 4, seed=7).shape
         torch.Size([4, 2])
     """
-
     model = as_model(model, device)
     parts = list(stream(model, n, seed=seed, batch_size=batch_size, options=together(options, named)))
     return torch.cat(parts) if parts else torch.empty(0, *model.event_shape, device=model.device, dtype=model.dtype)
@@ -169,7 +167,6 @@ def sample_to(
     Raises:
         DgmError: If the file can't be written; nothing of it is left then.
     """
-
     n, size, chosen = (
         whole(n, "the number of samples", 0, MAX_SAMPLES),
         checked_size(model, batch_size),
@@ -181,7 +178,8 @@ def sample_to(
         known = [first] if first is not None and place.is_main else []
         done = sum(map(len, known))
         drawn = stream(model, stop - start - done, seed=seed, batch_size=size, start=start + done, options=chosen)
-        return write_samples(Path(path), model, n, map(_array, chain(known, drawn)), size, watch)
+        arrays = (x.detach().cpu().float().contiguous().numpy() for x in chain(known, drawn))
+        return write_samples(Path(path), model, n, arrays, size, watch)
 
 
 def first_states(
@@ -194,7 +192,6 @@ def first_states(
     **named: Any,
 ) -> Iterator[Tensor]:
     """Yields the states of an iterative sampler for its first batch; the last are the batch's samples."""
-
     if not model.can("trajectory"):
         raise UsageError(
             f"{model_name(model)} has no trajectory: it draws in one step", "leave out --trajectory, or use --tilt"
@@ -210,7 +207,3 @@ def first_states(
         if state is None:
             return
         yield outgoing(state, model, "states")
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x.detach().cpu().float().contiguous().numpy()

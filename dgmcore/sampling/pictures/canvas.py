@@ -34,7 +34,6 @@ def picture(model: Model, samples: Tensor, path: str | os.PathLike[str]) -> Path
 
     What is not finite is dark in a grid, and is not among the points: pictures of trainings show what went wrong.
     """
-
     path = Path(path)
     with replacing(path) as file:
         Canvas(model, samples).write(samples, file, path.suffix)
@@ -67,7 +66,6 @@ class Canvas:
 
     def frame(self, samples: Tensor | np.ndarray, margin: float = 0.08) -> scatter.Window | None:
         """Chooses the window of a scatter plot for samples, and measures the model's density on it."""
-
         if self.kind != "point":
             return None
         points = _points(samples)
@@ -81,12 +79,10 @@ class Canvas:
 
     def keep(self, samples: Tensor | np.ndarray) -> np.ndarray:
         """Returns what is needed to draw samples later, in little memory: pixels of images, or the points."""
-
         return to_uint8(samples, self.range) if self.kind == "image" else _points(samples)
 
     def draw(self, samples: Tensor | np.ndarray) -> np.ndarray:
         """Returns a picture of samples `(n, *event_shape)`, or of what `keep` returned, uint8 `(H, W, C)`."""
-
         if self.kind == "image":
             return grid(samples if _is_pixels(samples) else to_uint8(samples, self.range))
         return scatter.draw(_points(samples), self._window(samples), self.density, self.size)
@@ -102,7 +98,6 @@ class Canvas:
         Raises:
             UsageError: If it is no format for such data.
         """
-
         if self.kind == "image":
             check_format(self.kind, suffix)
             write_png(self.draw(samples), file)
@@ -111,7 +106,6 @@ class Canvas:
 
     def write_ways(self, ways: Tensor, file: BinaryIO, suffix: str = ".png") -> None:
         """Writes a picture of ways in the plane, `(rows, steps, *event_shape)`: points, with lines between them."""
-
         points = _points(ways.flatten(0, 1))
         self._figure(points, points.reshape(*ways.shape[:2], 2), file, suffix)
 
@@ -130,7 +124,6 @@ class Canvas:
 
 def check_format(kind: str | None, suffix: str) -> None:
     """Refuses a suffix that data of that kind are not written as."""
-
     if kind == "image" and suffix.lower() not in ("", ".png"):
         raise UsageError(f"images are not written as {suffix}", "use .png, or a folder/ of pictures")
 

@@ -9,10 +9,10 @@ import torch
 from dgm_ebms.ebm import EBM
 from dgm_ebms.networks import MLPEnergy
 from dgm_ebms.training import DenoisingScoreMatching, MaximumLikelihood, NoiseContrastive
+from dgm_train.energy import ReplayBuffer, SpectralNorms, clip_by_adam
 
 from dgmcore import IndexedNoise
 from dgmcore.interfaces import capabilities
-from dgmcore.training.energy import ReplayBuffer, SpectralNorms, clip_by_adam
 
 LINE = torch.linspace(-4, 4, 81)
 GRID = torch.cartesian_prod(LINE, LINE)
