@@ -32,6 +32,13 @@ def interpolate(
             autocompletion=complete.data,
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LATENT", help="Walk straight from here: a latent as -1,-1, or data that are encoded."
+        ),
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="LATENT", help="And to there.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A .png, a walk in each row, or a .gif; points also .pdf or .svg. [NAME-walk-seedS.png]"),
@@ -42,26 +49,33 @@ def interpolate(
     """Walk between samples or data in latent space.
 
     Between samples the walk is on great circles of the noise, which Gaussian noise stays near to; between the codes of
-    data it is straight. Points of the plane have lines between them.
+    data, or the ends that --from and --to give, it is straight. Points of the plane have lines between them.
     """
 
     if out is not None and out.suffix.lower() not in (".png", ".gif", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: walks are written as .png or .gif", "give it a name that ends so")
+    if (start is None) != (end is None):
+        raise UsageError("a walk has two ends, and one is given", "give both --from and --to")
+    if start is not None and data is not None:
+        raise UsageError("--data and --from both say where walks begin", "give one of them")
     from dgmcore.data import as_tensor, open_for
     from dgmcore.loading.load import load
     from dgmcore.sampling.processes import device_here, here
     from dgmcore.sampling.settings import model_name
 
+    from .ends import between_ends
     from .interpolate import between_data, between_samples, write_walks
     from .reconstruct import as_encoder
 
     model = load(name, device=device_here(device, here()))
-    if data is None:
+    if start is not None and end is not None:
+        walks = between_ends(model, start, end, steps)
+    elif data is None:
         walks = between_samples(model, rows, steps, seed=seed)
     else:
         as_encoder(model)
         walks = between_data(model, as_tensor(open_for(model, data), 2 * rows), steps)
-    target = write_walks(model, walks, out or f"{model_name(model)}-walk-seed{seed}.png")
+    target = write_walks(model, walks, out or f"{model_name(model)}-walk{'' if start else f'-seed{seed}'}.png")
     if json:
         output.emit_json({"model": model_name(model), "rows": len(walks), "steps": steps, "out": str(target)})
     else:
