@@ -68,7 +68,7 @@ def main() -> None:
     figure, axes = pyplot.subplots(len(ENTRIES), 7, figsize=(14, 2.1 * len(ENTRIES)), layout="constrained")
     for panels, name in zip(axes, ENTRIES, strict=True):
         row(panels, name, args.n)
-    figure.savefig(args.out, dpi=72)
+    figure.savefig(args.out, dpi=60)
     print(f"wrote {args.out}")
 
 
