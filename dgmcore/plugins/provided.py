@@ -17,6 +17,7 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     "train": "dgm-train",
+    "describe": "dgm-train",
     **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
     **dict.fromkeys(("given", "invert"), "dgm-given"),

@@ -52,7 +52,7 @@ __all__ = [
 
 
 def stream(
-    model: Model,
+    model: Model | str | os.PathLike[str],
     n: int,
     *,
     seed: int = 0,
@@ -67,7 +67,7 @@ def stream(
     dtype, and in the range of its data. The global random state is neither used nor changed.
 
     Arguments:
-        model: A generator, in eval mode.
+        model: A generator, in eval mode, or a name.
         n: How many samples.
         seed: The seed.
         batch_size: The number of samples drawn at once; None chooses by their size.
@@ -85,6 +85,7 @@ def stream(
         >>> mean.shape
         torch.Size([2])
     """
+    model = as_model(model)
     as_generator(model)
     n, start = (
         whole(n, "the number of samples", 0, MAX_SAMPLES),

@@ -23,7 +23,7 @@ from dgmcore.config import Shape
 from dgmcore.noise import IndexedNoise, Noise
 
 from .labels import Classes, Guidance, Label, guided, labels_of
-from .networks import MLP, UNet, build_network
+from .networks import MLP, UNet, build_network, of_pictures, with_network
 from .odes import Field, Probes, Solver, Steps, log_density, log_normal, sign_probes, solve
 from .schedules import Beta, vp_log_alpha_bar
 
@@ -38,7 +38,7 @@ class ScoreSDE(Model):
 
     class Config(Config):
         event_shape: Shape = (2,)
-        network: MLP | UNet = MLP()
+        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
         classes: Classes = 0
         beta_min: Beta = 0.1
         beta_max: Beta = 20.0
@@ -65,8 +65,13 @@ class ScoreSDE(Model):
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
+        self.config = with_network(self.config)
         self.event_shape = tuple(self.config.event_shape)
         self.network = build_network(self.config.network, self.event_shape, self.config.classes)
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return of_pictures(shape, "score")
 
     @property
     def noise_shapes(self) -> Mapping[str, Any]:

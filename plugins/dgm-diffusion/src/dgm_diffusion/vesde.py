@@ -26,7 +26,7 @@ from dgmcore.config import Shape
 from dgmcore.noise import IndexedNoise, Noise
 
 from .labels import Classes, Guidance, Label, guided, labels_of
-from .networks import MLP, UNet, build_network
+from .networks import MLP, UNet, build_network, of_pictures, with_network
 from .odes import Field, Probes, Steps, log_density, log_normal, sign_probes, solve
 
 __all__ = ["VESDE"]
@@ -44,7 +44,7 @@ class VESDE(Model):
 
     class Config(Config):
         event_shape: Shape = (2,)
-        network: MLP | UNet = MLP()
+        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
         classes: Classes = 0
         sigma_min: Positive = 0.01  # where everything ends: the data plus noise of this level
         sigma_max: Positive = 20.0  # from which on noised data are nearly N(0, sigma_max^2 I)
@@ -71,8 +71,13 @@ class VESDE(Model):
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
+        self.config = with_network(self.config)
         self.event_shape = tuple(self.config.event_shape)
         self.network = build_network(self.config.network, self.event_shape, self.config.classes)
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return of_pictures(shape, "score")
 
     @property
     def noise_shapes(self) -> Mapping[str, Any]:

@@ -42,7 +42,10 @@ def command(
         typer.Option(help="Another entry: print the ratios to its records.", autocompletion=complete.model_names),
     ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="With --compare: a difference to accept.")] = None,
-    record: Annotated[bool, typer.Option("--record", help="Write the records into the entry's model.yaml.")] = False,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Write the records into the entry's model.yaml; of a shipped model, into yours."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Measure a model: FID, KID, bits/dim, mode coverage, ...

@@ -18,16 +18,28 @@ IMAGES, POINTS = 16, 2000  # samples in a picture
 
 @torch.no_grad()
 def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
-    """Writes a picture of samples; returns False if the model draws none, or they can't be seen."""
+    """Writes a picture of samples; returns False if the model draws none, or they can't be seen.
+
+    Of a model that can leave out the noise of its last step (`mean`), as a Gaussian VAE, images are means, unless the
+    recipe's `sampling` says otherwise.
+    """
 
     kind = kind_of(tuple(model.event_shape)) if model.can("generator") else None
     if kind is None:
         return False
     noise = IndexedNoise(seed, IMAGES if kind == "image" else POINTS, device=model.device)
-    samples = model.sample(noise).float().cpu()  # type: ignore[operator]  # it is a generator
+    samples = model.sample(noise, **_options(model, kind)).float().cpu()  # type: ignore[operator]  # it is a generator
     if not samples.isfinite().all():
         warn("there is no picture of samples: some are not finite")
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     picture(model, samples, path)
     return True
+
+
+def _options(model: Model, kind: str) -> dict[str, bool]:
+    """The options of sampling that a picture wants."""
+
+    can_mean = kind == "image" and "mean" in model.Sampling.__struct_fields__
+    said = {} if model.entry is None else model.entry.sampling
+    return {"mean": True} if can_mean and "mean" not in said else {}

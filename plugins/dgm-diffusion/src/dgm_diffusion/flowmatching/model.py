@@ -19,7 +19,7 @@ from dgmcore.config import Shape
 from dgmcore.noise import IndexedNoise, Noise
 
 from ..labels import Classes, Guidance, Label, guided, labels_of
-from ..networks import MLP, UNet, build_network
+from ..networks import MLP, UNet, build_network, of_pictures, with_network
 from ..odes import Probes, Solver, Steps, Tolerance, log_density, log_normal, sign_probes, solve
 
 __all__ = ["FlowMatching", "Velocity"]
@@ -30,13 +30,14 @@ class Velocity(Model):
 
     class Config(Config):
         event_shape: Shape = (2,)
-        network: MLP | UNet = MLP()
+        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
         classes: Classes = 0
 
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
+        self.config = with_network(self.config)
         self.event_shape = tuple(self.config.event_shape)
         self.network = build_network(self.config.network, self.event_shape, self.config.classes)
 
@@ -82,6 +83,10 @@ class FlowMatching(Velocity):
     phases = {"match": "dgm_diffusion.flowmatching.phases:Match"}
 
     # --- drawing -------------------------------------------------------------------------------
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return of_pictures(shape, "match")
 
     def push(self, eps: Mapping[str, Tensor]) -> Tensor:
         return self.decode(eps["x"])

@@ -118,4 +118,6 @@ def bits_per_dim(run: Run) -> Metric:
             f"{run.entry.name} has no bits per dimension: no data with levels, or no normalised density of them",
             "use --metric nll",
         )
-    return run.record("bits-per-dim", scores.bits_per_dim, unit=f"bits, {scores.kind}", **_about(run, scores.n))
+    # levels that were dequantised: the density is exact, and the probability of the levels is bounded by it
+    kind = "lower_bound" if scores.dequantized and scores.kind == "exact" else scores.kind
+    return run.record("bits-per-dim", scores.bits_per_dim, unit=f"bits, {kind}", **_about(run, scores.n))
