@@ -248,6 +248,11 @@ class Model(nn.Module):
             said = f"{what} of {type(self).__name__} is not right in {_name(self.dtype)}"
             raise UsageError(said, "load it in float32 for that")
 
+    def as_distribution(self, accept: str | None = None, **options: Any) -> torch.distributions.Distribution:
+        """Returns the model as a distribution of torch; the work of the plugin dgm-export, which says more."""
+        made: torch.distributions.Distribution = plugins.call("as_distribution")(self, accept, **options)
+        return made
+
     def num_parameters(self) -> int:
         """The number of trainable numbers, shared parts included."""
         return sum(p.numel() for p in self.parameters())

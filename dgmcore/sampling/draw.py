@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..interfaces import Trajectory
 from ..noise import IndexedNoise
 from .processes import joined, share_batches
+from .provenance import making
 from .settings import (
     MAX_SAMPLES,
     MAX_SEED,
@@ -174,7 +175,8 @@ def sample_to(
         together(options, named),
     )
     asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": chosen, "out": str(path)}
-    with joined(**asked) as place:
+    made = making("sample", model, n=n, seed=seed, batch_size=size, options=chosen)
+    with joined(**asked) as place, made:
         start, stop = share_batches(n, size, place)
         known = [first] if first is not None and place.is_main else []
         done = sum(map(len, known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -18,12 +19,16 @@ def command(
     name: Annotated[
         str,
         typer.Argument(
-            help="A model, ./folder or hf://user/repo; or an architecture.", autocompletion=complete.model_names
+            help="A model, ./folder or hf://user/repo; an architecture; or a file that dgm wrote.",
+            autocompletion=complete.model_names,
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show everything known about a model, or what an architecture can be told."""
+    """Show everything known about a model, what an architecture can be told, or how a file of samples was made."""
+    if os.path.isfile(os.path.expanduser(name)) and not name.endswith(".yaml"):
+        call("describe_file")(name, json)
+        return
     if not current.index().named(name) and name in provided().architectures:
         _architecture(call("describe")(name), json)
         return
@@ -124,10 +129,12 @@ def _training(training: dict[str, Any] | None) -> str | None:
     if not training:
         return None
     known = {k: v for k, v in training.items() if v not in (None, {})}
-    source = known.pop("source", {})
+    source, of = known.pop("source", {}), known.pop("made", {})
     text = ", ".join(f"{k} {v:,}" if isinstance(v, int) and k != "seed" else f"{k} {v}" for k, v in known.items())
     made = ", ".join(f"{k} {v}" for k, v in source.items())
-    return "; ".join(t for t in (text, f"converted from {made}" if made else "") if t)
+    digests = ", ".join(f"{k.partition('_')[0]} {v[:12]}..." for k, v in of.items() if k.endswith("_sha256"))
+    made = f"converted from {made}" if made else ""
+    return "; ".join(t for t in (text, made, f"sha256 of {digests}" if digests else "") if t)
 
 
 def _options(model: dict[str, Any]) -> dict[str, str]:

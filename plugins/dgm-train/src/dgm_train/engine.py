@@ -17,6 +17,7 @@ from dgmcore.entry import Training
 from dgmcore.errors import TrainingError
 
 from .build import build_model, check_fits, open_validation, with_shape
+from .digests import made_of
 from .distributed import Processes, hardware
 from .entries import first_entry, write_entries
 from .interrupt import asked_to_stop
@@ -82,6 +83,7 @@ def train(
                     steps=totals.steps,
                     hardware=hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
                     hours=round(totals.seconds / 3600, 4),
+                    made=made_of(recipe, run.data),
                 )
                 write_entries(recipe, run.model.to("cpu"), registry, parts, folder.path, training, totals.averaged)
             processes.barrier()

@@ -10,6 +10,7 @@ from dgmcore.console import warn
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.pictures import kind_of, picture
+from dgmcore.sampling.provenance import making
 
 __all__ = ["draw_picture"]
 
@@ -33,7 +34,8 @@ def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
         warn("there is no picture of samples: some are not finite")
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(model, samples, path)
+    with making("sample", model, n=noise.n, seed=seed, batch_size=noise.n):
+        picture(model, samples, path)
     return True
 
 
