@@ -338,6 +338,7 @@ class Model(nn.Module):
         papers: Iterable[Paper | Mapping[str, Any]] = (),
         tags: Iterable[str] = (),
         samples_png: str | os.PathLike[str] | None = None,
+        dtype: str | None = None,
     ) -> Path:
         """Writes `model.safetensors` and `model.yaml` into `folder`, each under a temporary name first.
 
@@ -359,6 +360,7 @@ class Model(nn.Module):
             papers: The papers that the model follows.
             tags: Words to search by.
             samples_png: A picture of samples, copied to `samples.png`.
+            dtype: `float16` or `bfloat16` to store the weights in half precision; loading widens them again.
 
         Returns:
             The folder.
@@ -381,9 +383,10 @@ class Model(nn.Module):
             "papers": list(papers),
             "tags": list(tags),
         }
-        weights = {"ema": ema, "parameters": self.num_parameters(), **({} if hub is None else {"hub": hub})}
+        weights = {"ema": ema, "parameters": self.num_parameters(), "dtype": dtype}
+        weights |= {} if hub is None else {"hub": hub}
         with replacing_folder(folder, last=ENTRY_FILE) as stage:
-            weights |= write_tensors(self.own_state(), stage / WEIGHTS_FILE)._asdict()
+            weights |= write_tensors(self.own_state(), stage / WEIGHTS_FILE, dtype=dtype)._asdict()
             entry = parse(Entry, msgspec.to_builtins({**described, "weights": weights}), source=f"entry {name}")
             if samples_png is not None and Path(samples_png).resolve() != (folder / "samples.png").resolve():
                 shutil.copyfile(samples_png, stage / "samples.png")

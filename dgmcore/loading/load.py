@@ -130,7 +130,8 @@ class _Loader:
             with open_weights(located, revision) as (path, file):
                 header = read_header(file)
                 model = self._build_bounded(entry, header)
-                read_into(model, file, source=path, names=_foreign_names(model, entry, header))
+                names = _foreign_names(model, entry, header)
+                read_into(model, file, source=path, names=names, cast=entry.weights.dtype is not None)
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
         return model.eval()
@@ -208,7 +209,9 @@ def _foreign_names(model: Model, entry: Entry, present: Collection[str]) -> dict
     return None if layout == "dgmcore" else model.tensor_names(layout, set(present))
 
 
-def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, str] | None = None) -> None:
+def read_into(
+    model: Model, file: BinaryIO, *, source: object, names: dict[str, str] | None = None, cast: bool = False
+) -> None:
     """Copies a file's tensors into a model, in place: one memory map, one copy; all of them, or none.
 
     Tied tensors are stored once, under any of their names; the tie is the model's, so the copy reaches all of them.
@@ -218,6 +221,7 @@ def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, 
         file: A safetensors file whose header was read.
         source: What it is called in an error.
         names: For files of another library: the file's name for each of the model's names.
+        cast: Whether the file's floating-point numbers may have another type than the model's.
 
     Raises:
         WeightsError: If it does not fit the model.
@@ -227,7 +231,7 @@ def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, 
     groups = ({names.get(name, name): tensor for name, tensor in group.items()} for group in model.own_groups())
     try:
         with read_tensors(file) as tensors:
-            copy_tensors(groups, tensors)
+            copy_tensors(groups, tensors, cast=cast)
     except Misfit as e:
         raise WeightsError(
             f"{source} does not fit {type(model).__name__}: {e}",
