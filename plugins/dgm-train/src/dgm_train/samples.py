@@ -20,7 +20,7 @@ IMAGES, POINTS = 16, 2000  # samples in a picture
 def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
     """Writes a picture of samples; returns False if the model draws none, or they can't be seen."""
 
-    kind = kind_of(tuple(model.event_shape)) if model.can("generator") else None
+    kind = kind_of(tuple(model.event_shape), model.data_levels) if model.can("generator") else None
     if kind is None:
         return False
     noise = IndexedNoise(seed, IMAGES if kind == "image" else POINTS, device=model.device)
