@@ -19,7 +19,7 @@ from dgmcore import Model, Options
 from dgmcore.errors import RegistryError
 from dgmcore.noise import Noise
 
-from ..labels import Label, labels_of
+from ..labels import Label
 from .model import Velocity
 
 __all__ = ["FlowStudent"]
@@ -59,9 +59,6 @@ class FlowStudent(Velocity):
     def push(self, eps: Mapping[str, Tensor]) -> Tensor:
         return deque(self.states(eps["x"]), maxlen=1).pop()
 
-    def sample(self, noise: Noise, **options: Any) -> Tensor:
-        return deque(self.trajectory(noise, **options), maxlen=1).pop()
-
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
-        labels = labels_of(self.sampling(options).label, noise, self.config.classes)
+        labels = self.labels(self.sampling(options).label, noise)
         yield from self.states(noise.normal(*self.event_shape, name="x"), labels)
