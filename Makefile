@@ -30,7 +30,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt $(PLUGINS)
 # what development needs as well: extras, test and lint tools
 $(VENV)/.dev: $(VENV)/.runtime
 	@echo "installing the extras and the development tools into $(VENV)" >&2
-	@$(PIP) -e ".[train,eval,plots,authors,dev]"
+	@$(PIP) -e ".[train,eval,latent,plots,authors,dev]"
 	@touch $@
 
 sample: $(VENV)/.runtime

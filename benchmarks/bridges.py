@@ -86,8 +86,9 @@ def summary(values: list[float]) -> tuple[float, float]:
 def keep(model: Bridge, found: dict[str, tuple[float, float]], n: int, command: str) -> None:
     """Writes the records into the entry."""
 
+    from dgm_eval.records import record
+
     from dgmcore.entry import Metric
-    from dgmcore.evaluation.records import record
     from dgmcore.registry.find import find
 
     weights = "ema" if model.entry.weights.ema else "raw"

@@ -58,9 +58,10 @@ def figures(model: dgmcore.Model, x: torch.Tensor, cells: int) -> dict[str, floa
 def keep(model: dgmcore.Model, found: dict[str, float], command: str) -> None:
     """Writes the records into the entry."""
 
+    from dgm_eval.records import record
+
     from dgmcore.config import to_dict
     from dgmcore.entry import Metric
-    from dgmcore.evaluation.records import record
     from dgmcore.files.folders import bundled_registry
     from dgmcore.registry.find import find
 

@@ -25,12 +25,12 @@ import tempfile
 from pathlib import Path
 
 import torch
+from dgm_eval.records import record
 
 import dgmcore
 from dgmcore import registry
 from dgmcore.data import open_data
 from dgmcore.entry import Metric
-from dgmcore.evaluation.records import record
 from dgmcore.files.folders import bundled_registry
 
 RECIPES = Path(__file__).parent.parent / "recipes"

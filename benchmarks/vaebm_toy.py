@@ -17,13 +17,13 @@ import shlex
 import sys
 
 import torch
+from dgm_eval.records import record
 from torch import Tensor
 
 import dgmcore
 from dgmcore import registry
 from dgmcore.data import open_data
 from dgmcore.entry import Metric
-from dgmcore.evaluation.records import record
 from dgmcore.files.folders import bundled_registry
 from dgmcore.noise import IndexedNoise
 

@@ -36,6 +36,7 @@ CORE = [
     Try("train recipe.yaml", 1, "dgm-train"),
     Try("eval realnvp-moons", 1, "dgm-eval"),
     Try("push realnvp-moons --repo me/mine", 1, "dgm-publish"),
+    Try("interpolate realnvp-moons", 1, "dgm-latent"),
     Try("sample realnvp-moons --out a.npy", 1, "dgm-flows"),
 ]
 FAMILY = [

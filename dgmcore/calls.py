@@ -6,15 +6,13 @@ The signatures are the core's; the functions behind them are found by the hook `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .plugins import call
 
 if TYPE_CHECKING:
-    import torch
-
     from .entry import Metric
     from .model import Model
 
@@ -47,42 +45,20 @@ def train(
         PluginError: If no plugin trains.
         TrainingError: If the run can't be made, or does not end well.
     """
-
     return Path(call("train")(recipe, out=out, resume=resume, set=set, runs=runs))
 
 
 def evaluate(
-    model: Model | str | os.PathLike[str],
-    metrics: str | Sequence[str] | None = None,
-    n: int | None = None,
-    *,
-    against: str | os.PathLike[str] | None = None,
-    features: str | None = None,
-    ood: str | os.PathLike[str] | None = None,
-    seed: int = 0,
-    batch_size: int | None = None,
-    device: torch.device | str | None = None,
-    command: str | None = None,
-    progress: Callable[..., Any] | None = None,
-    options: Mapping[str, Any] | None = None,
-    **named: Any,
+    model: Model | str | os.PathLike[str], metrics: str | Sequence[str] | None = None, n: int | None = None, **how: Any
 ) -> list[Metric]:
-    """Measures a model; the work of the plugin dgm-eval, whose function of this name says more.
+    """Measures a model; the work of the plugin dgm-eval.
 
     Arguments:
         model: A loaded model, or a name that :func:`dgmcore.load` accepts.
         metrics: Names of metrics, or one; None takes those that fit the model and its data.
         n: The number of samples, and of real data at most.
-        against: The real data; None is the test split of the model's data set.
-        features: An entry with features; None takes the one registered for the data set.
-        ood: Data out of distribution, for `ood-auroc`.
-        seed: Of the samples, and of the choice of real data.
-        batch_size: The number of samples drawn at once.
-        device: Where the model runs.
-        command: What goes into the records as the command.
-        progress: Called as `progress(label, total)`; a context manager that yields `advance(k)`.
-        options: Options of the model's sampling or scoring.
-        named: The same, by name.
+        how: The rest of the protocol: `against` (the real data), `features` (an entry), `ood` (other data), `seed`,
+            `batch_size`, `device`, `command`, `progress` and options of the model, as `dgm_eval.evaluate` says.
 
     Returns:
         Records, each with its whole protocol.
@@ -90,22 +66,7 @@ def evaluate(
     Raises:
         PluginError: If no plugin evaluates.
     """
-
-    records: list[Metric] = call("evaluate")(
-        model,
-        metrics,
-        n,
-        against=against,
-        features=features,
-        ood=ood,
-        seed=seed,
-        batch_size=batch_size,
-        device=device,
-        command=command,
-        progress=progress,
-        options=options,
-        **named,
-    )
+    records: list[Metric] = call("evaluate")(model, metrics, n, **how)
     return records
 
 
@@ -124,5 +85,4 @@ def push(name: str, repo: str, *, dry_run: bool = False) -> Any:
         PluginError: If no plugin publishes.
         DgmError: If the entry is not complete, or the Hub refuses; then nothing is published.
     """
-
     return call("push")(name, repo, dry_run=dry_run)

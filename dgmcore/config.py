@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -18,23 +16,6 @@ import msgspec
 
 from .errors import DgmError, RegistryError
 from .suggestions import did_you_mean
-
-__all__ = [
-    "Config",
-    "Count",
-    "Depth",
-    "Fraction",
-    "NonNegative",
-    "Options",
-    "Positive",
-    "Real",
-    "Shape",
-    "Size",
-    "Whole",
-    "Widths",
-    "parse",
-    "to_dict",
-]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
@@ -70,7 +51,6 @@ Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 C = TypeVar("C", bound=Config)
 
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`")
 _PATH = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`")
 
 
@@ -94,7 +74,6 @@ def parse(
     Raises:
         error: With the source, the key path, what was expected and the nearest key.
     """
-
     if isinstance(data, kind):
         return data
     try:
@@ -102,18 +81,14 @@ def parse(
     except UnicodeEncodeError:  # half a surrogate pair in a text
         raise error(f"{source}: {prefix or 'a value'} is no text", f"correct {prefix or 'it'} in {source}") from None
     except msgspec.ValidationError as e:
-        message = str(e)
-        found = _PATH.search(message)
-        path = ".".join(p for p in (prefix, found["path"] if found else "") if p)
-        unknown = _UNKNOWN.search(message)
-        if unknown:
-            known = _fields_at(kind, found["path"] if found else "")
-            key = unknown["key"]
-            what = f"{source}: unknown key {'.'.join(p for p in (path, key) if p)}"
-            raise error(what, did_you_mean(key, known)) from None
-        message = _PATH.sub("", message)
+        inside = found["path"] if (found := _PATH.search(str(e))) else ""
+        path = ".".join(p for p in (prefix, inside) if p)
+        message, words = _PATH.sub("", str(e)), _words_at(msgspec.inspect.type_info(kind), inside)
+        if message.startswith("Object contains unknown field"):
+            key = message.split("`")[1]
+            raise error(f"{source}: unknown key {path and f'{path}.'}{key}", did_you_mean(key, words)) from None
         what = f"{source}: {path or 'top level'}: {message[:1].lower()}{message[1:]}"
-        choices = _choices_at(kind, found["path"]) if found and message.startswith("Invalid enum") else []
+        choices = words if message.startswith("Invalid enum") else []
         hint = f"choose one of {', '.join(choices)}" if choices else f"correct {path or 'it'} in {source}"
         raise error(what, hint) from None
     odd = next(_not_finite(data, prefix), None)
@@ -124,7 +99,6 @@ def parse(
 
 def _not_finite(data: Any, path: str) -> Iterator[str]:
     """Yields the key paths of what is inf or NaN in plain data."""
-
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from _not_finite(value, f"{path}.{key}" if path else str(key))
@@ -137,53 +111,25 @@ def _not_finite(data: Any, path: str) -> Iterator[str]:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
-
     plain: dict[str, Any] = msgspec.to_builtins(config)
     return plain
 
 
-def _type_at(kind: Any, path: str) -> Any:
-    """Returns the type at a dotted `path` inside `kind`."""
-
+def _words_at(info: Any, path: str) -> list[str]:
+    """Returns the words that are known at a path, such as `a[...].b`, inside a type: keys of a struct, or choices."""
+    kinds = [info]
     for part in re.findall(r"[A-Za-z_]\w*|\[[^\]]*\]", path):
-        kind = _member(kind, part)
-    return kind
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    keys = [f.encode_name for kind in kinds for f in getattr(kind, "fields", ())]
+    return keys + [str(value) for kind in kinds for value in getattr(kind, "values", ())]
 
 
-def _choices_at(kind: Any, path: str) -> list[str]:
-    """Returns the values of the `Literal` at a dotted `path` inside `kind`."""
-
-    literals = [t for t in _alternatives(_type_at(kind, path)) if typing.get_origin(t) is typing.Literal]
-    return [str(value) for literal in literals for value in typing.get_args(literal)]
-
-
-def _fields_at(kind: Any, path: str) -> list[str]:
-    """Returns the field names of the struct at a dotted `path` inside `kind`."""
-
-    for option in _alternatives(_type_at(kind, path)):
-        if isinstance(option, type) and issubclass(option, msgspec.Struct):
-            return list(option.__struct_encode_fields__)
-    return []
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    """Returns the members of a union, or the type alone."""
-
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return typing.get_args(kind)
-    return (kind,)
-
-
-def _member(kind: Any, part: str) -> Any:
-
-    for option in _alternatives(kind):
-        if part.startswith("["):
-            args = typing.get_args(option)
-            if args:
-                return args[-1] if args[-1] is not Ellipsis else args[0]
-        elif isinstance(option, type) and issubclass(option, msgspec.Struct):
-            hints = typing.get_type_hints(option)
-            names = dict(zip(option.__struct_encode_fields__, option.__struct_fields__, strict=True))
-            if part in names:
-                return hints[names[part]]
-    return None
+def _inside(kind: Any, part: str) -> Iterator[Any]:
+    """Yields the types of a field `part`, or of the elements (`[...]`), of one of msgspec's types; of a union all."""
+    if part.startswith("["):
+        inner = [getattr(kind, name) for name in ("item_type", "value_type") if hasattr(kind, name)]
+        inner += getattr(kind, "item_types", ())[:1]
+    else:
+        inner = [f.type for f in getattr(kind, "fields", ()) if f.encode_name == part]
+    for one in inner:
+        yield from getattr(one, "types", (one,))

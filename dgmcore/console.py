@@ -17,24 +17,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "coloured",
-    "colours",
-    "count",
-    "emit_json",
-    "encodes",
-    "fields",
-    "heading",
-    "prepare",
-    "printable",
-    "progress",
-    "say",
-    "size",
-    "table",
-    "warn",
-]
-
-
 # --- streams ----------------------------------------------------------------------------------------
 
 
@@ -43,7 +25,6 @@ def prepare() -> None:
 
     A descriptor that is closed would be given to the next file that is opened.
     """
-
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:
@@ -63,7 +44,6 @@ def prepare() -> None:
 
 def encodes(text: str, stream: TextIO) -> bool:
     """Whether a stream has the characters of a text."""
-
     try:
         text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -73,7 +53,6 @@ def encodes(text: str, stream: TextIO) -> bool:
 
 def coloured(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a stream takes colours and bold: it is a terminal, and nobody asked for none (https://no-color.org)."""
-
     plain = environment.get("NO_COLOR") or environment.get("TERM", "") in ("", "dumb")
     return stream.isatty() and not plain
 
@@ -83,7 +62,6 @@ def colours(stream: TextIO, environment: Mapping[str, str] = os.environ) -> str:
 
     See https://github.com/termstandard/colors.
     """
-
     term = environment.get("TERM", "")
     if not coloured(stream, environment):
         return "none"
@@ -109,7 +87,6 @@ def printable(text: object, limit: int | None = None) -> str:
         text: The text; line ends stay where they are.
         limit: The most characters; then the text is on one line.
     """
-
     text = str(text)
     if limit is not None:
         text = text.replace("\n", " ")
@@ -120,7 +97,6 @@ def printable(text: object, limit: int | None = None) -> str:
 def emit_json(data: Any) -> None:
     """Prints data as JSON on stdout; numbers that JSON does not have become null, and no character is raw that
     would move a terminal's cursor."""
-
     finite = _finite(data)
     text = json.dumps(finite, indent=2, ensure_ascii=False, allow_nan=False)
     if not encodes(text, sys.stdout):  # an escape is the same
@@ -174,7 +150,6 @@ def table(
         styles: A rich style for each row.
         drop: The columns that are left out where the terminal is narrow, the first to go first.
     """
-
     cells = [["-" if c is None else printable(c).replace("\n", " ") for c in row] for row in rows]
     if sys.stdout.isatty():
         kept, narrow = _fitting(columns, cells, wrap, drop)
@@ -191,7 +166,6 @@ def _fitting(
     columns: Sequence[str], cells: list[list[str]], wrap: str | None, drop: Sequence[str]
 ) -> tuple[list[int], bool]:
     """Returns which columns are shown on this terminal, and whether even they have too little room."""
-
     room = shutil.get_terminal_size().columns
     width = {name: max(len(line[i]) for line in [columns, *cells]) for i, name in enumerate(columns)}
     if wrap is not None:
@@ -216,6 +190,7 @@ def _rich_table(
     narrow: bool,
 ) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.console import ConsoleDimensions
     from rich.table import Table
     from rich.text import Text
 
@@ -229,12 +204,13 @@ def _rich_table(
         )
     for i, row in enumerate(cells):
         out.add_row(*(Text(c) for c in row), style=styles[i] if styles else None)
-    _rich(sys.stdout).print(out, width=shutil.get_terminal_size().columns)  # dumb terminals are 80 wide for rich
+    console = _rich(sys.stdout)
+    console.size = ConsoleDimensions(*shutil.get_terminal_size())  # dumb terminals are 80 wide for rich
+    console.print(out)
 
 
 def heading(title: str, text: str = "") -> None:
     """Prints a heading on stdout, in bold on a terminal."""
-
     title = printable(title)
     styled = f"\033[1m{title}\033[0m" if coloured(sys.stdout) else title
     print(f"{styled}{': ' if text else ''}{printable(text)}")
@@ -242,7 +218,6 @@ def heading(title: str, text: str = "") -> None:
 
 def fields(items: Iterable[tuple[str, str | None]]) -> None:
     """Prints aligned lines `key  value` on stdout, wrapped to the terminal; empty values are left out."""
-
     shown = [(printable(key), printable(value)) for key, value in items if value]
     indent = max((len(key) for key, _ in shown), default=0) + 4
     width = max(shutil.get_terminal_size((100, 24)).columns - indent, 30)
@@ -254,7 +229,6 @@ def fields(items: Iterable[tuple[str, str | None]]) -> None:
 
 def count(n: int | None) -> str | None:
     """Returns a number of parameters in at most five characters."""
-
     if n is None or n < 1000:
         return None if n is None else f"{n}"
     amount, unit = _scaled(n, ("", "k", "M", "G"))
@@ -263,7 +237,6 @@ def count(n: int | None) -> str | None:
 
 def size(n: float | None) -> str | None:
     """Returns a number of bytes as people write it."""
-
     return None if n is None else _size(n)
 
 
@@ -274,7 +247,6 @@ def _size(n: float) -> str:
 
 def _scaled(n: float, units: Sequence[str]) -> tuple[float, str]:
     """Returns a number in the first of the units, each a thousand of the one before, that makes it small."""
-
     power = next((k for k in range(len(units) - 1) if abs(n) < 1000 ** (k + 1)), len(units) - 1)
     return n / 1000**power, units[power]
 
@@ -291,7 +263,6 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
         ...     for _ in range(3):
         ...         advance()
     """
-
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda k=1, **fields: None
         return

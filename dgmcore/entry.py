@@ -17,23 +17,6 @@ from .config import Config, parse
 from .errors import RegistryError
 from .files.atomic import replacing
 
-__all__ = [
-    "ENTRY_FILE",
-    "PARTS",
-    "SCHEMA",
-    "WEIGHTS_FILE",
-    "Data",
-    "Entry",
-    "HubFile",
-    "Metric",
-    "Paper",
-    "Training",
-    "Weights",
-    "dump_entry",
-    "read_entry",
-    "write_entry",
-]
-
 SCHEMA = 1
 #: The files of an entry's folder, and the folder of the entries that a published one is composed of.
 ENTRY_FILE = "model.yaml"
@@ -154,7 +137,6 @@ class Entry(Config, kw_only=True):
 
     def part_names(self) -> list[str]:
         """Returns the names of the entries that it is composed of, those inside its own parts included."""
-
         return list(_part_names(self.parts))
 
 
@@ -172,7 +154,6 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
     Raises:
         RegistryError: With the file, the key path, what was expected and the nearest known key.
     """
-
     from .files import yaml
 
     path = Path(path)
@@ -193,21 +174,25 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
 def _check(entry: Entry, path: Path) -> None:
     """Checks what the types can't say."""
 
-    shape = entry.data.event_shape
+    def refuse(what: str, hint: str) -> None:
+        raise RegistryError(f"{path}: {what}", hint)
+
+    shape, bounds = entry.data.event_shape, entry.data.range
     if not shape or any(d < 1 for d in shape):
-        raise RegistryError(f"{path}: data.event_shape: {list(shape)} has no positive sizes", "for example [3, 64, 64]")
-    if entry.data.range is not None and not entry.data.range[0] < entry.data.range[1]:
-        raise RegistryError(f"{path}: data.range: the lower end comes first", "for example [-1, 1]")
+        refuse(f"data.event_shape: {list(shape)} has no positive sizes", "for example [3, 64, 64]")
+    if bounds is not None and not bounds[0] < bounds[1]:
+        refuse("data.range: the lower end comes first", "for example [-1, 1]")
     if not entry.license.strip():
-        raise RegistryError(f"{path}: license: is empty", "name the licence of these weights, such as apache-2.0")
+        refuse("license: is empty", "name the licence of these weights, such as apache-2.0")
     for part, spec in entry.parts.items():
         if spec == entry.name:
-            raise RegistryError(f"{path}: parts.{part}: the entry is a part of itself", "name another entry")
-    hub = entry.weights.hub if entry.weights else None
-    if hub is not None and any(p.startswith(".") for p in (*hub.repo.split("/"), *(hub.revision or "").split("/"))):
-        raise RegistryError(f"{path}: weights.hub: {hub.repo}@{hub.revision} is no repository", "write USER/REPO")
-    if hub is not None and hub.revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", hub.revision):
-        raise RegistryError(f"{path}: weights.hub.revision: {hub.revision!r:.60} is none", "a commit, tag or branch")
+            refuse(f"parts.{part}: the entry is a part of itself", "name another entry")
+    if entry.weights is not None and entry.weights.hub is not None:
+        repo, revision = entry.weights.hub.repo, entry.weights.hub.revision
+        if any(p.startswith(".") for p in (*repo.split("/"), *(revision or "").split("/"))):
+            refuse(f"weights.hub: {repo}@{revision} is no repository", "write USER/REPO")
+        if revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", revision):
+            refuse(f"weights.hub.revision: {revision!r:.60} is none", "a commit, tag or branch")
 
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
@@ -216,7 +201,6 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
     Arguments:
         path: The file, or a folder (made if need be) that gets one.
     """
-
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         path = path / ENTRY_FILE
@@ -227,7 +211,6 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
 
 def dump_entry(entry: Entry) -> bytes:
     """Returns what a `model.yaml` says: keys in the order of :class:`Entry`, defaults left out, configs complete."""
-
     from .files import yaml
 
     return yaml.dump(_plain(entry)).encode()
@@ -235,7 +218,6 @@ def dump_entry(entry: Entry) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Returns plain data of a struct without the fields that equal their defaults."""
-
     if isinstance(value, msgspec.Struct):
         plain = {}
         for f in msgspec.structs.fields(value):

@@ -9,20 +9,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = [
-    "CapabilityError",
-    "DataError",
-    "DgmError",
-    "NotFiniteError",
-    "OptionError",
-    "PluginError",
-    "RegistryError",
-    "TrainingError",
-    "UsageError",
-    "WeightsError",
-    "require_finite",
-]
-
 
 class DgmError(Exception):
     """A failure that the user can act on; the command line prints it in two lines.
@@ -100,7 +86,6 @@ def require_finite(x: Tensor | np.ndarray | float, what: str, hint: str) -> None
         Traceback (most recent call last):
         dgmcore.errors.NotFiniteError: the mean is nan (leave out the data that are far away)
     """
-
     if isinstance(x, (int, float)):
         if not math.isfinite(x):
             raise NotFiniteError(f"{what} is {x}", hint)

@@ -17,22 +17,6 @@ if TYPE_CHECKING:
 
     from .noise import Noise
 
-__all__ = [
-    "CAPABILITIES",
-    "Autoregressive",
-    "Critic",
-    "Density",
-    "Encoder",
-    "Features",
-    "Generator",
-    "Likelihood",
-    "Pushforward",
-    "Trajectory",
-    "capabilities",
-    "capability_with",
-    "lacks_likelihood",
-]
-
 
 class Likelihood(StrEnum):
     """What a value of :meth:`Density.log_prob` is."""
@@ -156,33 +140,25 @@ CAPABILITIES: dict[str, type] = {
     "features": Features,
 }
 
+#: What a class must have for a capability: all that its protocol names, but the shape, which every model has.
 _MEMBERS = {
-    "generator": ("sample",),
-    "pushforward": ("push", "noise_shapes"),
-    "trajectory": ("trajectory",),
-    "critic": ("score",),
-    "density": ("log_prob", "likelihood"),
-    "autoregressive": ("log_conditionals", "orders"),
-    "encoder": ("encode", "decode"),
-    "features": ("features",),
+    name: [m for m in (*vars(kind), *kind.__annotations__) if m[0] != "_" and m != "event_shape"]
+    for name, kind in CAPABILITIES.items()
 }
 
 
 def capabilities(model: Any) -> list[str]:
     """Returns the names of the protocols that a model, or a model class, implements."""
-
     return [name for name, members in _MEMBERS.items() if all(_has(model, m) for m in members)]
 
 
 def capability_with(member: str) -> str | None:
     """Returns the name of the protocol that a member, such as `log_prob`, belongs to, if any."""
-
     return next((name for name, members in _MEMBERS.items() if member in members), None)
 
 
 def lacks_likelihood(model: Any) -> bool:
     """Whether a model, or a model class, has a `log_prob` of which it does not say what it is."""
-
     return _has(model, "log_prob") and not _has(model, "likelihood")
 
 

@@ -12,28 +12,15 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from . import entry as entries
 from . import plugins
 from .config import Config as AnyConfig
 from .config import parse, to_dict
-from .entry import (
-    ENTRY_FILE,
-    SCHEMA,
-    WEIGHTS_FILE,
-    Data,
-    Entry,
-    HubFile,
-    Metric,
-    Paper,
-    PartSpec,
-    Training,
-    write_entry,
-)
+from .entry import ENTRY_FILE, SCHEMA, WEIGHTS_FILE, Data, Entry, HubFile, Metric, Paper, PartSpec, Training
 from .errors import CapabilityError, OptionError, PluginError, RegistryError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
 from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
-
-__all__ = ["Model"]
 
 
 class Model(nn.Module):
@@ -121,28 +108,19 @@ class Model(nn.Module):
 
     def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
+        kind = type(self).__name__
         if lacks_likelihood(type(self)):  # without a word it would be no density
-            raise PluginError(
-                f"{type(self).__name__} has a log_prob, and does not say what it is",
-                "write in the class, for example, likelihood = dgmcore.Likelihood.EXACT",
-            )
-        self.config = parse(
-            type(self).Config, {} if config is None else config, source=f"config of {type(self).__name__}"
-        )
-        missing, extra = set(self.Parts) - set(parts), set(parts) - set(self.Parts)
+            hint = "write in the class, for example, likelihood = dgmcore.Likelihood.EXACT"
+            raise PluginError(f"{kind} has a log_prob, and does not say what it is", hint)
+        self.config = parse(self.Config, {} if config is None else config, source=f"config of {kind}")
+        missing, extra = sorted(set(self.Parts) - set(parts)), sorted(set(parts) - set(self.Parts))
         if missing or extra:
-            word = "needs the part" if missing else "has no part"
-            raise UsageError(
-                f"{type(self).__name__} {word} {', '.join(sorted(missing or extra))}",
-                f"its parts are: {', '.join(self.Parts) or 'none'}",
-            )
+            what = f"needs the part {', '.join(missing)}" if missing else f"has no part {', '.join(extra)}"
+            raise UsageError(f"{kind} {what}", f"its parts are: {', '.join(self.Parts) or 'none'}")
         for name, part in parts.items():
-            lacking = [c for c in self.Parts[name] if c not in capabilities(part)]
-            if lacking:
-                raise UsageError(
-                    f"part {name} of {type(self).__name__} is no {lacking[0]}: {type(part).__name__}",
-                    f"give an entry with the capabilities {', '.join(self.Parts[name])}",
-                )
+            if lacking := [c for c in self.Parts[name] if c not in capabilities(part)]:
+                what = f"part {name} of {kind} is no {lacking[0]}: {type(part).__name__}"
+                raise UsageError(what, f"give an entry with the capabilities {', '.join(self.Parts[name])}")
         self.parts = cast(Mapping[str, Model], nn.ModuleDict(parts))
         #: Parts that are entries of their own, by name; their weights are not in this model's file.
         self.shared_parts: dict[str, str] = {}
@@ -158,23 +136,19 @@ class Model(nn.Module):
         Raises:
             CapabilityError: For a member of a capability that it has not; also an AttributeError.
         """
-
         try:
             return super().__getattr__(name)
         except AttributeError:
             capability = capability_with(name)
             if capability is None:
                 raise
-        raise CapabilityError(
-            f"{type(self).__name__} has no {name}: it is no {capability}",
-            f"it can: {', '.join(self.capabilities) or 'nothing'}; see dgm list --can {capability}",
-        )
+        can = f"it can: {', '.join(self.capabilities) or 'nothing'}; see dgm list --can {capability}"
+        raise CapabilityError(f"{type(self).__name__} has no {name}: it is no {capability}", can)
 
     # --- options -------------------------------------------------------------------------------
 
     def set_sampling_defaults(self, defaults: Mapping[str, Any], source: str = "sampling") -> None:
         """Changes the defaults of the sampling options, as an entry's `sampling` does."""
-
         parse(self.Sampling, dict(defaults), source=source)
         self._sampling_defaults = dict(defaults)
 
@@ -184,13 +158,11 @@ class Model(nn.Module):
         Raises:
             OptionError: For an unknown option or a wrong type.
         """
-
         merged = {**self._sampling_defaults, **(options or {})}
         return parse(self.Sampling, merged, source="sampling options", error=OptionError)
 
     def scoring(self, options: Mapping[str, Any] | None = None) -> Any:
         """Returns the typed scoring options; raises as :meth:`sampling`."""
-
         return parse(self.Scoring, dict(options or {}), source="scoring options", error=OptionError)
 
     # --- what it is ----------------------------------------------------------------------------
@@ -198,12 +170,10 @@ class Model(nn.Module):
     @property
     def capabilities(self) -> list[str]:
         """The names of the protocols that it implements."""
-
         return capabilities(self)
 
     def can(self, capability: str) -> bool:
         """Whether it implements a protocol, by name (see :data:`dgmcore.interfaces.CAPABILITIES`)."""
-
         assert capability in CAPABILITIES, capability
         return capability in capabilities(self)
 
@@ -225,11 +195,12 @@ class Model(nn.Module):
         Raises:
             UsageError: For a dtype in which it, or a part, is not right (:attr:`dtypes`).
         """
-
-        for given in (*args, *kwargs.values()):
-            dtype = given.dtype if isinstance(given, Tensor) else given
-            if isinstance(dtype, torch.dtype):
-                self._check_dtype(dtype)
+        dtypes = [given.dtype if isinstance(given, Tensor) else given for given in (*args, *kwargs.values())]
+        for part in (module for module in self.modules() if isinstance(module, Model)):
+            for dtype in dtypes:
+                if isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype not in part.dtypes:
+                    hint = f"use {', '.join(_name(d) for d in part.dtypes)}"
+                    raise UsageError(f"{type(part).__name__} is not right in {_name(dtype)}", hint)
         return super().to(*args, **kwargs)
 
     def half(self) -> Self:
@@ -238,37 +209,26 @@ class Model(nn.Module):
     def bfloat16(self) -> Self:
         return self.to(torch.bfloat16)
 
-    def _check_dtype(self, dtype: torch.dtype) -> None:
-        for part in self.modules():
-            if isinstance(part, Model) and dtype.is_floating_point and dtype not in part.dtypes:
-                names = ", ".join(_name(d) for d in part.dtypes)
-                raise UsageError(f"{type(part).__name__} is not right in {_name(dtype)}", f"use {names}")
-
     def refuse_half(self, what: str) -> None:
         """Refuses half precision for `what`: sums of many logarithms, such as a density, are wrong in it.
 
         Raises:
             UsageError: If the weights are of type float16 or bfloat16.
         """
-
         if self.dtype in (torch.float16, torch.bfloat16):
-            raise UsageError(
-                f"{what} of {type(self).__name__} is not right in {_name(self.dtype)}", "load it in float32 for that"
-            )
+            said = f"{what} of {type(self).__name__} is not right in {_name(self.dtype)}"
+            raise UsageError(said, "load it in float32 for that")
 
     def num_parameters(self) -> int:
         """The number of trainable numbers, shared parts included."""
-
         return sum(p.numel() for p in self.parameters())
 
     def config_dict(self) -> dict[str, Any]:
         """The config as plain data, defaults included."""
-
         return to_dict(self.config)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the training mode; parts that are entries of their own stay in eval mode."""
-
         super().train(mode)
         for name in self.shared_parts:
             self.parts[name].eval()
@@ -282,28 +242,19 @@ class Model(nn.Module):
         Tensors of shared parts are not in the file, under whatever name the model knows them. Tensors are tied
         if they share their storage wholly.
         """
-
-        shared = tuple(
-            f"{place}{'.' if place else ''}parts.{name}."
-            for place, module in self.named_modules()
-            if isinstance(module, Model)
-            for name in module.shared_parts
-        )
+        models = [(place, module) for place, module in self.named_modules() if isinstance(module, Model)]
+        shared = tuple(f"{place}.parts.{name}.".lstrip(".") for place, model in models for name in model.shared_parts)
         groups: dict[Any, dict[str, Tensor]] = {}
-        others = set()
         for name, tensor in self.state_dict().items():
             key = (tensor.data_ptr(), tuple(tensor.shape), tensor.dtype) if tensor.numel() else name
             groups.setdefault(key, {})[name] = tensor
-            if name.startswith(shared):
-                others.add(key)
-        return (group for key, group in groups.items() if key not in others)
+        return (group for group in groups.values() if not any(name.startswith(shared) for name in group))
 
     def own_state(self) -> dict[str, Tensor]:
         """Returns the tensors of the model's own file: all but those of shared parts, ties once.
 
         Tensors that share their storage wholly are kept under the first name only.
         """
-
         return dict(next(iter(group.items())) for group in self.own_groups())
 
     def tensor_names(self, layout: str, present: Collection[str]) -> dict[str, str]:
@@ -316,10 +267,8 @@ class Model(nn.Module):
         Raises:
             UsageError: If the architecture reads no such layout; those that do override this.
         """
-
-        raise UsageError(
-            f"{type(self).__name__} reads no weights in the layout {layout}", "correct weights.layout in the entry"
-        )
+        what = f"{type(self).__name__} reads no weights in the layout {layout}"
+        raise UsageError(what, "correct weights.layout in the entry")
 
     def save(
         self,
@@ -365,9 +314,8 @@ class Model(nn.Module):
         Returns:
             The folder.
         """
-
         folder, registered = Path(folder), architecture or self.registered_name()
-        described = {
+        described: dict[str, Any] = {
             "schema": SCHEMA,
             "name": name,
             "architecture": registered,
@@ -377,20 +325,24 @@ class Model(nn.Module):
             "summary": summary,
             "config": self.config,
             "parts": self._describe_parts(),
+            "weights": {
+                "ema": ema,
+                "parameters": self.num_parameters(),
+                "dtype": dtype,
+                **({"hub": hub} if hub else {}),
+            },
             "sampling": self._sampling_defaults if sampling is None else sampling,
             "metrics": list(metrics),
             "training": training,
             "papers": list(papers),
             "tags": list(tags),
         }
-        weights = {"ema": ema, "parameters": self.num_parameters(), "dtype": dtype}
-        weights |= {} if hub is None else {"hub": hub}
         with replacing_folder(folder, last=ENTRY_FILE) as stage:
-            weights |= write_tensors(self.own_state(), stage / WEIGHTS_FILE, dtype=dtype)._asdict()
-            entry = parse(Entry, msgspec.to_builtins({**described, "weights": weights}), source=f"entry {name}")
+            described["weights"] |= write_tensors(self.own_state(), stage / WEIGHTS_FILE, dtype=dtype)._asdict()
+            entry = parse(Entry, msgspec.to_builtins(described), source=f"entry {name}")
             if samples_png is not None and Path(samples_png).resolve() != (folder / "samples.png").resolve():
                 shutil.copyfile(samples_png, stage / "samples.png")
-            write_entry(entry, stage)
+            entries.write_entry(entry, stage)
         return folder
 
     def registered_name(self) -> str:
@@ -399,7 +351,6 @@ class Model(nn.Module):
         Raises:
             RegistryError: If no plugin provides it.
         """
-
         if self.architecture:
             return self.architecture
         kind = type(self)
@@ -407,14 +358,11 @@ class Model(nn.Module):
         for name, info in plugins.architectures().items():
             if info.import_.rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
                 return name
-        raise RegistryError(
-            f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}",
-            "give save(..., architecture=NAME), or register it with the hook dgm_architectures",
-        )
+        what = f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}"
+        raise RegistryError(what, "give save(..., architecture=NAME), or register it with the hook dgm_architectures")
 
     def _describe_parts(self) -> dict[str, str | PartSpec]:
         """Returns the section `parts` of the entry: names of entries, and descriptions of own parts."""
-
         return {
             name: self.shared_parts.get(name)
             or PartSpec(architecture=part.registered_name(), config=to_dict(part.config), parts=part._describe_parts())

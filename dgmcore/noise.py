@@ -22,8 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["IndexedNoise", "Noise", "StreamNoise", "derive_seed"]
-
 
 class Noise(ABC):
     """The source of all randomness of `n` samples.
@@ -97,7 +95,6 @@ class IndexedNoise(Noise):
     @classmethod
     def like(cls, x: Tensor, seed: int = 0) -> IndexedNoise:
         """Returns the noise of as many samples as `x` has rows, on its device and of its dtype."""
-
         return cls(seed, len(x), device=x.device, dtype=x.dtype)
 
     def __repr__(self) -> str:
@@ -173,14 +170,12 @@ class StreamNoise(Noise):
 
 def derive_seed(seed: int, scope: str) -> int:
     """Returns a 63-bit seed that is a function of a seed and a name."""
-
     digest = hashlib.blake2b(f"{seed}:{scope}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def _philox(key: bytes, start: int, n: int, size: int, normal: bool) -> np.ndarray:
     """Returns `(n, size)` float64 values, row i a function of the key and `start + i`."""
-
     half = (size + 1) // 2
     need = 2 * half if normal else size
     blocks = (need + 3) // 4  # Philox4x64 yields four words per counter

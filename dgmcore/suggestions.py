@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "nearest"]
-
 MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
 LIKENESS = 0.6  # of difflib's ratio: what is farther fetched helps nobody
 
@@ -17,7 +15,6 @@ def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:
         >>> nearest("flow", ["flows", "glow-fashion", "vaeflow-fashion", "ddpm-moons"])
         ['flows', 'vaeflow-fashion']
     """
-
     from difflib import get_close_matches  # imported on failure only
 
     if len(word) > MAX_WORD:
@@ -37,7 +34,6 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int
         otherwise: The hint where none is near; by default all that are known.
         n: How many are offered at most.
     """
-
     known = sorted(known)
     close = nearest(word, known, n)
     if close:

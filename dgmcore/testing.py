@@ -51,7 +51,6 @@ def check_model(
         only: Names of checks; all that apply where it is left out.
         expected_failures: For names of checks, the reasons why they fail.
     """
-
     results: list[Result] = call("check_model")(model, only=only, expected_failures=expected_failures)
     return results
 
@@ -67,13 +66,11 @@ def parametrize_with_checks(
         models: As for :func:`check_model`; a plugin stands for all of its architectures.
         expected_failures: For a model's name, checks with reasons; they become strict `xfail` marks.
     """
-
     decorator: Callable[..., Any] = call("parametrize_with_checks")(models, expected_failures=expected_failures)
     return decorator
 
 
 def summarize(results: Sequence[Result]) -> dict[str, int]:
     """Counts the outcomes of checks by their status."""
-
     counts: dict[str, int] = call("summarize")(results)
     return counts

@@ -18,17 +18,23 @@ __version__ = "0.1.0"
 #: The old path of a module, and its path today.
 ALIASES = {
     "dgmcore.data.idx": "dgm_data.idx",
+    "dgmcore.data.locate": "dgm_data.locate",
     "dgmcore.data.named": "dgm_data.named",
+    "dgmcore.data.picture_files": "dgm_data.picture_files",
     "dgmcore.data.toys": "dgm_data.toys",
     "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
+    "dgmcore.evaluation.extractor": "dgm_eval.extractor",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
+    "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
+    "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
     "dgmcore.saving": "dgmcore.loading.save",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",
-    "dgmcore.train.energy": "dgmcore.training.energy",
+    "dgmcore.train.energy": "dgm_train.energy",
     "dgmcore.train.objectives": "dgmcore.training.objectives",
     "dgmcore.train.phase": "dgmcore.training.phase",
+    "dgmcore.training.energy": "dgm_train.energy",
 }
 
 
@@ -58,6 +64,5 @@ class _Finder:
 
 def install() -> None:
     """Makes the old paths importable."""
-
     if not any(type(finder).__name__ == "_Finder" and type(finder).__module__ == __name__ for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

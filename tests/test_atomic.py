@@ -10,7 +10,6 @@ import pytest
 
 from dgmcore.errors import DgmError
 from dgmcore.files.atomic import replacing, replacing_folder
-from dgmcore.files.locks import locked
 
 
 def write(path, text=b"new", **options):
@@ -68,7 +67,7 @@ def test_devices_and_descriptors_are_written_to(tmp_path):
 
 def test_the_first_wins_where_that_is_asked_for(tmp_path):
     with replacing(tmp_path / "x", first_wins=True) as file:
-        write(tmp_path / "x", b"first", first_wins=True, sync=True)
+        write(tmp_path / "x", b"first", first_wins=True)
         file.write(b"second")
     assert (tmp_path / "x").read_bytes() == b"first" and os.listdir(tmp_path) == ["x"]
 
@@ -78,10 +77,3 @@ def test_an_error_in_the_block_is_the_one_that_is_seen(tmp_path):
         with pytest.raises((KeyError, DgmError)), replacing(tmp_path / "x"):
             raise error
     assert os.listdir(tmp_path) == []
-
-
-def test_a_lock_is_held_by_one(tmp_path):
-    with locked(tmp_path / "lock") as first, locked(tmp_path / "lock", wait=False) as second:
-        assert first and not second
-    with locked(tmp_path / "lock", wait=False) as third:
-        assert third

@@ -158,7 +158,7 @@ def test_completion(installation):
     installation.plugin("toys")
     installation.entry("toy-moons")
     installation.entry("toy-rings")
-    assert _complete(installation, "dgm in") == ["info", "interpolate"]
+    assert _complete(installation, "dgm in") == ["info"]
     assert _complete(installation, "dgm info toy-") == ["toy-moons", "toy-rings"]
     assert _complete(installation, "dgm list --family t") == ["toys"]
     assert _complete(installation, "dgm list --can cr") == ["critic"]

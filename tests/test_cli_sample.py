@@ -1,4 +1,4 @@
-"""`dgm sample`, `score`, `reconstruct` and `interpolate` as a user runs them."""
+"""`dgm sample` and `score` as a user runs them."""
 
 from __future__ import annotations
 
@@ -235,28 +235,6 @@ def test_scores(dgm):
     ):
         code, out, err = dgm("score", *arguments)
         assert code in (1, 2) and out == "" and words in err and len(err.splitlines()) == 2
-
-
-def test_reconstructions_and_walks(dgm):
-    dgm("sample", "pixels", "--out", "images/")
-    assert dgm("reconstruct", "pixels", "images", "-n", 5)[1] == "pixels-reconstructions.png\n"
-    record = json.loads(dgm("reconstruct", "pixels", "images", "--json", "--out", "r.png")[1])
-    assert record["n"] == 16 and record["mean_squared_error"] < 1e-10
-    assert dgm("interpolate", "pixels", "--rows", 2, "-n", 5)[1] == "pixels-walk-seed0.png\n"
-    for out in ("w.png", "w.gif"):
-        assert dgm("interpolate", "ridge", "--out", out)[1] == out + "\n"
-        assert dgm("interpolate", "pixels", "--data", "images", "--out", out)[0] == 0
-    for out in ("w.pdf", "w.svg"):
-        assert dgm("interpolate", "ridge", "--out", out)[1] == out + "\n"
-        code, said, err = dgm("interpolate", "pixels", "--out", "x" + out)
-        assert (code, said) == (2, "") and "images are not written as" in err
-    for arguments, words in (
-        (["interpolate", "walk"], "no map of noise"),
-        (["reconstruct", "walk", "images"], "no codes"),
-        (["interpolate", "pixels", "--out", "x.npz"], ".gif"),
-    ):
-        code, out, err = dgm(*arguments)
-        assert code == 2 and out == "" and words in err
 
 
 def test_torchrun_writes_the_same_file(toy_entries):

@@ -133,6 +133,31 @@ def test_tables_never_cut_what_is_in_them(monkeypatch, columns):
     assert (names[0] in said) == (columns >= 60) and ("12.3 MB" in said) == (columns >= 80)
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (60, ["name", "data", "size", "weights"]),
+        (80, ["name", "family", "data", "params", "size", "weights"]),
+        (100, ["name", "family", "data", "shape", "params", "size", "weights"]),
+    ],
+)
+def test_the_list_drops_columns_and_cuts_no_name(installation, monkeypatch, columns, shown):
+    class Tty(io.StringIO):
+        def isatty(self):
+            return True
+
+    name = "a-model-of-thirty-characters-x"
+    installation.plugin("toys")
+    installation.entry(name, weights={"parameters": 1234567, "size": 4_900_000})
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stdout", Tty())
+    assert main(["list", name]) == 0
+    header, *lines = sys.stdout.getvalue().splitlines()
+    assert header.split() == shown and lines[-1].startswith(f"{name} ")
+    assert all(len(line) <= columns for line in lines)
+
+
 # --- as people spell it -----------------------------------------------------------------------------
 
 
@@ -169,7 +194,12 @@ def test_hints_for_what_is_spelled_otherwise(dgm, line, hint):
 
 def test_a_command_whose_plugin_is_missing_names_the_package(dgm, monkeypatch):
     assert dgm("train")[0] == 2  # it is there, and wants a recipe
-    for command, package in (("train", "dgm-train"), ("eval", "dgm-eval"), ("push", "dgm-publish")):
+    for command, package in (
+        ("train", "dgm-train"),
+        ("eval", "dgm-eval"),
+        ("push", "dgm-publish"),
+        ("interpolate", "dgm-latent"),
+    ):
         known = {k: v for k, v in provided.commands().items() if k != command}
         without = msgspec.structs.replace(provided.provided(), commands=known)
         monkeypatch.setattr("dgmcore.cli.app.provided", lambda without=without: without)

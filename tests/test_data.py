@@ -42,7 +42,7 @@ def user(tmp_path_factory):
 def home(tmp_path, monkeypatch):
     """An empty current folder, with a folder for named data and one for decoded images."""
     monkeypatch.setenv("DGM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr("dgmcore.data.picture_files.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dgm_data.picture_files.cache_folder", lambda: tmp_path / "cache")
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -212,7 +212,7 @@ def test_celeba_is_split_by_people_and_decoded_once(home, monkeypatch):
             archive.writestr(f"{i:06d}.png", png(face))
         rows = [f"{i:06d}.png,{int(i in (1, 4))}" for i in range(6)]
         archive.writestr("meta.csv", "\n".join(["file,holdout", *rows]))
-    monkeypatch.setattr("dgmcore.data.picture_files._CACHE_FROM", 0)
+    monkeypatch.setattr("dgm_data.picture_files._CACHE_FROM", 0)
     train, test = open_data("celeba64"), open_data("celeba64:test", range=(0, 255))
     assert (len(train), len(test), len(open_data("celeba64:all"))) == (4, 2, 6)
     np.testing.assert_array_equal(every(test).numpy().transpose(0, 2, 3, 1), faces[[1, 4]])
@@ -438,7 +438,7 @@ def test_bombs_are_refused(home, monkeypatch):
 
 
 def test_a_failed_decoding_leaves_nothing_in_the_cache(home, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.picture_files._CACHE_FROM", 0)
+    monkeypatch.setattr("dgm_data.picture_files._CACHE_FROM", 0)
     path = folder(home, a=png(pixels(9, 9)), b=b"text")
     with pytest.raises(DataError):
         open_data(path)

@@ -14,13 +14,13 @@ import pytest
 import torch
 from dgm_eval.models.classifier import Classifier
 from dgm_eval.real import splits
+from dgm_eval.records import merged, record
 from dgm_eval.run import Evaluation
 
 from dgmcore import Model, Options, evaluate
 from dgmcore.entry import Data, Entry, Metric
 from dgmcore.errors import DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.evaluation import compare, differences
-from dgmcore.evaluation.records import merged, record
 from dgmcore.interfaces import Likelihood
 
 

@@ -151,7 +151,7 @@ def test_a_huge_header_with_the_right_sha256_is_refused(published, toys):
         ({"shift": torch.zeros(3)}, r"shift has the shape \[3\], not \[2\]"),
         ({"shift": None}, "shift is missing"),
         ({"extra": torch.zeros(1)}, "extra is unknown"),
-        ({"shift": torch.zeros(2, dtype=torch.float64)}, "shift is F64, not F32"),
+        ({"shift": torch.zeros(2, dtype=torch.float64)}, "shift is torch.float64, not torch.float32"),
     ],
 )
 def test_weights_that_do_not_fit_change_nothing(published, toys, state, words):

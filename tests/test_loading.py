@@ -64,7 +64,7 @@ def test_the_global_random_state_is_untouched(toys):
 
 
 def test_initialisation_is_skipped_in_the_loading_thread_only(toys):
-    from dgmcore.loading.skip_init import skip_init
+    from dgmcore.loading.load import skip_init
 
     seen = {}
 
@@ -194,6 +194,16 @@ def test_the_default_dtype_of_a_program_changes_nothing(toys):
     finally:
         torch.set_default_dtype(torch.float32)
     assert model.dtype is torch.float32 and model.shift.tolist() == [1.25, 1.25]
+
+
+@pytest.mark.parametrize("state", [torch.inference_mode, torch.no_grad, lambda: torch.device("meta")])
+def test_a_model_is_loaded_as_if_a_program_had_changed_nothing(toys, state):
+    make(toys, "toy", value=1.25)
+    with state():
+        model = dgmcore.load("toy")
+    assert model.shift.device.type == "cpu" and model.shift.tolist() == [1.25, 1.25]
+    assert not model.shift.is_inference()  # outside inference mode gradients can pass through it
+    model.requires_grad_(True).shift.sum().backward()
 
 
 def test_weights_of_another_config_do_not_load(toys):

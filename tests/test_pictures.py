@@ -14,10 +14,10 @@ from PIL import Image
 from test_sampling import entry_of
 from toy_models import Bound, Judge, Pixels, Ridge, Walk
 
-from dgmcore import Config, IndexedNoise, console
+from dgmcore import console
 from dgmcore.errors import DataError, UsageError
 from dgmcore.sampling import draw as sampling
-from dgmcore.sampling import interpolate, pictures, reconstruct
+from dgmcore.sampling import pictures
 from dgmcore.sampling.pictures import density as densities
 from dgmcore.sampling.pictures import preview as terminal
 from dgmcore.sampling.pictures import scatter
@@ -157,17 +157,12 @@ def test_axes_have_round_numbers():
     assert abs(orange[1] - (scatter.LEFT + side / 2)) < 2 and abs(orange[0] - (scatter.TOP + side / 2)) < 2
 
 
-def test_walks_are_joined_by_lines(tmp_path):
+def test_ways_are_lines():
     window = scatter.Window(-1.0, -1.0, 2.0)
     ways = np.array([[[-0.8, 0.0], [0.8, 0.0]]])
     with_line, without = (scatter.draw(ways[0], window, size=90, ways=w).astype(int) for w in (ways, None))
     changed = np.argwhere(np.abs(with_line - without).sum(-1) > 0)
     assert set(changed[:, 0].tolist()) <= {43, 44, 45, 46} and np.ptp(changed[:, 1]) > 60
-    for name in ("w.png", "w.pdf", "w.svg", "w.gif"):
-        interpolate.write_walks(Ridge(), interpolate.between_samples(Ridge(), 2, 4), tmp_path / name)
-    x = sampling.sample(Ridge(), 5)
-    reconstruct.write_beside(Ridge(), x, x + 0.1, tmp_path / "r.svg")
-    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_points_are_vector_graphics_too(tmp_path, monkeypatch):
@@ -253,56 +248,3 @@ def test_previews_have_the_colours_of_the_picture():
     first = terminal.preview(picture, columns=2, lines=2).split("▀")[0]
     assert first == "\x1b[38;2;255;0;0;48;2;0;0;255m"
     assert terminal.preview(picture, 2, 2, "256").startswith("\x1b[38;5;196;48;5;21m")
-
-
-# --- walks ------------------------------------------------------------------------------------------
-
-
-def test_great_circles_keep_the_norm_and_meet_the_ends():
-    a, b = torch.randn(2, 50, 3, 4, generator=torch.Generator().manual_seed(0)).double()
-    a, b = (x / x.flatten(1).norm(dim=1).view(-1, 1, 1) * 3 for x in (a, b))
-    torch.testing.assert_close(interpolate.slerp(a, b, 0.0), a)
-    torch.testing.assert_close(interpolate.slerp(a, b, 1.0), b)
-    for t in (0.25, 0.5, 0.9):
-        between = interpolate.slerp(a, b, t)
-        torch.testing.assert_close(between.flatten(1).norm(dim=1), torch.full((50,), 3.0).double())
-        torch.testing.assert_close(between, interpolate.slerp(b, a, 1 - t))
-    torch.testing.assert_close(interpolate.slerp(a, a, 0.3), a)
-    assert torch.isfinite(interpolate.slerp(a, -a, 0.3)).all()
-
-
-def test_walks_lead_from_sample_to_sample_and_from_datum_to_datum():
-    model = Ridge()
-    x = sampling.sample(model, 6, seed=4)
-    walk = interpolate.between_samples(model, 3, 5, seed=4)
-    assert walk.shape == (3, 5, 2)
-    torch.testing.assert_close(walk[:, 0], x[0::2])
-    torch.testing.assert_close(walk[:, -1], x[1::2])
-    walk = interpolate.between_data(model, x, 5)
-    torch.testing.assert_close(walk[:, 0], x[0::2])
-    torch.testing.assert_close(walk[:, -1], x[1::2])
-    torch.testing.assert_close(reconstruct.reconstruct(model, x), x)
-    for wrong in (lambda: interpolate.between_samples(Walk(), 1, 3), lambda: reconstruct.as_encoder(Walk())):
-        with pytest.raises(UsageError):
-            wrong()
-
-
-def test_walks_keep_to_the_models_sampling_defaults():
-    class Noisy(Ridge):
-        class Sampling(Config):
-            temperature: float = 1.0
-            mean: bool = False
-
-        @property
-        def noise_shapes(self):
-            return {"z": (2,), "x": (2,)}
-
-        def push(self, eps):
-            return 2 * eps["z"] + eps["x"]
-
-    model = Noisy()
-    model.set_sampling_defaults({"temperature": 0.5, "mean": True})
-    eps = IndexedNoise(0, 6).named(model.noise_shapes)
-    torch.testing.assert_close(interpolate.between_samples(model, 3, 4)[:, 0], eps["z"][0::2])
-    model.set_sampling_defaults({})
-    torch.testing.assert_close(interpolate.between_samples(model, 3, 4)[:, 0], (2 * eps["z"] + eps["x"])[0::2])

@@ -270,7 +270,12 @@ def test_what_brings_an_architecture_that_is_not_here(installation, capsys):
     assert code == 1 and err == "error: no plugin provides the architecture spline\nhint: pip install dgm-toys\n"
     assert "pip install dgm-toys" in invoke(capsys, "info", "flow-moons")[1]
     assert "dgm-toys is not installed: it brings spline" in invoke(capsys, "plugins")[1]
-    for command, package in (("train", "dgm-train"), ("eval", "dgm-eval"), ("push", "dgm-publish")):
+    for command, package in (
+        ("train", "dgm-train"),
+        ("eval", "dgm-eval"),
+        ("push", "dgm-publish"),
+        ("interpolate", "dgm-latent"),
+    ):
         code, _, err = invoke(capsys, command, "x")
         assert code == 1 and err.endswith(
             f"hint: {'see `dgm plugins`' if package in here else f'pip install {package}'}\n"

@@ -130,7 +130,7 @@ def test_wrong_files_and_options_are_named(pair, tmp_path, format, which, option
         (lambda s: s.pop("stem.bias"), "stem.bias is missing"),
         (lambda s: s.update({"who.weight": torch.ones(1), "b": torch.ones(1)}), "who.weight is unknown, b is unknown"),
         (lambda s: s.update({"stem.bias": torch.ones(3)}), "stem.bias has the shape"),
-        (lambda s: s.update({"stem.bias": torch.full((8,), torch.nan)}), "stem.bias is not finite"),
+        (lambda s: s.update({"stem.bias": torch.full((8,), torch.nan)}), "numbers of stem.bias are not finite"),
         (lambda s: s.pop("prior_ftr0"), "prior_ftr0 is missing"),
     ],
 )

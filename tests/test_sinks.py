@@ -173,6 +173,13 @@ def test_a_full_disk_says_so(tmp_path, number, word):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", ARRAYS)
+def test_what_no_disk_can_hold_is_refused_before_it_is_drawn(tmp_path, suffix):
+    with pytest.raises(UsageError, match="40,000 GB"):
+        sampling.sample_to(tmp_path / f"x{suffix}", Ridge(), 10**13 // 2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_write_that_the_system_cuts_off(tmp_path):
     """A limit on the size of files, in a forked writer, stands for a disk that fills up."""
     pid = os.fork()
@@ -196,7 +203,7 @@ def writer(target):
         from dgmcore.cli.commands.sample import stopping_cleanly
 
         try:
-            with stopping_cleanly(), sinks.open_sink(target, 10**9, Pixels()) as write:
+            with stopping_cleanly(), sinks.open_sink(target, 10**6, Pixels()) as write:
                 while True:
                     write(np.zeros((100, 1, 8, 8), np.float32))
                     time.sleep(0.001)

@@ -21,7 +21,7 @@ from dgmcore.sampling.pictures import read_picture
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.picture_files.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("dgm_data.picture_files.cache_folder", lambda: tmp_path / "cache")
     return tmp_path
 
 
@@ -185,7 +185,7 @@ def test_a_folder_that_may_not_be_read_is_named(home):
 
 
 def test_kept_pictures_are_those_of_what_was_asked(home, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.picture_files._CACHE_FROM", 0)
+    monkeypatch.setattr("dgm_data.picture_files._CACHE_FROM", 0)
     (home / "f").mkdir()
     (home / "f" / "a.png").write_bytes(png(30, 40, 3))
     plain, cut = open_data(home / "f"), open_data(home / "f", crop=True, resize=8)

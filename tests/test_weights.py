@@ -86,7 +86,7 @@ def test_all_problems_are_listed_and_nothing_is_touched(model, tmp_path):
         read_into(model, tmp_path / "x.safetensors")
     for words in (
         "shift has the shape [5], not [2]",
-        "bulk.weight is F16, not F32",
+        "bulk.weight is torch.float16, not torch.float32",
         "steps is missing",
         "what is unknown",
     ):

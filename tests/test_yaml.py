@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmcore.errors import RegistryError, TrainingError
+from dgmcore.errors import RegistryError
 from dgmcore.files import yaml
 
 plain = st.recursive(
@@ -91,11 +91,11 @@ def test_size_is_bounded_before_anything_is_parsed(tmp_path):
     assert time.perf_counter() - start < 1
 
 
-def test_a_path_that_is_no_file_is_an_error_of_the_kind_asked_for(tmp_path):
-    with pytest.raises(TrainingError, match="No such file"):
-        yaml.read(tmp_path / "none.yaml", error=TrainingError)
-    with pytest.raises(TrainingError, match=r"not a file|a directory"):
-        yaml.read(tmp_path, error=TrainingError)
+def test_a_path_that_is_no_file_is_an_error(tmp_path):
+    with pytest.raises(RegistryError, match="No such file"):
+        yaml.read(tmp_path / "none.yaml")
+    with pytest.raises(RegistryError, match=r"not a file|a directory"):
+        yaml.read(tmp_path)
 
 
 @settings(max_examples=300, deadline=1000)

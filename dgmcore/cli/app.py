@@ -28,7 +28,6 @@ _ALIASES = {"--out": ("--output", "-o")}
 
 def run(args: Sequence[str]) -> int:
     """Runs the command line; raises what goes wrong."""
-
     app = typer.Typer(
         cls=_Group,
         name="dgm",
@@ -47,7 +46,6 @@ def run(args: Sequence[str]) -> int:
 
 def _spelled(args: Sequence[str]) -> list[str]:
     """Takes `dgm help`, `dgm help COMMAND` and `dgm version` for the options that they mean."""
-
     if args[:1] == ["help"]:
         return [*args[1:2], "--help"]
     return ["--version"] if [*args] == ["version"] else [*args]
@@ -96,7 +94,6 @@ def command_of(name: str) -> Any:
     Raises:
         PluginError: If it is a plugin's, and can't be imported.
     """
-
     if name in COMMANDS:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command(name, help=None)(import_string(COMMANDS[name][0]))
@@ -122,7 +119,6 @@ def _of_plugin(name: str) -> Any:
 
 def _add_aliases(command: Any) -> None:
     """Gives options their other names, where the command has no other use for them."""
-
     taken = {name for param in command.params for name in param.opts}
     for param in command.params:
         for option in set(param.opts) & _ALIASES.keys():

@@ -50,7 +50,6 @@ def metrics(incomplete: str) -> list[str]:
 
 def data(incomplete: str) -> list[str]:
     """Data sets with their splits, and files."""
-
     splits = {f"{name}:{split}" for name in datasets("") for split in ("train", "test")}
     files = {path + os.sep if os.path.isdir(path) else path for path in glob(f"{glob_escape(incomplete)}*")}
     return _starting(splits | files, incomplete)

@@ -30,7 +30,6 @@ class Explanation(NamedTuple):
 
 def report(error: Exception, args: Sequence[str] = ()) -> int:
     """Prints the two lines on stderr and returns the exit code; `args` are those of `dgm`."""
-
     what, hint, code = explain(error, args)
     say(lines(what, hint))
     return code
@@ -43,7 +42,6 @@ def lines(what: str, hint: str) -> str:
 
 def explain(error: Exception, args: Sequence[str] = ()) -> Explanation:
     """Returns what is to be said of an error."""
-
     for kind, explanation in _explanations(args):
         if isinstance(error, kind):
             return explanation(error)
@@ -54,7 +52,6 @@ def explain(error: Exception, args: Sequence[str] = ()) -> Explanation:
 
 def _explanations(args: Sequence[str]) -> Iterator[tuple[type[BaseException], Callable[[Any], Explanation]]]:
     """Yields kinds of errors, with what says something of each: the first that fits does."""
-
     yield DgmError, lambda e: Explanation(e.what, e.hint, e.exit_code)
     yield typer.TyperException, lambda e: _usage(e, args)
     yield typer.Abort, lambda e: Explanation("aborted", "nothing was done")
@@ -86,7 +83,6 @@ def _package(error: ModuleNotFoundError) -> Explanation:
 
 def _usage(error: Any, args: Sequence[str]) -> Explanation:
     """Explains an error of typer's own, with the nearest command or option."""
-
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else " ".join(["dgm", *_command(args)])
@@ -108,7 +104,6 @@ def _command(args: Sequence[str]) -> Sequence[str]:
 
 def _option_hint(name: str, context: Any, args: Sequence[str]) -> str | None:
     """Returns how to set an option of the model, or which option of the command is near; None if neither."""
-
     if context is None:
         return None
     known = [o for p in context.command.get_params(context) for o in p.opts if o.startswith("--")]
@@ -123,7 +118,6 @@ def _option_hint(name: str, context: Any, args: Sequence[str]) -> str | None:
 
 def _options_of_models(args: Sequence[str]) -> set[str]:
     """The sampling options of the models that are among the arguments."""
-
     found: set[str] = set()
     for word in args[1:]:
         if not word.startswith("-"):
@@ -136,7 +130,6 @@ def _options_of_models(args: Sequence[str]) -> set[str]:
 
 def _value(name: str, args: Sequence[str]) -> str:
     """What stands behind an option, or `VALUE`."""
-
     for i, word in enumerate(args):
         if word.startswith(f"{name}="):
             return word.partition("=")[2]
@@ -147,7 +140,6 @@ def _value(name: str, args: Sequence[str]) -> str:
 
 def _line(text: str) -> str:
     """Keeps a message on one short line, without control characters."""
-
     text = " ".join(str(text).split())
     if len(text) > MAX_LINE:
         text = f"{text[: MAX_LINE // 2]} ... {text[-MAX_LINE // 2 :]}"

@@ -51,7 +51,6 @@ def examine(*topics: str) -> Iterator[Finding]:
 
     The index is compiled anew, so every plugin is tried.
     """
-
     for topic, check in TOPICS.items():
         if not topics or topic in topics:
             try:
@@ -97,7 +96,6 @@ def _plugin_distributions() -> Iterator[metadata.Distribution]:
 
 def _python(distribution: metadata.Distribution) -> Iterator[Finding]:
     """Yields that a distribution does not want this Python, if that is so."""
-
     wanted = distribution.metadata["Requires-Python"]
     with suppress(InvalidSpecifier):
         if wanted and not SpecifierSet(wanted).contains(platform.python_version(), prereleases=True):
@@ -107,7 +105,6 @@ def _python(distribution: metadata.Distribution) -> Iterator[Finding]:
 
 def _requirements(distribution: metadata.Distribution) -> Iterator[Requirement]:
     """Yields what a distribution needs, its extras left out."""
-
     for text in distribution.requires or []:
         with suppress(InvalidRequirement):
             needed = Requirement(text)
@@ -167,7 +164,8 @@ def _temporary() -> str:
 def _installation() -> Iterator[Finding]:
     index = current.rebuild(anew=True)
     yield from _plugins(index)
-    yield from _lacking()
+    for package, what in lacking().items():
+        yield Finding("warn", package, f"is not installed: it brings {', '.join(what)}", f"pip install {package}")
     yield from _entries(index)
 
 
@@ -186,11 +184,6 @@ def _plugins(index: Index) -> Iterator[Finding]:
         yield Finding("warn", "index", "could not be stored", "make the cache writable, and mend what is broken")
     else:
         yield Finding("ok", "index", f"{len(index.plugins)} plugins, {len(index.rows)} entries in {index.path}")
-
-
-def _lacking() -> Iterator[Finding]:
-    for package, what in lacking().items():
-        yield Finding("warn", package, f"is not installed: it brings {', '.join(what)}", f"pip install {package}")
 
 
 def _entries(index: Index) -> Iterator[Finding]:
@@ -219,7 +212,6 @@ def _entries(index: Index) -> Iterator[Finding]:
 
 def _weights(row: Row, weights: Weights, subject: str) -> Iterator[Finding]:
     """Compares a weights file, beside the entry or in the Hub's cache, with what the entry says of it."""
-
     path = weights_path(row.folder, weights)
     if path is None:
         if weights.hub is None:

@@ -19,7 +19,6 @@ USUAL_GC = gc.get_threshold()
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `dgm` and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
-
     # read when torch loads OpenMP: threads that wait for each other sleep instead of spinning, or else two threads on
     # two cores of which one is busy take twenty times as long as one
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -38,7 +37,6 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _without_debug(args: Sequence[str]) -> tuple[list[str], bool]:
     """Takes `--debug` out, wherever it is, since people add it at the end."""
-
     argv = [*args]
     head = argv[: argv.index("--")] if "--" in argv else argv
     if "--debug" not in head:
@@ -73,7 +71,6 @@ def _run(argv: list[str], debug: bool) -> int:
 
 def _settle(stream: TextIO) -> None:
     """Flushes a stream; what it can't write is dropped, of which Python would complain at its end."""
-
     try:
         stream.flush()
     except (OSError, ValueError):

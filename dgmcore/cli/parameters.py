@@ -17,7 +17,6 @@ _UNTOUCHED = object()
 
 def lighten(command: Any) -> None:
     """Gives the parameters of a command the light conversion, where typer's are as known."""
-
     params = command.get_params
 
     def get_params(ctx: Any) -> list[Any]:

@@ -20,7 +20,6 @@ def parse_set(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         OptionError: If an item is not `key=value`, or two of them contradict each other.
     """
-
     from ..files.yaml import scalar
 
     result: dict[str, Any] = {}

@@ -21,7 +21,6 @@ def critic_and_weight(text: str) -> tuple[str, float]:
         >>> critic_and_weight("energy-fashion:0.5"), critic_and_weight("energy-fashion")
         (('energy-fashion', 0.5), ('energy-fashion', 1.0))
     """
-
     found = re.fullmatch(r"(?P<name>.+?)(?::(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?", text)
     if found is None:
         raise UsageError("--tilt needs the name of a critic", "dgm list --can critic")
@@ -36,7 +35,6 @@ def tilted(model: Model, name: str, text: str) -> Tilted:
         name: What it was loaded by.
         text: The option's value.
     """
-
     from ..compose.tilted import tilt
     from ..loading.load import load
 

@@ -22,7 +22,6 @@ def finite_potential(u: Tensor, step: int, *, barred: bool = False) -> Tensor:
     Raises:
         NotFiniteError: If any of it is not finite.
     """
-
     good = u.isfinite() | (u == torch.inf) if barred else u.isfinite()
     if not good.all():
         _refuse("the potential", int((~good).sum()), u.shape[0], step)
@@ -31,7 +30,6 @@ def finite_potential(u: Tensor, step: int, *, barred: bool = False) -> Tensor:
 
 def finite_state(eps: Nested, step: int) -> Nested:
     """Returns a chain's state after step number `step`; raises as :func:`finite_potential`."""
-
     good = torch.stack([e.isfinite().flatten(1).all(1) for e in flatten(eps).values()]).all(0)
     if not good.all():
         _refuse("the state", int((~good).sum()), good.shape[0], step)

@@ -50,7 +50,6 @@ def langevin_step(
     Raises:
         NotFiniteError: If U is not finite.
     """
-
     with gradients():
         state = tree_map(leaf, eps)
         u = finite_potential(potential(state), number)
@@ -105,7 +104,6 @@ def langevin(
         >>> bool((last["z"].mean(0) - 3).abs().max() < 0.2)
         True
     """
-
     if not 0 <= step_size < math.inf:
         raise OptionError(f"a Langevin step of size {step_size:g}", "choose step_size of at least 0")
     for done, t in enumerate(of_each_step(temperature, steps)):

@@ -64,7 +64,6 @@ def metropolis(
         >>> bool((last["z"].mean(0) - 1).abs().max() < 0.1)
         True
     """
-
     if not 0 < step_size <= 1:
         raise OptionError(f"a Metropolis step of size {step_size:g}", "choose step_size above 0 and at most 1")
     keep = math.sqrt(1 - step_size**2)

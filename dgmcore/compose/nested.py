@@ -23,7 +23,6 @@ def tree_map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
         >>> tree_map(lambda a, b: a + b, {"z": {"0": 1}, "x": 2}, {"z": {"0": 10}, "x": 20})
         {'z': {'0': 11}, 'x': 22}
     """
-
     if not isinstance(tree, Mapping):
         return f(tree, *others)
     return {name: tree_map(f, branch, *(o[name] for o in others)) for name, branch in tree.items()}
@@ -36,7 +35,6 @@ def flatten(tree: Nested, prefix: str = "") -> dict[str, Any]:
         >>> flatten({"z": {"0": 1, "1": 2}, "x": 3})
         {'z/0': 1, 'z/1': 2, 'x': 3}
     """
-
     leaves: dict[str, Any] = {}
     for name, leaf in tree.items():
         path = f"{prefix}{name}"
@@ -46,7 +44,6 @@ def flatten(tree: Nested, prefix: str = "") -> dict[str, Any]:
 
 def unflatten(leaves: Nested) -> dict[str, Any]:
     """The inverse of :func:`flatten`."""
-
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *parents, name = path.split("/")
@@ -59,6 +56,5 @@ def unflatten(leaves: Nested) -> dict[str, Any]:
 
 def half_square(eps: Nested) -> Tensor:
     """Returns half the squared length of all noise of a sample, shape `(n,)`."""
-
     squares: list[Tensor] = [e.flatten(1).square().sum(1) for e in flatten(eps).values()]
     return reduce(torch.add, squares) / 2

@@ -16,7 +16,6 @@ def linear(first: float, last: float, steps: int) -> list[float]:
         >>> linear(1.0, 0.0, 5)
         [1.0, 0.75, 0.5, 0.25, 0.0]
     """
-
     span = max(steps - 1, 1)
     return [first + (last - first) * k / span for k in range(steps)]
 
@@ -27,7 +26,6 @@ def of_each_step(temperature: float | Sequence[float], steps: int) -> list[float
     Raises:
         OptionError: If there are fewer than no steps, another number of temperatures, or one below 0 or not finite.
     """
-
     if steps < 0:
         raise OptionError(f"a chain of {steps} steps", "choose steps of at least 0")
     each = [float(temperature)] * steps if isinstance(temperature, int | float) else list(temperature)

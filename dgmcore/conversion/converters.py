@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from .. import plugins
 from ..entry import Data, Name, Paper
 from ..errors import DgmError, PluginError, UsageError, WeightsError
 from ..files.folders import user_registry
 from ..files.safetensors import TensorInfo
+from ..files.tensors import Misfit, copy_tensors
 from ..files.verify import sha256_of
 from ..loading.load import build
 from ..loading.memory_limit import memory_limit
@@ -97,7 +97,6 @@ def convert(
     Raises:
         DgmError: If a file can't be read, its format is unknown, or a tensor is unknown or missing.
     """
-
     paths = [Path(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
     for path in paths:
         if not path.exists():
@@ -132,7 +131,6 @@ def convert(
 
 def _source(converted: Converted, paths: list[Path], format: str, license: str, url: Any) -> dict[str, Any]:
     """Returns what an entry says of the files that its weights come from."""
-
     files = [{"file": p.name, "sha256": sha256_of(p)} for p in converted.files or paths]
     source: dict[str, Any] = {**files[0]} if len(files) == 1 else {"files": files}
     source |= {"format": format, "license": converted.license or license}
@@ -173,10 +171,9 @@ def _detect(
 
     A converter's module may settle ties with a function `detect(files) -> format | None`.
     """
-
     for path in paths:  # errors of the files themselves are not a matter of formats
         if path.suffix not in (".json",) and path.is_file():
-            _readable(path)
+            read_checkpoint(path, allow=(Namespace,))
     tried: list[tuple[str, Converted, Model]] = []
     for name, record in sorted(known.items()):
         try:
@@ -194,13 +191,8 @@ def _detect(
     return tried
 
 
-def _readable(path: Path) -> None:
-    read_checkpoint(path, allow=(Namespace,))
-
-
 def _try(format: str, record: Converter, paths: list[Path], options: dict[str, Any]) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
-
     try:
         function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record.import_)
     except (ImportError, AttributeError) as e:
@@ -222,7 +214,6 @@ def _try(format: str, record: Converter, paths: list[Path], options: dict[str, A
 
 def _header(state: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
     """Returns tensors as the header of a file has them, those that are the same counted once."""
-
     header, end = {}, 0
     for name, tensor in {id(tensor): (name, tensor) for name, tensor in state.items()}.values():
         begin, end = end, end + tensor.numel() * tensor.element_size()
@@ -236,7 +227,6 @@ def convert_part(format: str, files: Sequence[Path], options: Mapping[str, Any])
     Raises:
         PluginError: If no plugin provides the format.
     """
-
     known = plugins.converters()
     if format not in known:
         raise PluginError(f"no installed plugin reads the format {format}", "install the plugin that does")
@@ -254,7 +244,6 @@ def options_of(options: Mapping[str, Any], **known: Any) -> dict[str, Any]:
         >>> options_of({"steps": 4}, steps=8, dataset="moons")
         {'steps': 4, 'dataset': 'moons'}
     """
-
     for key in options:
         if key not in known:
             raise UsageError(f"this format has no option {key}", did_you_mean(key, known))
@@ -267,40 +256,14 @@ def fill(model: Model, state: Mapping[str, Tensor], format: str) -> None:
     Raises:
         WeightsError: With the tensors that are missing, unknown, of another shape, or not finite.
     """
-
-    problems: list[str] = []
-    plan: list[tuple[Tensor, Tensor]] = []
-    unused = set(state)
-    for group in model.own_groups():
-        names = [name for name in group if name in state]
-        unused -= set(names)
-        first, target = next(iter(group.items()))
-        problem = _misfit(names, state, target) if names else f"{first} is missing"
-        if problem:
-            problems.append(problem)
-        else:
-            plan.append((target, state[names[0]]))
-    problems += [f"{name} is unknown" for name in state if name in unused]
-    if problems:
+    targets = list(model.own_groups())
+    kinds = {name: t.dtype for group in targets for name, t in group.items() if t.is_floating_point()}
+    # a number may be finite in the file's type and not in the model's
+    cast = {k: v.to(kinds.get(k, v.dtype)) if v.is_floating_point() else v for k, v in state.items()}
+    try:
+        copy_tensors(targets, cast, cast=True)
+    except Misfit as e:
         raise WeightsError(
-            f"the checkpoint does not fit the format {format}: {'; '.join(problems)}",
+            f"the checkpoint does not fit the format {format}: {e}",
             "try another --format, or --set what the config should be",
-        )
-    with torch.no_grad():
-        for target, source in plan:
-            target.copy_(source)
-
-
-def _misfit(names: list[str], state: Mapping[str, Tensor], target: Tensor) -> str | None:
-    """Returns why a tensor can't be copied into a model's, which has all of these names, or None."""
-
-    name, source = names[0], state[names[0]]
-    if tuple(source.shape) != tuple(target.shape):
-        return f"{name} has the shape {list(source.shape)}, not {list(target.shape)}"
-    if source.is_floating_point() != target.is_floating_point() or source.is_complex() != target.is_complex():
-        return f"{name} is {source.dtype}, not {target.dtype}"
-    if source.is_floating_point() and not bool(torch.isfinite(source.to(target.dtype)).all()):
-        return f"{name} is not finite"
-    if any(not torch.equal(source, state[other]) for other in names[1:]):
-        return f"{name} and {', '.join(names[1:])} are tied in the model, but differ"
-    return None
+        ) from None

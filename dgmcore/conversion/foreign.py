@@ -51,7 +51,6 @@ def read_checkpoint(path: str | os.PathLike[str], allow: Iterable[type] = ()) ->
         WeightsError: If the file is missing, holds code, is no checkpoint, or has tensors that are larger than what is
             stored of them.
     """
-
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no file {path}", "check the path")
@@ -80,7 +79,6 @@ def shards_of(index: Path) -> dict[str, list[str]]:
     Raises:
         WeightsError: If it is no index, or names files elsewhere.
     """
-
     try:
         with index.open("rb") as file:
             found = msgspec.json.decode(file.read(_MAX_INDEX + 1)[:_MAX_INDEX], type=_Index)
@@ -96,7 +94,6 @@ def shards_of(index: Path) -> dict[str, list[str]]:
 
 def _read_shards(index: Path, allow: Iterable[type]) -> dict[str, Any]:
     """Returns the tensors of all files that an index names, each from the file that should have it."""
-
     whole: dict[str, Any] = {}
     for name, wanted in shards_of(index).items():
         part = tensors_of(read_checkpoint(index.parent / name, allow))
@@ -111,7 +108,6 @@ def _read_shards(index: Path, allow: Iterable[type]) -> dict[str, Any]:
 
 
 def _load(path: Path, allow: Iterable[type]) -> Any:
-
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allow)):
             warnings.simplefilter("ignore")
@@ -133,7 +129,6 @@ def _load(path: Path, allow: Iterable[type]) -> Any:
 
 def _check_archive(path: Path) -> None:
     """Refuses archives that grow when they are read; torch stores its own uncompressed."""
-
     try:
         if not zipfile.is_zipfile(path):
             return
@@ -148,7 +143,6 @@ def _check_archive(path: Path) -> None:
 
 def _check_sizes(found: Mapping[str, Any], path: Path) -> None:
     """Refuses tensors of more numbers than are stored, which a few bytes can ask for: a zero expanded to any shape."""
-
     left = _SHARED * path.stat().st_size + 2**20
     seen: set[int] = set()  # a container may be in itself, or in a thousand others
     waiting: list[tuple[str, Any]] = list(found.items())
@@ -183,7 +177,6 @@ def tensors_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         >>> tensors_of({"state_dict": {"module.w": torch.ones(2)}, "optimizer": {}, "epoch": 3})
         {'w': tensor([1., 1.])}
     """
-
     inner = checkpoint
     if not any(isinstance(v, torch.Tensor) for v in checkpoint.values()):
         inner = next((checkpoint[k] for k in CONTAINERS if isinstance(checkpoint.get(k), Mapping)), checkpoint)

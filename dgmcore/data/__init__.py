@@ -1,4 +1,4 @@
-"""Data sets: the toy densities, idx and array files, images in folders and zips."""
+"""Data: what a data set is, array files, pictures, and views of them in a model's range and size."""
 
 from __future__ import annotations
 

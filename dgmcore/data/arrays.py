@@ -49,7 +49,6 @@ class Arrays(Dataset):
 
     def shaped(self, event_shape: tuple[int, ...]) -> Arrays:
         """Returns the same data, each of its rows in another shape."""
-
         return Arrays(self.name, self.array.reshape(len(self), *event_shape), self._labels)
 
     def take(self, index: np.ndarray) -> Tensor:
@@ -65,7 +64,6 @@ def open_arrays(path: Path, split: str | None = None) -> Dataset:
     A `.npz` may hold splits, as `x_train` with `y_train`. An array of bytes is one of images, with its
     channels last (or first, if the last axis is none of channels, or without an axis of channels).
     """
-
     if path.suffix.lower() == ".npz":
         arrays = Npz(path)
         key = _key(path, list(arrays), split)
@@ -89,7 +87,6 @@ def from_array(
     Raises:
         DataError: If it is empty, holds no numbers, or one that is no finite float32.
     """
-
     what = what or name
     kind = array.dtype.kind
     if kind not in "fiub":
@@ -110,7 +107,6 @@ def read_array(path: Path) -> np.ndarray:
 
     A `.npy` is memory-mapped. Objects are refused, so nothing in the file is run.
     """
-
     suffix = path.suffix.lower()
     if suffix == ".npz":
         arrays = Npz(path)
@@ -133,7 +129,6 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _read_safetensors(path: Path) -> np.ndarray:
-
     read_header(path)
     with safe_open(path, "pt") as file:
         tensor = file.get_tensor(_key(path, list(file.keys()), None))
@@ -210,7 +205,6 @@ def _read_csv(path: Path) -> np.ndarray:
     A first column without a name or called `index` that counts the rows from 0, as tables are often written, is left
     out.
     """
-
     values, width, names = numbers("f"), 0, None
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -242,7 +236,6 @@ def _read_csv(path: Path) -> np.ndarray:
 
 def _numbers(cells: list[str]) -> list[float] | None:
     """Returns the numbers of a line, or None if a cell is none."""
-
     try:
         return [float(cell) for cell in cells]
     except ValueError:
@@ -251,7 +244,6 @@ def _numbers(cells: list[str]) -> list[float] | None:
 
 def _lacks(cells: list[str]) -> bool:
     """Whether a line without names is one of data in which something is missing."""
-
     return any(_numbers([cell]) for cell in cells) or all(cell.strip().lower() in _MISSING for cell in cells)
 
 
@@ -291,5 +283,4 @@ def _first_line(e: Exception) -> str:
 
 def is_array_file(path: str | os.PathLike[str]) -> bool:
     """Whether a path names an array file."""
-
     return Path(path).suffix.lower() in SUFFIXES

@@ -16,7 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import DataError
 
-__all__ = ["Wanted", "decode", "read_file", "read_limited"]
+__all__ = ["SUFFIXES", "Wanted", "decode", "read_file", "read_limited"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
 
 _FILE_LIMIT = 1 << 26  # bytes of one file
 _PIXEL_LIMIT = 1 << 24
@@ -56,7 +58,6 @@ def decode(
     Raises:
         DataError: If it is damaged, too large, of another kind or shape.
     """
-
     try:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             _check(image, what)
@@ -81,7 +82,6 @@ def decode(
 
 def read_file(path: Path) -> bytes:
     """Returns what is in a regular file of limited size: never waits for a pipe."""
-
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is no regular file", "give a file")
@@ -93,7 +93,6 @@ def read_file(path: Path) -> bytes:
 
 def read_limited(file: IO[bytes], what: str) -> bytes:
     """Returns what is in an open file, whatever size an archive states for it."""
-
     data = file.read(_FILE_LIMIT + 1)
     if len(data) > _FILE_LIMIT:
         raise DataError(f"{what} has more than {_FILE_LIMIT} bytes", "make it smaller")
@@ -123,7 +122,6 @@ def _describe(shape: tuple[int, ...]) -> str:
 
 def _shape(image: Image.Image, wanted: Wanted) -> tuple[int, int, int]:
     """Returns the shape that the picture will have, `(C, H, W)`, without decoding a JPEG."""
-
     sides = (image.height, image.width)
     if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
         sides = sides[::-1]
@@ -132,7 +130,6 @@ def _shape(image: Image.Image, wanted: Wanted) -> tuple[int, int, int]:
 
 def _eight_bits(image: Image.Image, what: str, background: tuple[int, int, int] | None) -> Image.Image:
     """Returns an upright picture in the mode `L` or `RGB`."""
-
     mode, key = image.mode, image.info.get("transparency")  # the colour, or the palette's entries, that are clear
     layers = None
     if mode.startswith("I"):

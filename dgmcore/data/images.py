@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .base import Dataset
 
-__all__ = ["Images", "StackedImages", "to_range"]
+__all__ = ["Images", "to_range"]
 
 
 class Images(Dataset):
@@ -35,7 +35,6 @@ class Images(Dataset):
 
     def raw(self, index: np.ndarray) -> Tensor:
         """Returns the bytes at `index`, uint8 `(len(index), C, H, W)`."""
-
         index = np.asarray(index)
         return torch.from_numpy(self.array[index if self.rows is None else self.rows[index]])
 
@@ -49,34 +48,7 @@ class Images(Dataset):
         return torch.from_numpy(self._labels[index if self.rows is None else self.rows[index]].astype(np.int64))
 
 
-class StackedImages(Images):
-    """Grey images of another set as the channels of one: each row of `triples` is an image.
-
-    The label is made of the parts' labels as its decimal digits.
-    """
-
-    def __init__(self, name: str, base: Images, triples: np.ndarray):
-        self.name, self.base, self.triples = name, base, triples
-        self.event_shape = (triples.shape[1], *base.event_shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.triples)
-
-    def raw(self, index: np.ndarray) -> Tensor:
-        rows = self.triples[np.asarray(index)]
-        return self.base.raw(rows.ravel()).reshape(len(rows), *self.event_shape)
-
-    def labels(self, index: np.ndarray) -> Tensor | None:
-        rows = self.triples[np.asarray(index)]
-        digits = self.base.labels(rows.ravel())
-        if digits is None:
-            return None
-        powers = 10 ** torch.arange(rows.shape[1] - 1, -1, -1)
-        return (digits.reshape(rows.shape) * powers).sum(1)
-
-
 def to_range(x: Tensor, range: tuple[float, float]) -> Tensor:
     """Returns bytes as float32, 0 at the lower end of `range` and 255 at the upper."""
-
     low, high = range
     return x.to(torch.float32).mul_((high - low) / 255).add_(low)

@@ -16,14 +16,13 @@ from ..config import parse
 from ..console import say
 from ..errors import DataError, PluginError
 from ..plugins.imports import import_string
-from ..plugins.provided import provided
+from ..plugins.provided import call, provided
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
-from .decode import Wanted
+from .decode import SUFFIXES as PICTURES
+from .decode import Wanted, decode, read_file
 from .images import Images
-from .picture_files import SUFFIXES as PICTURES
-from .picture_files import open_pictures
 from .spec import DataSpec
 from .view import View
 
@@ -46,7 +45,6 @@ def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = No
         >>> open_data("moons:test").event_shape
         (2,)
     """
-
     spec = _spec_of(spec, split, changes)
     return View(_open(spec), spec)
 
@@ -65,7 +63,6 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
     Raises:
         DataError: If there is no such data, or if they don't fit.
     """
-
     entry = getattr(model, "entry", None) or model
     data = getattr(entry, "data", None)
     if data is None:
@@ -89,7 +86,6 @@ def open_for(model: Any, spec: str | os.PathLike[str] | DataSpec, **changes: Any
 
 def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
     """Returns the first `limit` data (None: all) as one tensor."""
-
     n = len(dataset) if limit is None else min(limit, len(dataset))
     blocks = [dataset.take(np.arange(i, min(i + 4096, n))) for i in range(0, n, 4096)]
     return torch.cat(blocks) if blocks else torch.empty(0, *dataset.event_shape)
@@ -97,13 +93,11 @@ def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
 
 def is_path(name: str) -> bool:
     """Whether data are in a file or a folder, by their name, rather than known by a name."""
-
     return "/" in name or os.sep in name or is_array_file(name) or name.lower().endswith((*PICTURES, ".zip"))
 
 
 def _spec_of(spec: str | os.PathLike[str] | DataSpec, split: str | None, changes: dict[str, Any]) -> DataSpec:
     """Returns what is asked for, a split after a colon taken from the name."""
-
     if not isinstance(spec, DataSpec):
         name = os.fspath(spec)
         head, colon, tail = name.rpartition(":")
@@ -129,7 +123,6 @@ def _fitted(view: View, shape: tuple[int, ...], own: str) -> View:
         shape: The shape that a model wants.
         own: The model's own data set.
     """
-
     if isinstance(view.base, Arrays) and view.base.is_table and math.prod(shape) == math.prod(view.event_shape):
         return View(view.base.shaped(shape), view.spec)
     if not isinstance(view.base, Images) or len(shape) != 3 or shape[0] != view.event_shape[0]:
@@ -188,7 +181,11 @@ def _open_path(spec: DataSpec) -> Dataset:
         if spec.split != "train":
             raise DataError(f"{path} has no split {spec.split}", "files of images have no splits")
         size = (spec.resize, spec.resize) if spec.crop and spec.resize else None
-        return open_pictures(path, Wanted(size=size, background=spec.background))
+        wanted = Wanted(size=size, background=spec.background)
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            opened: Images = call("open_pictures")(path, wanted)
+            return opened
+        return Images(str(path), decode(read_file(path), str(path), wanted)[None])
     raise DataError(
         f"{path} is of an unknown kind", "give .npy, .npz, .csv, .safetensors, an image, or a folder or zip of images"
     )

@@ -24,7 +24,6 @@ def dequantize(x: Tensor, noise: Noise, range: tuple[float, float], levels: int)
     The interval of each level is centred on it, so rounding is the inverse. The density of the levels is that of
     the result times :math:`\delta` for each dimension.
     """
-
     step = (range[1] - range[0]) / (levels - 1)
     return x + (noise.uniform(*x.shape[1:]) - 0.5) * step
 
@@ -46,7 +45,6 @@ class View(Dataset):
 
     def _check_values(self) -> None:
         """Checks the range and the levels."""
-
         base, spec = self.base, self.spec
         if self.range is not None and not self.range[0] < self.range[1]:
             raise DataError(f"{base.name}: the range {list(self.range)} is empty", "set data.range to [low, high]")
@@ -61,7 +59,6 @@ class View(Dataset):
 
     def _shape(self) -> tuple[int, ...]:
         """Returns the shape of a datum, after it is cut, resized and padded."""
-
         name, spec, shape = self.name, self.spec, tuple(self.base.event_shape)
         for key in ("resize", "pad", "limit"):
             value = getattr(spec, key)
@@ -105,7 +102,6 @@ class View(Dataset):
 
     def _frame(self, x: Tensor, border: float) -> Tensor:
         """Cuts, resizes and pads a batch of images; others stay as they are."""
-
         x = _crop(x) if self.spec.crop else x
         return _pad(_resize(x, self.spec.resize), self.spec.pad, border)
 
@@ -118,7 +114,6 @@ class View(Dataset):
 
     def augment(self, x: Tensor, noise: Noise) -> Tensor:
         """Returns a batch as training sees it: flipped at random, dequantised."""
-
         if self.spec.flip:
             mirrored = noise.child("flip").uniform() < 0.5
             x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
@@ -129,7 +124,6 @@ class View(Dataset):
 
 def _crop(x: Tensor) -> Tensor:
     """Cuts squares from the middle of images."""
-
     height, width = x.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -151,7 +145,6 @@ def _pad(x: Tensor, size: int | None, value: float) -> Tensor:
 
 def _check_within(base: Dataset, range: tuple[float, float]) -> None:
     """Data that come without a range must be in the one that is claimed for them."""
-
     if base.draw(StreamNoise(0, 1)) is not None:
         raise DataError(f"{base.name} is unbounded, so it can't be carried to a range", "drop data.range")
     for start in builtins.range(0, len(base), 4096):

@@ -7,8 +7,7 @@ the hook `dgm_metrics`. What runs them is the plugin dgm-eval.
 from __future__ import annotations
 
 from ..entry import Metric
-from .metric import Run, flat, metric
+from .metric import Run, flat, metric, unit
 from .records import compare, differences
-from .unit import unit
 
 __all__ = ["Metric", "Run", "compare", "differences", "flat", "metric", "unit"]

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..entry import Metric
-from .unit import unit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import Dataset
-    from ..entry import Entry
+    from ..entry import Data, Entry
     from ..model import Model
-    from .extractor import Extractor
 
 __all__ = ["Function", "Marked", "Requirements", "Run", "View", "flat", "metric", "unit"]
 
@@ -57,8 +55,8 @@ class Run(Protocol):
         """The entry whose features are used; None where none is registered for the data set."""
 
     @property
-    def extractor(self) -> Extractor:
-        """The network of that entry."""
+    def extractor(self) -> Any:
+        """The network of that entry: `features(x)`, `logits(x)` of a classifier, and `fields()` for a record."""
 
     def samples(self, view: View) -> Tensor:
         """What `view` keeps of the model's samples."""
@@ -128,5 +126,13 @@ def metric(
 
 def flat(run: Run, x: Tensor) -> Tensor:
     """A view: images in [0, 1] and other data as they are, flattened to `(n, d)`."""
-
     return unit(x, run.entry.data).flatten(1)
+
+
+def unit(x: Tensor, data: Data, rounded: bool = True) -> Tensor:
+    """Carries images to [0, 1] and rounds them to the data's levels, as a saved picture is; other data stay."""
+    if data.range is None:
+        return x
+    low, high = data.range
+    x = ((x - low) / (high - low)).clamp(0, 1)
+    return (x * (data.levels - 1)).round() / (data.levels - 1) if data.levels and rounded else x

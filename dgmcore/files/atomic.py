@@ -18,26 +18,21 @@ from typing import BinaryIO
 
 from ..errors import DgmError
 from .errno_hints import hint_of
-from .locks import locked
-
-__all__ = ["hidden", "replacing", "replacing_folder", "temporary_name", "write_error"]
 
 
 def temporary_name(path: Path, token: str | None = None) -> Path:
     """Returns a name in a hidden folder beside `path` that no other run uses."""
-
     return path.with_name(f".{path.name[:200]}.{token or os.urandom(4).hex()}.tmp") / "new"
 
 
 def write_error(path: Path, error: OSError) -> DgmError:
     """Returns the error to show when `path` can't be written."""
-
     hint = hint_of(error, "--out", "choose another place with --out")
     return DgmError(f"can't write {path}: {error.strerror or error}", hint)
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, sync: bool = False, first_wins: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], *, first_wins: bool = False) -> Iterator[BinaryIO]:
     """Yields a file that takes the name `path` if the block succeeds, and vanishes otherwise.
 
     The folder is made if need be. A file of that name is replaced in one step, by one with the same permissions.
@@ -45,13 +40,11 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False, first_wins: b
 
     Arguments:
         path: The file.
-        sync: Whether it must be on the disk before it gets its name.
         first_wins: Whether a file that has the name by then keeps it.
 
     Raises:
         DgmError: If the file can't be written.
     """
-
     path = Path(path)
     try:
         if _is_stream(path):
@@ -65,12 +58,11 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False, first_wins: b
         with hidden(target) as temporary:
             with temporary.open("wb") as file:
                 yield file
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            _name(temporary, target, first_wins)
-            if sync:
-                _sync_folder(target.parent)
+            if first_wins:
+                with suppress(FileExistsError):
+                    os.link(temporary, target)
+            else:
+                _name(temporary, target)
     except OSError as e:
         raise write_error(path, e) from e
 
@@ -89,7 +81,6 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
     Raises:
         DgmError: If the folder can't be written.
     """
-
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,67 +108,39 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | N
     Raises:
         OSError: If it can't be made.
     """
+    from filelock import FileLock  # 20 ms, and most commands write nothing
 
-    path = Path(path)
-    _sweep(path)
-    name = temporary_name(path, token)
+    _sweep(Path(path))
+    name = temporary_name(Path(path), token)
     with ExitStack() as stack:
-        _make(name, folder, stack)
-        yield name
-
-
-def _make(name: Path, folder: bool, stack: ExitStack) -> None:
-    """Makes a hidden file or folder, locked until `stack` is closed."""
-
-    while True:  # until nobody has swept it away between its making and its lock
-        name.parent.mkdir()
         stack.callback(shutil.rmtree, name.parent, ignore_errors=True)
-        with suppress(FileNotFoundError):
-            stack.enter_context(locked(name.parent / "lock"))
-            name.mkdir() if folder else name.touch()
-            return
+        while not name.exists():  # until nobody has swept it away between its making and its lock
+            name.parent.mkdir()
+            with suppress(FileNotFoundError):
+                stack.enter_context(FileLock(name.parent / "lock"))
+                name.mkdir() if folder else name.touch()
+        yield name
 
 
 def _sweep(path: Path) -> None:
     """Removes what earlier attempts at `path` left behind, except what a living process writes."""
+    from filelock import FileLock
 
     pattern = re.compile(rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp")
     with suppress(OSError), os.scandir(path.parent) as items:
         for left in [i.path for i in items if pattern.fullmatch(i.name) and i.is_dir(follow_symlinks=False)]:
-            with suppress(OSError), locked(os.path.join(left, "lock"), wait=False) as nobody_writes:
-                if nobody_writes:
-                    shutil.rmtree(left, ignore_errors=True)
+            with suppress(OSError), FileLock(os.path.join(left, "lock"), timeout=0):  # a Timeout is an OSError
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_stream(path: Path) -> bool:
     """Whether what has a name is no file or folder that could be replaced, such as a pipe or `/dev/stdout`."""
-
-    if os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")):
-        return True
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    return special or os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))
 
 
-def _name(file: Path, target: Path, first_wins: bool = False) -> None:
+def _name(file: Path, target: Path) -> None:
     """Gives a finished file its name, and the permissions of the one that has it."""
-
-    if first_wins:
-        with suppress(FileExistsError):
-            os.rename(file, target) if os.name == "nt" else os.link(file, target)
-        return
     with suppress(FileNotFoundError):
         file.chmod(stat.S_IMODE(target.stat().st_mode))
     os.replace(file, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders can't be opened there, and a rename is in the journal
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["NO_RIGHTS", "NO_SPACE", "hint_of"]
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 NO_RIGHTS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-
 _HINTS = {
     **dict.fromkeys(NO_SPACE, "free some disk space, or choose another disk"),
     **dict.fromkeys(NO_RIGHTS, "check the permissions, or choose a folder that you may write to"),
@@ -20,13 +17,6 @@ _HINTS = {
 
 
 def hint_of(error: OSError, setting: str, other: str) -> str:
-    """Returns what to do about a failure of the system.
-
-    Arguments:
-        error: The failure.
-        setting: What the place is chosen with, such as `--out`.
-        other: The hint for all other failures.
-    """
-
+    """Returns what to do about a failure of the system: `setting`, such as `--out`, chooses the place; else `other`."""
     hint = _HINTS.get(error.errno or 0)
     return f"{hint} with {setting}" if hint and error.errno != errno.ENOENT else hint or other

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir, user_data_dir
 
-__all__ = ["bundled_registry", "environment_registries", "user_cache", "user_data", "user_plugins", "user_registry"]
-
 
 def user_data() -> Path:
     """The user's own folder: `plugins/`, `registry/` and `data/` are inside."""

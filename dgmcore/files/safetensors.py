@@ -25,8 +25,6 @@ from .verify import open_regular
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MAX_HEADER", "TensorInfo", "read_header", "read_tensors"]
-
 #: Bytes of JSON that a header may have; 10,000 tensors take about one million.
 MAX_HEADER = 4_000_000
 
@@ -51,12 +49,11 @@ def read_header(source: str | os.PathLike[str] | BinaryIO) -> dict[str, TensorIn
     Raises:
         WeightsError: If the file is missing, or is no valid safetensors file.
     """
-
     try:
         if isinstance(source, (str, os.PathLike)):
             with open_regular(source) as file:
-                return _header(file, os.fspath(source))
-        return _header(source, str(source.name))
+                return _header(file)
+        return _header(source)
     except OSError as e:
         what = f"can't read {e.filename}: {e.strerror or e}"
         raise WeightsError(what, "check the path and its permissions") from None
@@ -65,36 +62,33 @@ def read_header(source: str | os.PathLike[str] | BinaryIO) -> dict[str, TensorIn
 @contextmanager
 def read_tensors(file: BinaryIO) -> Iterator[dict[str, Tensor]]:
     """Yields the tensors of an open file whose header was read: views of one memory map, to be copied."""
-
     with safe_open(_path_of(file), framework="pt") as library:
         yield {name: library.get_tensor(name) for name in library.keys()}  # noqa: SIM118
 
 
-def _header(file: BinaryIO, name: str) -> dict[str, TensorInfo]:
+def _header(file: BinaryIO) -> dict[str, TensorInfo]:
     try:
         file.seek(0)
         length = int.from_bytes(file.read(8), "little")
         if length > MAX_HEADER:
             raise ValueError(f"its header claims {length:,} bytes; at most {MAX_HEADER:,} are allowed")
         header = json.loads(file.read(length).decode(), object_pairs_hook=_unique)
-        if not isinstance(header, dict):
-            raise ValueError("its header is no JSON object")
-        header.pop("__metadata__", None)
-        tensors = msgspec.convert(header, dict[_Name, TensorInfo])
-        odd = next((name for name in tensors if not name.isprintable()), None)
-        if odd is not None:
-            raise ValueError(f"{_shown(odd)} is no proper name")
+        tensors = msgspec.convert(header, dict[_Name, Any])
+        tensors.pop("__metadata__", None)
+        if not all(map(str.isprintable, tensors)):
+            raise ValueError("a name in it can't be printed")
+        infos = msgspec.convert(tensors, dict[str, TensorInfo])
         with safe_open(_path_of(file), framework="np"):
             pass
+        return dict(sorted(infos.items(), key=lambda item: item[1].data_offsets))
     except (ValueError, RecursionError, SafetensorError) as e:
-        what = f"{name} is no valid safetensors file: {_shown(str(e))}"
+        said = ascii(str(e)[:160])[1:-1]
+        what = f"{file.name} is no valid safetensors file: {said}"
         raise WeightsError(what, "get the file again; do not trust this one") from None
-    return dict(sorted(tensors.items(), key=lambda item: item[1].data_offsets))
 
 
 def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns a mapping of the header, if nothing is in it twice."""
-
     found = dict(items)
     if len(found) != len(items):
         raise ValueError("its header names something twice")
@@ -103,12 +97,5 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _path_of(file: BinaryIO) -> str:
     """Returns a path that leads to an open file, whatever its own means by now; the library opens paths only."""
-
     path = f"/dev/fd/{file.fileno()}"
     return path if os.path.exists(path) else str(file.name)  # Windows keeps an open file in its place
-
-
-def _shown(text: str) -> str:
-    """Makes text from a file fit to be shown: printable, and short."""
-
-    return ascii(text if len(text) <= 160 else text[:157] + "...")[1:-1]

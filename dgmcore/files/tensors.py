@@ -14,8 +14,6 @@ from torch import Tensor
 from ..errors import WeightsError
 from .verify import sha256_of
 
-__all__ = ["Misfit", "Written", "copy_tensors", "write_tensors"]
-
 
 class Misfit(ValueError):
     """Tensors that do not fit: `problems` says of each why."""
@@ -38,7 +36,6 @@ def copy_tensors(targets: Iterable[Mapping[str, Tensor]], source: Mapping[str, T
     Raises:
         Misfit: If tensors are missing, unknown, of another shape or type, not finite, or tied but different.
     """
-
     plan: list[tuple[Tensor, Tensor]] = []
     problems: list[str] = []
     unread = dict.fromkeys(source)
@@ -60,42 +57,27 @@ def copy_tensors(targets: Iterable[Mapping[str, Tensor]], source: Mapping[str, T
 
 def _problems(names: list[str], target: Tensor, source: Mapping[str, Tensor], cast: bool) -> Iterator[str]:
     """Yields why what the source has under `names` does not fit the target."""
-
-    fit = True
     for name in names:
         tensor = source[name]
         same = tensor.is_floating_point() == target.is_floating_point() if cast else tensor.dtype == target.dtype
-        fit = tensor.shape == target.shape and same
         if tensor.shape != target.shape:
             yield f"{name} has the shape {list(tensor.shape)}, not {list(target.shape)}"
         elif not same:
-            yield f"{name} is {_code(tensor.dtype)}, not {_code(target.dtype)}"
+            yield f"{name} is {tensor.dtype}, not {target.dtype}"
         elif bad := _not_finite(tensor):
             yield f"{bad:,} of the {tensor.numel():,} numbers of {name} are not finite"
-    first, *others = names
-    for name in others if fit else ():
-        if not torch.equal(source[first], source[name]):
-            yield f"{first} and {name} are tied, but differ"
+        elif tensor.shape == source[names[0]].shape and not torch.equal(tensor, source[names[0]].to(tensor)):
+            yield f"{names[0]} and {name} are tied, but differ"
 
 
 def _not_finite(tensor: Tensor) -> int:
     """Returns how many numbers are not finite, in one pass where all are."""
-
     if not tensor.is_floating_point():
         return 0
     tensor = tensor.float() if tensor.element_size() == 1 else tensor  # there is no sum of 8-bit numbers
     if math.isfinite(tensor.sum().item()):
         return 0
     return tensor.numel() - int(torch.isfinite(tensor).sum())
-
-
-def _code(dtype: torch.dtype) -> str:
-    """Returns the name of a type in safetensors files, such as `F32`."""
-
-    name = str(dtype).removeprefix("torch.")
-    for long, short in (("bfloat", "BF"), ("float", "F"), ("uint", "U"), ("int", "I"), ("complex", "C")):
-        name = name.replace(long, short)
-    return name.upper()
 
 
 class Written(NamedTuple):
@@ -115,7 +97,6 @@ def write_tensors(
     Raises:
         WeightsError: If it can't be written, or a number is too large for the type.
     """
-
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if dtype is not None:
         if dtype not in ("float16", "bfloat16"):

@@ -17,8 +17,6 @@ from ..errors import DgmError, WeightsError
 from . import folders
 from .atomic import replacing
 
-__all__ = ["Mismatch", "difference", "mismatch", "open_regular", "open_verified", "remember", "sha256_of"]
-
 _MAX_REMEMBERED = 2000
 
 
@@ -45,17 +43,15 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
         Mismatch: If it is another file.
         OSError: If it can't be read.
     """
-
     file = open_regular(path)
     try:
         reason, ours = difference(file, size, None), _only_ours(file)
         if reason is None and sha256 is not None:
             file = file if ours else _copied(file)
-            mark = _mark(file, sha256)
-            known = ours and _remembered().get(os.path.realpath(path)) == mark
-            reason = None if known else difference(file, size, sha256)
-            if reason is None and ours and not known:
-                _remember(os.path.realpath(path), mark)
+            if not (ours and _remembered().get(os.path.realpath(path)) == _mark(file, sha256)):
+                reason = difference(file, size, sha256)
+                if reason is None and ours:
+                    _remember(os.path.realpath(path), _mark(file, sha256))
         if reason is not None:
             raise Mismatch(f"{os.fspath(path)} is not what its entry describes: {reason}", why=reason)
     except BaseException:
@@ -66,7 +62,6 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
 
 def mismatch(path: str | os.PathLike[str], size: int | None, sha256: str | None) -> str | None:
     """Returns how a file differs from what was said of it, or None; raises as :func:`open_verified` otherwise."""
-
     try:
         open_verified(path, size, sha256).close()
     except Mismatch as e:
@@ -76,7 +71,6 @@ def mismatch(path: str | os.PathLike[str], size: int | None, sha256: str | None)
 
 def difference(file: BinaryIO, size: int | None, sha256: str | None) -> str | None:
     """Returns how an open file differs from what was said of it, or None; it is read from its beginning."""
-
     found = os.fstat(file.fileno()).st_size
     if size is not None and found != size:
         return f"it has {found:,} bytes, not {size:,}"
@@ -90,7 +84,6 @@ def difference(file: BinaryIO, size: int | None, sha256: str | None) -> str | No
 
 def remember(path: str | os.PathLike[str], sha256: str) -> None:
     """Remembers that a file was verified in the state in which it is now."""
-
     with open_regular(path) as file:
         if _only_ours(file):
             _remember(os.path.realpath(path), _mark(file, sha256))
@@ -98,7 +91,6 @@ def remember(path: str | os.PathLike[str], sha256: str) -> None:
 
 def sha256_of(source: str | os.PathLike[str] | BinaryIO) -> str:
     """Returns the sha256 of a file, in hexadecimal; of an open one what comes from here on."""
-
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:
             return sha256_of(file)
@@ -111,7 +103,6 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         OSError: If it can't be read, or is something else.
     """
-
     flag = getattr(os, "O_NONBLOCK", 0)  # a pipe is opened at once
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -125,7 +116,6 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 def _only_ours(file: BinaryIO) -> bool:
     """Whether nobody else may change an open file, or what its folder holds."""
-
     if not hasattr(os, "geteuid"):  # Windows keeps others from an open file
         return True
     states = os.fstat(file.fileno()), os.stat(os.path.dirname(os.path.realpath(file.name)))
@@ -134,7 +124,6 @@ def _only_ours(file: BinaryIO) -> bool:
 
 def _copied(file: BinaryIO) -> BinaryIO:
     """Returns a nameless copy of an open file, in its place."""
-
     copy = tempfile.TemporaryFile()  # noqa: SIM115
     with file:
         shutil.copyfileobj(file, copy, 1 << 20)

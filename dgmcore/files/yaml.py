@@ -13,10 +13,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from ..errors import DgmError, RegistryError
+from ..errors import RegistryError
 from .verify import open_regular
-
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "dump", "read", "scalar"]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -81,69 +79,53 @@ for _tag, _pattern, _first in _RESOLVERS:
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
-def read(
-    source: str | bytes | Path,
-    *,
-    max_bytes: int = MAX_BYTES,
-    max_depth: int = MAX_DEPTH,
-    name: str | None = None,
-    error: type[DgmError] = RegistryError,
-) -> Any:
+def read(source: str | bytes | Path, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
     """Reads one YAML document.
 
     Arguments:
         source: The text, or a path to it.
         max_bytes: The largest size that is read.
         max_depth: The deepest nesting that is read.
-        name: What to call the source in an error; the path, or `text`.
-        error: The error to raise.
 
     Raises:
-        error: For a file that can't be read, that is no YAML, or that uses what is not taken, with the line.
+        RegistryError: For a file that can't be read, that is no YAML, or that uses what is not taken, with the line.
     """
-
-    name = name or (str(source) if isinstance(source, Path) else "text")
-    data = source if isinstance(source, bytes) else b""
-    if isinstance(source, str):
-        data = source.encode("utf-8", "surrogatepass")
-    elif isinstance(source, Path):
-        try:
+    name = str(source) if isinstance(source, Path) else "text"
+    try:
+        if isinstance(source, Path):
             with open_regular(source) as file:
-                data = file.read(max_bytes + 1)
-        except OSError as e:
-            raise error(f"{name}: {e.strerror or e}", "check the path and its permissions") from None
-    if len(data) > max_bytes:
-        raise error(f"{name}: larger than {max_bytes:,} bytes", "keep weights and data out of YAML files")
-    try:
+                source = file.read(max_bytes + 1)
+        data = source.encode("utf-8", "surrogatepass") if isinstance(source, str) else source
+        if len(data) > max_bytes:
+            raise RegistryError(f"{name}: larger than {max_bytes:,} bytes", "keep weights and data out of YAML files")
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise error(f"{name}: not UTF-8 at byte {e.start}", "save it as UTF-8 text") from None
-    try:
         _check(text, max_depth)
         return yaml.load(text, _Loader)
+    except OSError as e:
+        raise RegistryError(f"{name}: {e.strerror or e}", "check the path and its permissions") from None
+    except UnicodeDecodeError as e:
+        raise RegistryError(f"{name}: not UTF-8 at byte {e.start}", "save it as UTF-8 text") from None
     except (yaml.YAMLError, ValueError) as e:
         mark = getattr(e, "problem_mark", None) or getattr(e, "context_mark", None)
         what = getattr(e, "problem", None) or getattr(e, "context", None) or getattr(e, "reason", None)
         where = f"{name}, line {mark.line + 1}" if mark else name
-        raise error(f"{where}: {what or str(e).splitlines()[0]}", "see docs/registry.md for what is read") from None
+        said = f"{where}: {what or str(e).splitlines()[0]}"
+        raise RegistryError(said, "see docs/registry.md for what is read") from None
 
 
 def scalar(text: str) -> Any:
     """Returns the value of a short YAML text, such as that of `--set key=value`."""
-
     return read(text, max_bytes=65_536, max_depth=8)
 
 
 def dump(data: Any) -> str:
     """Returns plain data as YAML that :func:`read` reads back, keys in their order."""
-
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
     return str(text)
 
 
 def _check(text: str, max_depth: int) -> None:
     """Walks the parser's events, which takes no recursion, and refuses what is not taken."""
-
     depth = documents = values = 0
     for event in yaml.parse(text, _Loader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:

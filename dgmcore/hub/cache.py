@@ -17,22 +17,9 @@ from pathlib import Path
 
 from ..files.atomic import replacing
 
-__all__ = [
-    "cached",
-    "commit_of",
-    "discard",
-    "hub_cache",
-    "is_commit",
-    "is_damaged",
-    "repo_folder",
-    "source_of",
-    "store",
-]
-
 
 def hub_cache() -> str:
     """Returns the folder of the Hugging Face cache, as `huggingface_hub` decides it."""
-
     environ = os.environ
     home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     folder = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
@@ -41,13 +28,11 @@ def hub_cache() -> str:
 
 def repo_folder(repo: str) -> Path:
     """Returns the folder of a repository `USER/REPO`."""
-
     return Path(hub_cache(), f"models--{repo.replace('/', '--')}")
 
 
 def source_of(folder: Path) -> tuple[str, str, str] | None:
     """Returns repository, commit and folder (such as `parts/NAME/`, or nothing) of a folder in a snapshot."""
-
     for parent in (folder, *folder.parents):
         if parent.parent.name == "snapshots" and parent.parent.parent.name.startswith("models--"):
             repo = parent.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
@@ -58,41 +43,28 @@ def source_of(folder: Path) -> tuple[str, str, str] | None:
 
 def is_commit(revision: str | None) -> bool:
     """Whether a revision is a whole commit, which never changes, rather than a branch or a tag."""
-
     return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-
-
-def commit_of(folder: str | os.PathLike[str], revision: str) -> str | None:
-    """Returns the commit that the cache knows for a branch or tag."""
-
-    try:
-        with open(os.path.join(folder, "refs", revision), encoding="ascii") as file:
-            commit = file.read(64).strip()
-    except (OSError, ValueError):
-        return None
-    return commit if re.fullmatch(r"[0-9a-zA-Z]+", commit) else None
 
 
 def cached(repo: str, file: str, revision: str | None) -> Path | None:
     """Returns a file of a repository, as it was when the revision was last asked for; None if it is not there."""
-
-    folder = repo_folder(repo)
-    for commit in (commit_of(folder, revision or "main"), revision):
-        if commit and (path := folder / "snapshots" / commit / file).is_file():
+    folder, commit = repo_folder(repo), ""
+    with suppress(OSError, ValueError):
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
+    for name in (commit if re.fullmatch(r"[0-9a-zA-Z]{1,64}", commit) else None, revision):
+        if name and (path := folder / "snapshots" / name / file).is_file():
             return path
     return None
 
 
 def store(file: Path, repo: str, name: str, revision: str | None, commit: str, etag: str) -> Path:
     """Moves a fetched file into the cache and returns its path there: the file `name` of a commit."""
-
     folder = repo_folder(repo)
     path, blob = folder / "snapshots" / commit / name, folder / "blobs" / etag
     for parent in (path.parent, blob.parent):
         parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, blob)
-    with suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
     try:
         path.symlink_to(os.path.relpath(blob, path.parent))
     except FileExistsError:  # another process was as fast
@@ -107,7 +79,6 @@ def store(file: Path, repo: str, name: str, revision: str | None, commit: str, e
 
 def discard(path: Path) -> None:
     """Removes a file from the cache: the name in the snapshot, and the bytes and links that it leads to."""
-
     while True:
         behind = path.parent / os.readlink(path) if path.is_symlink() else None
         with suppress(OSError):
@@ -119,12 +90,10 @@ def discard(path: Path) -> None:
 
 def bytes_name(path: Path) -> str:
     """Returns what the bytes of a file are called: its ETag where links lead there, else its own name."""
-
     return os.path.basename(os.readlink(path)) if path.is_symlink() else path.name
 
 
 def is_damaged(path: Path) -> bool:
     """Whether a small file is not what its ETag says, which is git's SHA-1 of it."""
-
     etag, data = bytes_name(path), path.read_bytes()
     return is_commit(etag) and hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != etag

@@ -17,8 +17,6 @@ from huggingface_hub import constants
 from ..errors import UsageError, WeightsError
 from .failures import explain, is_passing
 
-__all__ = ["Head", "ask", "check_repo", "host", "offline", "patiently", "quiet"]
-
 #: Seconds to wait before asking again after an answer that may be better next time.
 DELAYS = (0.5, 1.5)
 T = TypeVar("T")
@@ -34,7 +32,6 @@ def check_repo(repo: str, revision: str | None = None) -> str:
     Raises:
         UsageError: If not.
     """
-
     if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > 96:
         raise UsageError(f"{repo[:200]} is no name of a Hub repository", "write USER/REPO")
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or len(revision) > 200):
@@ -44,13 +41,11 @@ def check_repo(repo: str, revision: str | None = None) -> str:
 
 def offline() -> bool:
     """Whether the user has switched the network off (`HF_HUB_OFFLINE`)."""
-
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def host() -> str:
     """Returns the address of the Hub."""
-
     return str(constants.ENDPOINT)
 
 
@@ -62,14 +57,17 @@ class Head(NamedTuple):
     size: int | None
 
 
-def ask(repo: str, file: str, revision: str | None, name: str = "") -> Head:
+def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = "is not in the cache") -> Head:
     """Asks the Hub what a file is, without fetching it; `name` is the entry that wants it, for the hint.
 
     Raises:
         DgmError: In words for the user. What the Hub says becomes names of files: it is refused if it is no plain name.
+            Without a network: with what the file lacks.
     """
-
     check_repo(repo, revision)
+    if offline():
+        hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}"
+        raise WeightsError(f"{repo}/{file} {lack}, and the network is off (HF_HUB_OFFLINE)", hint)
     url = huggingface_hub.hf_hub_url(repo, file, revision=revision)
     timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:
@@ -86,7 +84,6 @@ def ask(repo: str, file: str, revision: str | None, name: str = "") -> Head:
 
 def patiently(call: Callable[[], T]) -> T:
     """Calls; after an answer that may be better next time, or none, waits and calls again, twice at most."""
-
     for delay in DELAYS:
         try:
             return call()
@@ -100,7 +97,6 @@ def patiently(call: Callable[[], T]) -> T:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences the client's own log, unless the user asked for it, and its bars where nobody sees them."""
-
     utils: Any = huggingface_hub.utils
     logger = logging.getLogger("huggingface_hub")
     level, bars = logger.level, not sys.stderr.isatty() and not utils.are_progress_bars_disabled()

@@ -12,22 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock
 from huggingface_hub import hf_hub_download
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..console import progress, say
 from ..errors import RegistryError, WeightsError
 from ..files.atomic import hidden
-from ..files.locks import locked
 from ..files.safetensors import read_header
-from ..files.verify import Mismatch, difference, open_regular, open_verified, remember
+from ..files.verify import Mismatch, open_verified, remember
 from . import trust_on_first_use
 from .cache import bytes_name, cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
 from .client import Head, ask, check_repo, host, offline, patiently, quiet
 from .failures import explain, no_connection
 from .trust_on_first_use import Pin
-
-__all__ = ["MAX_ENTRY", "fetch_first", "fetch_text", "fetch_weights"]
 
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
@@ -42,7 +40,6 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
         NoFile: If the repository does not have it.
         DgmError: If it can't be had.
     """
-
     check_repo(repo, revision)
     here = cached(repo, file, revision)
     if here is not None and is_damaged(here):
@@ -50,8 +47,6 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
         here = None
     if here is not None and (is_commit(revision) or offline()):
         return here
-    if offline():
-        raise _missing(f"{repo}/{file} is not in the cache", repo, name)
     try:
         head = ask(repo, file, revision, name)
     except WeightsError as e:
@@ -75,33 +70,26 @@ def fetch_weights(
     Raises:
         WeightsError: If they can't be had, or are not what the entry `name` says.
     """
-
     check_repo(repo, revision)
     if sha256 is None:
         what = f"the entry {name} gives no sha256 for {repo}/{file}"
         raise WeightsError(what, "weights from a Hub are only read if it does")
     path, reason = cached(repo, file, revision), ""
-    if path is not None:
+    for _ in range(2 + (path is not None)):
         try:
-            return path, _opened(path, size, sha256)
+            here = path or _download_weights(repo, file, revision, size, sha256, name)
+            return here, _opened(here, size, sha256)
         except FileNotFoundError:  # another process has removed it meanwhile
             pass
         except Mismatch as e:
             reason = e.why
             # a file that is what its name says is no damage: the revision has moved on, or the entry is wrong
-            if not offline() and bytes_name(path) in (sha256, path.name):
+            if path is not None and not offline() and bytes_name(path) in (sha256, path.name):
                 discard(path)
-    for _ in range(0 if offline() else 2):
-        try:
-            path = _download_weights(repo, file, revision, size, sha256, name)
-            return path, _opened(path, size, sha256)
-        except FileNotFoundError:
-            reason = "it left the cache"
-        except Mismatch as e:
-            reason = e.why
-    if not reason:
-        raise _missing(f"{repo}/{file} is not in the cache", repo, name)
-    what = f"{repo}/{file} is not what the entry {name} describes: {reason}"
+        if reason and offline():
+            break
+        path = None
+    what = f"{repo}/{file} is not what the entry {name} describes: {reason or 'it left the cache'}"
     raise WeightsError(what, "it is not used; ask its publisher, or name another with --revision")
 
 
@@ -111,18 +99,13 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin
     Raises:
         WeightsError: If it can't be had, or the Hub states no sha256 of it.
     """
-
     known = trust_on_first_use.find(repo, file, revision)
     if known is not None:
         return known
-    if offline():
-        raise _missing(f"{repo}/{file} was never fetched", repo, name)
-    head = ask(repo, file, revision, name)
+    head = ask(repo, file, revision, name, "was never fetched")
     if not re.fullmatch(r"[0-9a-f]{64}", head.etag):
-        raise WeightsError(
-            f"{host()} states no sha256 of {repo}/{file}, nor does the entry {name}",
-            "weights that nobody vouches for are not read",
-        )
+        what = f"{host()} states no sha256 of {repo}/{file}, nor does the entry {name}"
+        raise WeightsError(what, "weights that nobody vouches for are not read")
     # only what has come, and is what the Hub stated, is written down
     fetch_weights(repo, file, head.commit, head.size, head.etag, name=name)[1].close()
     made = Pin(sha256=head.etag, commit=head.commit, size=head.size)
@@ -132,8 +115,7 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin
 
 
 def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
-    """Opens weights in the cache, verified."""
-
+    """Opens weights, verified."""
     file = open_verified(path, size, sha256)
     try:
         read_header(file)
@@ -143,26 +125,18 @@ def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
     return file
 
 
-def _missing(what: str, repo: str, name: str) -> WeightsError:
-    hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}"
-    return WeightsError(f"{what}, and the network is off (HF_HUB_OFFLINE)", hint)
-
-
 # --- downloads -------------------------------------------------------------------------------------
 
 
 def _download_weights(repo: str, file: str, revision: str | None, size: int | None, sha256: str, name: str) -> Path:
     head = ask(repo, file, revision, name)
     if size is not None and head.size not in (None, size):
-        raise WeightsError(
-            f"{repo}/{file} has {head.size:,} bytes on the Hub, the entry {name} says {size:,}",
-            "the file was not fetched; ask its publisher, or name another with --revision",
-        )
+        what = f"{repo}/{file} has {head.size:,} bytes on the Hub, the entry {name} says {size:,}"
+        raise WeightsError(what, "the file was not fetched; ask its publisher, or name another with --revision")
     limit = size or head.size
     if limit is None:
         what = f"neither the Hub nor the entry {name} says how large {repo}/{file} is"
         raise WeightsError(what, "it was not fetched; write weights.size into the entry")
-
     return _download(repo, file, revision, head, limit, sha256, name)
 
 
@@ -170,20 +144,22 @@ def _download(
     repo: str, file: str, revision: str | None, head: Head, limit: int, sha256: str | None, name: str
 ) -> Path:
     """Fetches a file into a hidden folder, checks it there if it has a sha256, and returns its path in the cache."""
-
     folder = repo_folder(repo)
     blob, lock = folder / "blobs" / head.etag, Path(hub_cache(), ".locks", folder.name, f"{head.etag}.lock")
     try:
         for parent in (blob.parent, lock.parent):
             parent.mkdir(parents=True, exist_ok=True)
-        with locked(lock):
+        with FileLock(lock):
             here = cached(repo, file, head.commit)
             if here is not None and bytes_name(here) == head.etag:  # another process has fetched it meanwhile
                 return here
             with hidden(blob, folder=True) as stage:
-                _fill(stage, repo, file, head, limit, name or f"{repo}/{file}")
+                meter = Meter(name or f"{repo}/{file}", limit)
+                options: Any = {"local_dir": stage, "cache_dir": stage.parent, "tqdm_class": meter.bar()}
+                with progress(meter.label, head.size, "bytes") as meter.advance, quiet():
+                    patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options))
                 if sha256 is not None:
-                    _check(stage / file, limit, sha256)
+                    _opened(stage / file, limit, sha256).close()
                 path = store(stage / file, repo, file, revision, head.commit, head.etag)
             if sha256 is not None:
                 remember(path, sha256)
@@ -192,28 +168,10 @@ def _download(
         raise explain(e, repo, file, revision, name) from e
 
 
-def _check(staged: Path, size: int, sha256: str) -> None:
-    with open_regular(staged) as file:
-        reason = difference(file, size, sha256)
-        if reason is not None:
-            raise Mismatch(reason, why=reason)
-        read_header(file)
-
-
-def _fill(stage: Path, repo: str, file: str, head: Head, limit: int, label: str) -> None:
-    with progress(label, head.size, "bytes") as advance, quiet():
-        bar = bar_class(Meter(label, limit, advance))
-        patiently(
-            lambda: hf_hub_download(
-                repo, file, revision=head.commit, local_dir=stage, cache_dir=stage.parent, tqdm_class=bar
-            )
-        )
-
-
 class Meter:
     """Counts the bytes of a download, shows them, and ends one that would never end."""
 
-    def __init__(self, label: str, limit: int, advance: Callable[[float], None]):
+    def __init__(self, label: str, limit: int, advance: Callable[[float], None] = lambda n: None):
         self.label, self.limit, self.advance = label, limit, advance
         self.received = 0.0
         self.deadline = time.monotonic() + 600 + limit / SLOWEST
@@ -224,7 +182,6 @@ class Meter:
         Raises:
             WeightsError: If much more has come than there is, or it takes too long.
         """
-
         self.received += max(n, 0)
         if self.received > 3 * self.limit + (1 << 20):
             what = f"the server sends more of {self.label} than the {self.limit:,} bytes that it may have"
@@ -234,25 +191,25 @@ class Meter:
             raise WeightsError(what, "nothing was kept; try again with a faster network")
         self.advance(n)
 
+    def bar(self) -> type[Any]:
+        """Returns a class for what the client reports its progress to: a `tqdm` that shows nothing, and counts.
 
-def bar_class(count: Callable[[float], None]) -> type[Any]:
-    """Returns a class for what the client reports its progress to: a `tqdm` that shows nothing, and counts.
+        Of a file in Xet storage the client reports twice, what came and what was written, or to one bar that can
+        take both.
+        """
+        count = self
 
-    Of a file in Xet storage the client reports twice, what came and what was written, or to one bar that can
-    take both.
-    """
+        class Bar(tqdm):  # type: ignore[misc]
+            def __init__(self, *args: Any, **kwargs: Any):
+                super().__init__(disable=True, total=kwargs.get("total"))
 
-    class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any):
-            super().__init__(disable=True, total=kwargs.get("total"))
+            def update(self, n: float | None = 1) -> None:
+                count(n or 0)
 
-        def update(self, n: float | None = 1) -> None:
-            count(n or 0)
+            def update_transfer(self, n: float) -> None:
+                pass
 
-        def update_transfer(self, n: float) -> None:
-            pass
+            def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
+                pass
 
-        def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
-            pass
-
-    return Bar
+        return Bar

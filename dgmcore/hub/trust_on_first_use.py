@@ -20,8 +20,6 @@ from ..errors import DgmError, WeightsError
 from ..files.atomic import replacing
 from ..files.folders import user_data
 
-__all__ = ["Pin", "find", "record"]
-
 
 class Pin(Config):
     """What was fetched first: `commit` is the commit that the revision then was."""
@@ -32,41 +30,30 @@ class Pin(Config):
 
 
 def find(repo: str, file: str, revision: str | None) -> Pin | None:
-    """Returns what was recorded, or None.
-
-    Raises:
-        WeightsError: If the record is damaged.
-    """
-
+    """Returns what was recorded, or None; raises a :class:`WeightsError` if the record is damaged."""
     path = _path_of(repo, file, revision)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Pin)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as e:
-        raise WeightsError(
-            f"can't read what {repo}/{file} was when it was first fetched: {e}", f"delete {path} to trust it anew"
-        ) from None
+        what = f"can't read what {repo}/{file} was when it was first fetched: {e}"
+        raise WeightsError(what, f"delete {path} to trust it anew") from None
 
 
 def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
     """Records a pin and returns it; of several processes the first wins, and the others get its pin."""
-
-    path = _path_of(repo, file, revision)
     try:
-        with replacing(path, first_wins=True) as stream:
+        with replacing(_path_of(repo, file, revision), first_wins=True) as stream:
             stream.write(msgspec.json.encode(pin))
     except DgmError as e:
-        raise WeightsError(
-            f"can't record what {repo}/{file} is: {e.what}",
-            "its publisher states no sha256, so it is only used if that can be written down",
-        ) from None
+        hint = "its publisher states no sha256, so it is only used if that can be written down"
+        raise WeightsError(f"can't record what {repo}/{file} is: {e.what}", hint) from None
     return find(repo, file, revision) or pin
 
 
 def _path_of(repo: str, file: str, revision: str | None) -> Path:
     """Returns where the pin of a file is kept."""
-
     place = f"{repo}@{revision or 'main'}/{file}"
     ambiguous = re.search(r"--|-/|/-", place)
     return user_data() / "pins" / f"{quote(place, safe='@') if ambiguous else place.replace('/', '--')}.json"

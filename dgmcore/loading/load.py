@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch.nn import init as initialisers
+from torch.overrides import TorchFunctionMode
 
 from .. import plugins
 from ..config import parse
@@ -16,13 +18,10 @@ from ..errors import DgmError, PluginError, RegistryError, UsageError, WeightsEr
 from ..files.safetensors import read_header, read_tensors
 from ..files.tensors import Misfit, copy_tensors
 from ..model import Model
-from ..registry import parts as closure
 from ..registry.find import Located
+from ..registry.parts import check_circle, find_part, identity
 from .memory_limit import memory_limit
-from .skip_init import skip_init
 from .weights import open_weights
-
-__all__ = ["build", "load", "read_into"]
 
 
 def load(
@@ -51,9 +50,7 @@ def load(
         >>> model.capabilities
         ['generator', 'pushforward', 'trajectory', 'density', 'encoder']
     """
-
-    if isinstance(name, Path):
-        name = str(name.absolute())
+    name = str(name.absolute() if isinstance(name, Path) else name)
     dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise UsageError(f"{dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
@@ -61,18 +58,15 @@ def load(
         device = torch.device(device)
     except RuntimeError:
         raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
-    name = str(name)
     if name.startswith("hf://") and revision is not None:
         name, revision = f"{name.partition('@')[0]}@{revision}", None
     model = _Loader(revision).load(name)
     if dtype is not None:
         model.to(dtype)
-    if device.type != "cpu":
-        try:
-            model.to(device)
-        except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts
-            raise UsageError(f"can't use the device {device}: {str(e).splitlines()[0]}", "use --device cpu") from None
-    return model
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts
+        raise UsageError(f"can't use the device {device}: {str(e).splitlines()[0]}", "use --device cpu") from None
 
 
 def build(
@@ -92,7 +86,6 @@ def build(
         init: Whether to initialise weights; without, own weights are undefined, and the global
             random state is left as it was.
     """
-
     return _Loader(None).build(architecture, config, parts or {}, init=init)
 
 
@@ -105,16 +98,15 @@ class _Loader:
         self.above: list[Located] = []
 
     def load(self, name: str) -> Model:
-        located = closure.find_part(name, [Path(a.folder) for a in self.above if a.folder])
-        key = closure.identity(located)
-        if key in self.loaded:
-            return self.loaded[key]
-        closure.check_circle(located, self.above)
-        self.above.append(located)
-        try:
-            self.loaded[key] = self._load(located)
-        finally:
-            self.above.pop()
+        located = find_part(name, [a.folder for a in self.above])
+        key = identity(located)
+        if key not in self.loaded:
+            check_circle(located, self.above)
+            self.above.append(located)
+            try:
+                self.loaded[key] = self._load(located)
+            finally:
+                self.above.pop()
         return self.loaded[key]
 
     def _load(self, located: Located) -> Model:
@@ -130,7 +122,8 @@ class _Loader:
             with open_weights(located, revision) as (path, file):
                 header = read_header(file)
                 model = self._build_bounded(entry, header)
-                names = _foreign_names(model, entry, header)
+                layout = entry.weights.layout
+                names = None if layout == "dgmcore" else model.tensor_names(layout, set(header))
                 read_into(model, file, source=path, names=names, cast=entry.weights.dtype is not None)
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
@@ -145,68 +138,66 @@ class _Loader:
     def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
         kind = plugins.architecture(architecture)
         if not (isinstance(kind, type) and issubclass(kind, Model)):
-            raise PluginError(
-                f"architecture {architecture} is no dgmcore.Model: {kind!r}", "correct the plugin's import string"
-            )
-        shared: dict[str, str] = {}
-        models: dict[str, Model] = {}
-        for name, part in parts.items():
-            if isinstance(part, str):
-                models[name] = self.load(part).requires_grad_(False)
-                shared[name] = part
-            elif isinstance(part, Model):
-                models[name] = part
-            else:
-                models[name] = self._build_part(part, init)
+            what = f"architecture {architecture} is no dgmcore.Model: {kind!r}"
+            raise PluginError(what, "correct the plugin's import string")
+        models = {name: self._part(part, init) for name, part in parts.items()}
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)  # a model does not depend on what a program has set
         try:
-            with _float32(), nullcontext() if init else skip_init():
+            with torch.inference_mode(False), torch.device("cpu"), nullcontext() if init else skip_init():
                 model = kind(config, **models)
         except DgmError:
             raise
         except Exception as e:  # a constructor may say anything of numbers that it can't work with
-            said = " ".join(str(e).split())[:300]
-            raise RegistryError(
-                f"{architecture} can't be built with this config: {type(e).__name__}: {said}", "correct the config"
-            ) from e
-        model.shared_parts = shared
+            said = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
+            raise RegistryError(f"{architecture} can't be built with this config: {said}", "correct the config") from e
+        finally:
+            torch.set_default_dtype(before)
+        model.shared_parts = {name: part for name, part in parts.items() if isinstance(part, str)}
         model.architecture = architecture
         return model
 
-    def _build_part(self, part: Any, init: bool) -> Model:
+    def _part(self, part: Any, init: bool) -> Model:
+        if isinstance(part, Model):
+            return part
+        if isinstance(part, str):
+            return self.load(part).requires_grad_(False)
         part = parse(PartSpec, part, source="part")
         return self.build(part.architecture, part.config, part.parts, init=init)
 
 
 def _check_data(model: Model, entry: Entry) -> None:
     """Refuses an entry that says of its data what is not so of its model."""
+    said, declared = entry.data, vars(model).get("data_range")  # what its config says; the class's is an example
+    facts: list[tuple[str, Any, Any]] = [
+        ("event_shape", said.event_shape, getattr(model, "event_shape", said.event_shape)),
+        ("range", said.range, said.range if declared is None else declared),
+    ]
+    for key, ours, its in facts:
+        if ours is not its and ours != tuple(its):
+            what = f"{entry.name}: data.{key}: {ours and list(ours)} is not the model's, which is {list(its)}"
+            raise RegistryError(what, "correct data or config in the entry, or get it again")
 
-    said, is_so = entry.data, tuple(getattr(model, "event_shape", entry.data.event_shape))
-    if said.event_shape != is_so:
-        what = f"{entry.name}: data.event_shape: {list(said.event_shape)} is not the model's, which is {list(is_so)}"
-        raise RegistryError(what, "correct data or config in the entry, or get it again")
-    declared = vars(model).get("data_range")  # what its config says; the class's is an example
-    if declared is not None and said.range != tuple(declared):
-        what = f"{entry.name}: data.range: {said.range} is not the model's, which is {list(declared)}"
-        raise RegistryError(what, "correct data or config in the entry, or get it again")
+
+#: What costs time or random numbers; constants are kept, as constructors may compute with them.
+_DRAWN = {initialisers.uniform_, initialisers.normal_, initialisers.kaiming_uniform_}
+
+
+class _SkipInit(TorchFunctionMode):
+    """A drawing initialiser leaves its tensor as it is. A mode holds for the thread that enters it alone."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func in _DRAWN else func(*args, **kwargs)
 
 
 @contextmanager
-def _float32() -> Iterator[None]:
-    """Within it torch's default dtype is float32: an entry's weights do not depend on what a program has set."""
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
+def skip_init() -> Iterator[None]:
+    """In this thread, layers leave their weights undefined, and the global random state comes back unchanged."""
+    with torch.random.fork_rng(devices=[]), _SkipInit():
         yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _foreign_names(model: Model, entry: Entry, present: Collection[str]) -> dict[str, str] | None:
-    """Returns the file's name for each of the model's, where the file is in another library's layout."""
-
-    layout = entry.weights.layout if entry.weights else "dgmcore"
-    return None if layout == "dgmcore" else model.tensor_names(layout, set(present))
 
 
 def read_into(
@@ -226,14 +217,11 @@ def read_into(
     Raises:
         WeightsError: If it does not fit the model.
     """
-
     names = names or {}
     groups = ({names.get(name, name): tensor for name, tensor in group.items()} for group in model.own_groups())
     try:
         with read_tensors(file) as tensors:
             copy_tensors(groups, tensors, cast=cast)
     except Misfit as e:
-        raise WeightsError(
-            f"{source} does not fit {type(model).__name__}: {e}",
-            "the weights belong to another config or architecture; nothing was changed",
-        ) from None
+        what = f"{source} does not fit {type(model).__name__}: {e}"
+        raise WeightsError(what, "the weights belong to another config or architecture; nothing was changed") from None

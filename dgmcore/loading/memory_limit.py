@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
@@ -12,9 +12,10 @@ from torch.nn.modules import module as modules
 from ..errors import WeightsError
 from ..files.safetensors import TensorInfo
 
-__all__ = ["memory_limit"]
-
-_building = threading.local()
+#: The innermost limit of this thread.
+_innermost: ContextVar[object] = ContextVar("innermost", default=None)
+#: Bytes that a module or a tensor counts beside its numbers: many small ones take their time, too.
+_EACH = 2**15
 
 
 @contextmanager
@@ -31,37 +32,27 @@ def memory_limit(header: Mapping[str, TensorInfo], name: str) -> Iterator[None]:
     Raises:
         WeightsError: In the block.
     """
+    left = 4 * max((info.data_offsets[1] for info in header.values()), default=0) + 2**26 + 24 * _EACH * len(header)
+    ours = object()
 
-    left = {
-        "bytes": 4 * max((info.data_offsets[1] for info in header.values()), default=0) + 2**26,
-        "tensors": 4 * len(header) + 1000,
-        "modules": 20 * len(header) + 2000,
-    }
-
-    def take(what: str, amount: int) -> None:
-        if getattr(_building, "left", None) is not left:  # another thread's model, or that of a part
+    def take(owner: nn.Module, key: str, value: Tensor | nn.Module | None) -> None:
+        nonlocal left
+        if _innermost.get() is not ours:  # another thread's model, or that of a part
             return
-        left[what] -= amount
-        if left[what] < 0:
-            raise WeightsError(
-                f"the config of {name} makes a model that is larger than its weights ({what})",
-                "correct the config, or get the entry again",
-            )
+        left -= _EACH + (value.numel() * value.element_size() if isinstance(value, Tensor) else 0)
+        if left < 0:
+            what = f"the config of {name} makes a model that is larger than its weights"
+            raise WeightsError(what, "correct the config, or get the entry again")
 
-    def tensor(owner: nn.Module, key: str, value: Tensor | None) -> None:
-        if value is not None:
-            take("bytes", value.numel() * value.element_size())
-            take("tensors", 1)
-
-    before, _building.left = getattr(_building, "left", None), left
+    token = _innermost.set(ours)
     hooks = [
-        modules.register_module_parameter_registration_hook(tensor),
-        modules.register_module_buffer_registration_hook(tensor),
-        modules.register_module_module_registration_hook(lambda owner, key, value: take("modules", 1)),
+        modules.register_module_parameter_registration_hook(take),
+        modules.register_module_buffer_registration_hook(take),
+        modules.register_module_module_registration_hook(take),
     ]
     try:
         yield
     finally:
-        _building.left = before
+        _innermost.reset(token)
         for hook in hooks:
             hook.remove()

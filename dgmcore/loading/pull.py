@@ -12,8 +12,6 @@ from ..registry.listing import list_models
 from ..registry.parts import with_parts
 from .weights import beside, open_weights
 
-__all__ = ["Pulled", "pull"]
-
 
 class Pulled(NamedTuple):
     """What :func:`pull` did for one entry."""
@@ -38,26 +36,22 @@ def pull(names: str | Iterable[str] = (), *, all: bool = False, revision: str | 
     Raises:
         DgmError: For the first model that fails, after all others were tried.
     """
-
     wanted = [names] if isinstance(names, str) else list(names)
     if all:
         wanted += [m["name"] for m in list_models() if _has_source(find(m["name"]))]
     done: dict[str, Pulled] = {}
-    failures: list[tuple[str, DgmError]] = []
+    failures: dict[str, DgmError] = {}
     for name in dict.fromkeys(wanted):
+        on_hub = name.startswith("hf://")
         try:
-            if name.startswith("hf://") and revision is not None:
-                name = f"{name.partition('@')[0]}@{revision}"
-            for i, located in enumerate(with_parts(find(name))):
-                own = revision if i == 0 and not name.startswith("hf://") else None
-                done[located.full_name] = _pull_one(located, own)
+            first, *others = with_parts(find(f"{name.partition('@')[0]}@{revision}" if on_hub and revision else name))
+            done[first.full_name] = _pull_one(first, None if on_hub else revision)
+            done |= {part.full_name: _pull_one(part, None) for part in others}
         except DgmError as e:
-            failures.append((name, e))
-    if failures:
-        what = failures[0][1].what
-        if len(wanted) > 1:
-            what = f"{len(failures)} of {len(wanted)} models failed ({', '.join(n for n, _ in failures)}): {what}"
-        raise type(failures[0][1])(what, failures[0][1].hint)
+            failures[name] = e
+    for error in failures.values():
+        what = f"{len(failures)} of {len(wanted)} models failed ({', '.join(failures)}): {error.what}"
+        raise type(error)(what if len(wanted) > 1 else error.what, error.hint)
     return list(done.values())
 
 

@@ -17,21 +17,16 @@ from ..files.verify import open_verified
 from ..hub.cache import source_of
 from ..registry.find import Located
 
-__all__ = ["beside", "open_weights"]
-
 
 @contextmanager
 def open_weights(located: Located, revision: str | None = None) -> Iterator[tuple[Path, BinaryIO]]:
     """Yields where the weights of an entry are, and the file open: what is read from it was verified.
 
-    Arguments:
-        located: What :func:`dgmcore.registry.find.find` returned.
-        revision: Commit, tag or branch of the Hub repository, instead of the entry's own.
+    A revision (commit, tag or branch of the Hub repository) counts instead of the entry's own.
 
     Raises:
         WeightsError: If they are nowhere, or are not what the entry says.
     """
-
     weights = located.entry.weights
     if weights is None:
         hint = "its entry needs a section weights; see docs/weights.md"
@@ -47,21 +42,16 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
 
 def beside(located: Located) -> Path | None:
     """Returns the weights in the entry's own folder, if they are there; a snapshot in the Hub's cache is none."""
-
     weights = located.entry.weights
-    if weights is None or source_of(located.folder) is not None:
-        return None
-    path = located.folder / weights.file
-    return path if path.is_file() else None
+    path = located.folder / weights.file if weights is not None and source_of(located.folder) is None else None
+    return path if path is not None and path.is_file() else None
 
 
 def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple[Path, BinaryIO]:
     """Returns the weights in the Hugging Face cache, fetched if need be, and opens them."""
-
     from ..hub.fetch import fetch_first, fetch_weights
 
-    name, place = located.entry.name, weights.hub
-    source = source_of(located.folder)
+    name, place, source = located.entry.name, weights.hub, source_of(located.folder)
     if source is not None:
         repo, commit, inside = source
         return fetch_weights(repo, inside + weights.file, revision or commit, weights.size, weights.sha256, name=name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
@@ -19,27 +20,26 @@ from .isolate import load
 from .records import PluginRecord, Problem
 from .sources import barred, discover
 
-__all__ = ["compile_index"]
-
 RACY = 20_000_000  # ns: a file that was written this shortly before it was read may change again unnoticed
 
 
 def compile_index(previous: Index | None) -> Index:
     """Returns a new index; what is unchanged since a previous one is taken from there."""
-
     began = time.time_ns()
     looked_at = [str(user_plugins()), str(trust_record()), *search_path()]
     plugins = _plugins(previous)
     for plugin, problem in merged(plugins)[1]:
         plugin.clashes.append(problem)
+    registries = [("environment", str(folder)) for folder in environment_registries()]
+    registries += [("user", str(user_registry()))]
+    registries += [(plugin.name, folder) for plugin in plugins for folder in plugin.provides.registries]
     rows, invalid = [], []
-    for origin, folder in _registries(plugins):
+    for origin, folder in registries:  # in the order of their precedence
         looked_at.append(folder)
         for path in _entry_files(folder):
             looked_at.append(path)
             try:
-                row = _row(origin, path, previous)
-                rows += [row] if row else []
+                rows += _row(origin, path, previous)
             except DgmError as e:
                 invalid.append(InvalidEntry(origin, path, e.what, e.hint))
     files = [file for plugin in plugins for file in plugin.files]
@@ -54,7 +54,6 @@ def compile_index(previous: Index | None) -> Index:
 
 def _plugins(previous: Index | None) -> list[PluginRecord]:
     """Returns a record of each plugin: the previous one if its files are unchanged, and those of the core."""
-
     sources = discover()
     records = {source: PluginRecord(source, problems=[why]) for source, why in barred(sources).items()}
     kept = {plugin.source: plugin for plugin in previous.plugins if _holds(plugin, previous)} if previous else {}
@@ -74,67 +73,46 @@ def _holds(plugin: PluginRecord, previous: Index) -> bool:
 # --- entries ----------------------------------------------------------------------------------------
 
 
-def _registries(plugins: list[PluginRecord]) -> Iterator[tuple[str, str]]:
-    """Yields registries, each with whose it is, in the order of their precedence."""
-
-    yield from (("environment", str(folder)) for folder in environment_registries())
-    yield "user", str(user_registry())
-    yield from ((plugin.name, folder) for plugin in plugins for folder in plugin.provides.registries)
-
-
 def _entry_files(folder: str) -> list[str]:
     """Returns where the entries of a registry are, or would be."""
-
-    try:
-        with os.scandir(folder) as items:
-            names = sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
-    except OSError:
-        return []
-    return [os.path.join(folder, name, ENTRY_FILE) for name in names]
+    with suppress(OSError), os.scandir(folder) as items:
+        names = sorted(i.name for i in items if not i.name.startswith(".") and i.is_dir())
+        return [os.path.join(folder, name, ENTRY_FILE) for name in names]
+    return []
 
 
-def _row(origin: str, path: str, previous: Index | None) -> Row | None:
+def _row(origin: str, path: str, previous: Index | None) -> list[Row]:
     """Returns the row of an entry, if there is one: its text is the previous one if the file is unchanged."""
-
     state, name = file_state(path), os.path.basename(os.path.dirname(path))
     if previous is not None and path in previous.texts and previous.states.get(path) == state:
-        return Row(name, origin, path, previous.texts[path])
+        return [Row(name, origin, path, previous.texts[path])]
     if state[0] == -1:
-        return None
+        return []
     entry = read_entry(path)
     if entry.name != name:
         what = f"{path}: name: {entry.name} is not the name of its folder"
         raise RegistryError(what, f"rename one: the folder is {name}")
-    return Row(name, origin, path, msgspec.Raw(msgspec.json.encode(entry)))
+    return [Row(name, origin, path, msgspec.Raw(msgspec.json.encode(entry)))]
 
 
 def _settled(rows: Iterable[Row], plugins: list[PluginRecord]) -> list[Row]:
     """Settles which entry each bare name means (docs/registry.md), tells plugins of names that they repeat, and
     returns the entries by name."""
-
     owners = {plugin.name: plugin for plugin in reversed(plugins)}
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.name, []).append(row)
-
-    def repeats(row: Row, where: str) -> None:
-        row.hidden = True
-        what = f"its entry {row.name} repeats a name of {where}"
-        owners[row.origin].clashes.append(Problem(what, f"rename the folder and the entry {row.path}"))
-
     for first, *others in groups.values():
+        seen = {first.origin: first}
         if first.origin not in owners:  # the user's entries override those of plugins
             first.overrides = [row.full_name for row in others]
-            for row in others:
-                row.hidden = True
-        elif first.origin == "core":
-            for row in others:
-                repeats(row, "the core's registry")
-        else:
-            seen = {first.origin: first}
-            for row in others:
-                if seen.setdefault(row.origin, row) is not row:
-                    repeats(row, seen[row.origin].path)
-            for row in seen.values():
-                row.ambiguous = len(seen) > 1
+        for row in others:
+            kept = first if first.origin == "core" else seen.setdefault(row.origin, row)
+            row.hidden = first.origin not in owners or kept is not row
+            if row.hidden and first.origin in owners:
+                where = "the core's registry" if kept.origin == "core" else kept.path
+                what = f"its entry {row.name} repeats a name of {where}"
+                owners[row.origin].clashes.append(Problem(what, f"rename the folder and the entry {row.path}"))
+        for row in seen.values():
+            row.ambiguous = first.origin in owners and len(seen) > 1
     return [row for name in sorted(groups) for row in groups[name]]

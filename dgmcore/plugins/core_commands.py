@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["COMMANDS"]
-
 #: Each command: the function that runs it, and its line in the help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("dgmcore.cli.commands.list:command", "List the models."),
@@ -11,8 +9,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("dgmcore.cli.commands.pull:command", "Fetch weights from the Hub."),
     "sample": ("dgmcore.cli.commands.sample:command", "Draw samples from a model."),
     "score": ("dgmcore.cli.commands.score:command", "Score data: log-likelihoods, or a critic's judgement."),
-    "reconstruct": ("dgmcore.cli.commands.reconstruct:command", "Encode and decode data."),
-    "interpolate": ("dgmcore.cli.commands.interpolate:command", "Walk between samples or data in latent space."),
     "convert": ("dgmcore.cli.commands.convert:command", "Make an entry of somebody else's checkpoint."),
     "plugins": ("dgmcore.cli.commands.plugins:command", "List the plugins, and what is wrong with them."),
     "doctor": ("dgmcore.cli.commands.doctor:command", "Check this installation and say what is wrong with it."),

@@ -16,8 +16,6 @@ from ..version import __version__
 from .imports import search_path
 from .index import Index, read
 
-__all__ = ["checked_once", "forget", "index", "rebuild"]
-
 FORMAT = 3
 KEPT = 32  # indices of other environments and settings that the cache keeps
 
@@ -33,9 +31,7 @@ class _Memory:
 @contextmanager
 def checked_once() -> Iterator[None]:
     """Within the block, which is one command, the index is compared with the files that it was made from only once."""
-
-    before = _Memory.once
-    _Memory.once, _Memory.checked = True, False
+    before, _Memory.once, _Memory.checked = _Memory.once, True, False
     try:
         yield
     finally:
@@ -49,7 +45,6 @@ def forget() -> None:
 
 def index() -> Index:
     """Returns the index, compiled anew if anything that it was made from has changed."""
-
     if os.environ.get("DGM_INDEXING"):
         raise PluginError("a plugin asks for the registry while it is imported", "do that inside a function")
     if _Memory.latest is not None and _Memory.once and _Memory.checked:
@@ -68,13 +63,20 @@ def rebuild(*, anew: bool = False) -> Index:
     Arguments:
         anew: Whether to load every plugin and read every entry, also where nothing has changed.
     """
-
     from .compile import compile_index  # pluggy and the metadata of distributions: after an install or an edit only
 
     path = _path()
     found = compile_index(None if anew else _known(path) or _similar(path))
     if found.lasting():
-        _store(found, path)
+        found.path = str(path)
+        try:
+            with replacing(path) as file:
+                file.write(found.content())
+        except (DgmError, UnicodeError):  # it stays in memory
+            found.path = None
+        with suppress(OSError):
+            for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-KEPT]:
+                old.unlink()
     _Memory.latest, _Memory.checked = (path, found), True
     return found
 
@@ -86,35 +88,13 @@ def _known(path: Path) -> Index | None:
 
 def _similar(path: Path) -> Index | None:
     """Returns the last index of other settings and the same core: its plugins are often the same."""
-
-    with suppress(OSError):
-        stored = sorted(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=_age)
-        return read(stored[-1]) if stored else None
+    with suppress(OSError, ValueError):  # there is none
+        return read(max(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=os.path.getmtime))
     return None
-
-
-def _store(found: Index, path: Path) -> None:
-    """Writes an index into the cache, and removes the oldest ones from it."""
-
-    found.path = str(path)
-    try:
-        with replacing(path) as file:
-            file.write(found.content())
-    except (DgmError, UnicodeError):  # it stays in memory
-        found.path = None
-        return
-    with suppress(OSError):
-        for old in sorted(path.parent.iterdir(), key=_age)[:-KEPT]:
-            old.unlink()
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime
 
 
 def _path() -> Path:
     """Returns where the index is stored: each core and Python, each environment and each setting has its own."""
-
     core = [FORMAT, __version__, sys.version, sys.prefix, os.path.dirname(__file__)]
     place = [search_path(), environment_registries(), user_data(), os.environ.get("DGM_PLUGINS")]
     return user_cache() / "index" / f"{_digest(core)}-{_digest(place)}.json"

@@ -24,9 +24,6 @@ from .imports import USER_PACKAGE, import_module, import_string, search_path
 from .records import HOOKS, KINDS, Architecture, Option, PluginRecord, Problem, Provided, Source, checked, hook_keys
 from .sources import SHOWN, module_files
 
-__all__ = ["READY", "describe", "serve"]
-
-READY = b"ready"  # the first line that the process says: from now on what fails is a plugin
 HINT = "update or uninstall the plugin; its author needs `dgm plugins --tracebacks`"
 MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC}  # no fault of a plugin's
 
@@ -34,18 +31,17 @@ MACHINE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOSPC}
 def serve(seconds: float) -> None:
     """Describes the plugins that stdin names: a record a line on stdout, where plugins can't write.
 
-    The process ends itself if one takes longer than `seconds`, even where nobody waits for it any more.
+    The process ends itself, with the line `Timeout (...` and the place, if one takes longer than `seconds`.
     """
-
     sources = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Source])
     nowhere = os.open(os.devnull, os.O_RDWR)
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 1)  # what plugins print is not ours
-        out.write(READY + b"\n")
+        out.write(b"ready\n")  # from now on what fails is a plugin
         for source in sources:
             out.flush()
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+            faulthandler.dump_traceback_later(seconds, exit=True, file=out)
             out.write(msgspec.json.encode(describe(source)) + b"\n")
         out.flush()
         os._exit(0)  # threads of a plugin don't keep us
@@ -53,7 +49,6 @@ def serve(seconds: float) -> None:
 
 def describe(source: Source) -> PluginRecord:
     """Loads a plugin and returns everything that it says; what is wrong with it is in `problems`."""
-
     record = PluginRecord(source)
     try:
         plugin = _load(source)
@@ -73,7 +68,6 @@ def describe(source: Source) -> PluginRecord:
 
 def _load(source: Source) -> Any:
     """Imports a plugin: a module, or an object in one."""
-
     module, _, attribute = source.value.partition(":")
     plugin: Any = import_module(module.split("[")[0].strip())
     for name in attribute.split("[")[0].strip().split("."):
@@ -96,7 +90,6 @@ def _check_api(plugin: Any, record: PluginRecord) -> None:
 
 def _call_hooks(plugin: Any, record: PluginRecord) -> None:
     """Calls every hook of a plugin, if all that look like hooks are some."""
-
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     for name, function in inspect.getmembers(plugin, inspect.isroutine):
@@ -126,7 +119,6 @@ def _call_hooks(plugin: Any, record: PluginRecord) -> None:
 
 def _take(hook: str, result: Any, record: PluginRecord) -> None:
     """Adds what a hook returned to a record, or says what is wrong with it."""
-
     kind = hook.removeprefix("dgm_")
     if kind not in KINDS:
         _take_folders(result, record)
@@ -162,20 +154,16 @@ def _take_folders(result: Any, record: PluginRecord) -> None:
 
 
 def _describe_class(architecture: Architecture) -> None:
-    """Adds what the class of an architecture says: capabilities, parts, options."""
-
+    """Adds what the class of an architecture says: capabilities, likelihood, options."""
     cls = import_string(architecture.import_)
     likelihood = getattr(cls, "likelihood", None)
     architecture.capabilities = capabilities(cls)
-    architecture.parts = {str(name): [str(n) for n in needs] for name, needs in getattr(cls, "Parts", {}).items()}
     architecture.likelihood = str(likelihood) if isinstance(likelihood, Likelihood) else None
     architecture.sampling = _options(getattr(cls, "Sampling", None))
-    architecture.scoring = _options(getattr(cls, "Scoring", None))
 
 
 def _options(struct: Any) -> dict[str, Option]:
     """Returns the options of a typed struct by name, with their types and defaults."""
-
     options: dict[str, Option] = {}
     for field in msgspec.structs.fields(struct) if struct is not None else ():
         default = field.default if field.default is not msgspec.NODEFAULT else None
@@ -195,7 +183,6 @@ def _fail(record: PluginRecord, what: str, hint: str) -> None:
 
 def _raised(record: PluginRecord, what: str, error: BaseException) -> None:
     """Notes an exception, and the files that it went through."""
-
     trace = printable("".join(traceback.format_exception(error))[-8000:])
     record.files += [f.filename for f in traceback.extract_tb(error.__traceback__) if os.path.isfile(f.filename)]
     hint = HINT
@@ -207,7 +194,6 @@ def _raised(record: PluginRecord, what: str, error: BaseException) -> None:
 
 def _said(error: BaseException) -> str:
     """Says an exception in one line, with the place in the plugin where it was raised."""
-
     text = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
@@ -216,7 +202,6 @@ def _said(error: BaseException) -> str:
 
 def _files_of(record: PluginRecord) -> set[str]:
     """Returns what a record was made from; for a broken plugin also what may mend it: its author, an installation."""
-
     files = {*module_files(record.source), *search_path()} if record.problems else set(module_files(record.source)[:1])
     imports = [a.import_ for a in record.provides.architectures.values()]
     modules = {string.partition(":")[0] for string in [record.source.value, *imports]}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import FileFinder, SourceFileLoader
+from operator import attrgetter
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -20,8 +22,6 @@ from ..errors import PluginError, UsageError
 from ..files.atomic import replacing
 from ..files.folders import user_data, user_plugins
 from ..suggestions import did_you_mean
-
-__all__ = ["HOME", "USER_PACKAGE", "import_module", "import_string", "is_trusted", "search_path", "trust"]
 
 #: The folder that the core can be imported from.
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -35,19 +35,15 @@ def search_path() -> list[str]:
     What is in the current folder is data. Python itself puts it first for `-m` and `-c`; it stays only where
     `PYTHONPATH` or an installation names it by its absolute path, or where the core itself is in it.
     """
-
     paths = [p for p in sys.path if isinstance(p, str)]
-    try:
-        if paths and paths[0] == os.getcwd() and not sys.flags.safe_path:
+    with suppress(OSError, IndexError):  # the current folder was deleted, or the path is empty
+        if paths[0] == os.getcwd() and not sys.flags.safe_path:
             del paths[0]
-    except OSError:  # it was deleted
-        pass
     return list(dict.fromkeys(p for p in [*paths, HOME] if os.path.isabs(p)))
 
 
 def import_module(name: str) -> ModuleType:
     """Imports a module; those of the user's plugin folder are in the package :data:`USER_PACKAGE`."""
-
     if name.split(".")[0] == USER_PACKAGE:
         package = sys.modules.setdefault(USER_PACKAGE, ModuleType(USER_PACKAGE, "The user's one-file plugins."))
         folder = str(user_plugins())
@@ -58,12 +54,8 @@ def import_module(name: str) -> ModuleType:
 
 def import_string(string: str) -> Any:
     """Returns what ``module:name`` names."""
-
     module, _, name = string.partition(":")
-    value: Any = import_module(module)
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
+    return attrgetter(name)(import_module(module))
 
 
 # --- files of the user's ----------------------------------------------------------------------------
@@ -83,7 +75,6 @@ class _TrustedLoader(SourceFileLoader):
 
 def is_trusted(path: str, source: bytes | None = None) -> bool:
     """Tells whether a file of the plugin folder, whose content may be read already, is what its owner trusted."""
-
     if source is None:
         source = Path(path).read_bytes() if os.path.isfile(path) else b""
     return _trusted().get(os.path.basename(path)) == _sha256(source)
@@ -95,7 +86,6 @@ def trust(name: str) -> Path:
     Raises:
         UsageError: If there is no such file.
     """
-
     folder, file_name = user_plugins(), f"{name.removesuffix('.py')}.py"
     known = os.listdir(folder) if folder.is_dir() else []
     if file_name not in known:

@@ -16,15 +16,12 @@ from ..entry import Entry
 from .core_commands import COMMANDS
 from .records import KINDS, PluginRecord, Problem, Provided, Provides
 
-__all__ = ["Index", "InvalidEntry", "Row", "State", "file_state", "merged", "read"]
-
 #: When a file or folder last changed, its content or its rights, in ns; and its size.
 State = tuple[int, int]
 
 
 def file_state(path: str) -> State:
     """Returns the state of a file or folder now: (-1, -1) where there is none."""
-
     try:
         stat = os.stat(path)
     except (OSError, ValueError):
@@ -118,7 +115,6 @@ class Index(msgspec.Struct, dict=True):
 
 def read(path: str | os.PathLike[str]) -> Index | None:
     """Reads an index, or returns None where there is none, or a byte of it is another."""
-
     try:
         with open(path, "rb") as file:
             digest, _, text = file.read().partition(b"\n")
@@ -133,7 +129,6 @@ def _digest(content: bytes) -> bytes:
 
 def merged(plugins: list[PluginRecord]) -> tuple[Provides, list[tuple[PluginRecord, Problem]]]:
     """Gives each name to the first plugin that claims it; returns what is theirs, and the claims that come too late."""
-
     provides, late = Provides(), []
     for plugin in plugins:
         for kind in KINDS:

@@ -1,6 +1,6 @@
 """Runs plugins in a process of their own, which keeps their crashes, their prints and their threads apart.
 
-The process imports nothing from the current folder, and is ended with all that it started when it takes too long.
+The process imports nothing from the current folder, and what it started ends with it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
 from .imports import HOME, search_path
 from .records import PluginRecord, Problem, Source
 from .sources import module_files
-
-__all__ = ["answers", "load", "python"]
 
 PLUGIN_SECONDS = 120.0  # a plugin that takes longer to import is broken
 HINT = "mend or uninstall it; `dgm doctor` tries again, `DGM_PLUGINS=...` without it does not wait for it"
@@ -36,10 +35,9 @@ def load(sources: list[Source]) -> Iterator[PluginRecord]:
     A plugin that exits, crashes or hangs is broken, and the next ones are loaded by a new process. Where the process
     itself fails no plugin is blamed, and nothing is remembered.
     """
-
     waiting = list(sources)
     while waiting:
-        lines, problem, late = _run(waiting)
+        lines, problem = _run(waiting)
         if not lines:  # it did not come so far as to load anything
             problem = Problem(f"plugins can't be loaded: {problem.what}", "see `dgm doctor`", passing=True)
             yield from (PluginRecord(source, problems=[problem]) for source in waiting)
@@ -47,63 +45,41 @@ def load(sources: list[Source]) -> Iterator[PluginRecord]:
         found = answers(lines[1:], waiting)
         yield from found
         waiting = waiting[len(found) :]
-        if waiting and not (late and found):  # a plugin that had not all of the time gets another process
-            source = waiting.pop(0)
-            why = msgspec.structs.replace(problem, what=f"{problem.what} while {source.value} was imported")
+        if waiting:
+            source, late = waiting.pop(0), any(line.startswith(b"Timeout (") for line in lines)
+            what = f"nothing happened for {PLUGIN_SECONDS:g} seconds" if late else problem.what
+            why = msgspec.structs.replace(problem, what=f"{what} while {source.value} was imported")
             files = [*module_files(source), *([] if late else search_path())]  # what is missing may be installed
             yield PluginRecord(source, problems=[why], files=files)
 
 
 def answers(lines: list[bytes], sources: list[Source]) -> list[PluginRecord]:
     """Returns the records that lines hold, up to the first that is none of its source."""
-
     found: list[PluginRecord] = []
-    for line, source in zip(lines, sources, strict=False):
-        try:
+    with suppress(ValueError, RecursionError):
+        for line, source in zip(lines, sources, strict=False):
             record = msgspec.json.decode(line, type=PluginRecord)
-        except (ValueError, RecursionError):
-            break
-        if record.source != source:
-            break
-        found.append(record)
+            if record.source != source:
+                break
+            found.append(record)
     return found
 
 
-def _run(sources: list[Source]) -> tuple[list[bytes], Problem, bool]:
-    """Lets a process load plugins; returns the lines that it said, how it ended, and whether that was for its time."""
-
-    command, environment = python(f"from dgmcore.plugins.describe import serve; serve({PLUGIN_SECONDS + 5})")
+def _run(sources: list[Source]) -> tuple[list[bytes], Problem]:
+    """Lets a process load plugins (:func:`.describe.serve`); returns the lines that it said, and how it ended."""
+    command, environment = python(f"from dgmcore.plugins.describe import serve; serve({PLUGIN_SECONDS})")
+    how: Any = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, "cwd": HOME, "start_new_session": True}
     try:
         with tempfile.TemporaryFile() as out:  # a pipe would stay open for as long as anybody holds its end
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=subprocess.DEVNULL,
-                cwd=HOME,
-                env={**environment, "DGM_INDEXING": "1"},
-                start_new_session=True,
-            )
-            try:
-                process.communicate(msgspec.json.encode(sources), timeout=PLUGIN_SECONDS)
-                code, late = process.returncode, False
-                what = f"the interpreter ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
-            except subprocess.TimeoutExpired:
-                what, late = f"nothing happened for {PLUGIN_SECONDS:g} seconds", True
-            finally:
-                _end(process)
+            with subprocess.Popen(command, stdout=out, env={**environment, "DGM_INDEXING": "1"}, **how) as process:
+                try:
+                    process.communicate(msgspec.json.encode(sources))
+                finally:
+                    with suppress(OSError):  # also what it started
+                        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
             out.seek(0)
-            killed = process.returncode == -9 and not late  # the system's way to free memory
-            return out.read().splitlines(), Problem(what, HINT, passing=killed), late
+            code = process.returncode
+            what = f"the interpreter ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
+            return out.read().splitlines(), Problem(what, HINT, passing=code == -9)  # the system's way to free memory
     except OSError as e:
-        return [], Problem(f"no process can be started: {e.strerror or e}", HINT), False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and all that it started."""
-
-    with suppress(OSError):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-    process.wait()
+        return [], Problem(f"no process can be started: {e.strerror or e}", HINT)

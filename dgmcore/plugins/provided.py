@@ -14,30 +14,16 @@ from . import current
 from .imports import import_string
 from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 
-__all__ = [
-    "PACKAGES",
-    "architecture",
-    "call",
-    "distribution_of",
-    "import_string",
-    "lacking",
-    "missing",
-    "plugins",
-    "provided",
-    "unknown_architecture",
-]
-
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     "train": "dgm-train",
-    "eval": "dgm-eval",
-    "evaluate": "dgm-eval",
+    **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
-    "new-plugin": "dgm-authors",
-    "check-plugin": "dgm-authors",
-    "check_model": "dgm-authors",
-    "parametrize_with_checks": "dgm-authors",
-    "summarize": "dgm-authors",
+    **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
+    "open_pictures": "dgm-data",
+    **dict.fromkeys(
+        ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
+    ),
 }
 
 
@@ -53,7 +39,6 @@ def provided() -> Provides:
 
 def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:
     """`architectures()` is `provided().architectures`, and so for each kind of :class:`.records.Provides`."""
-
     if kind not in KINDS:
         raise AttributeError(f"module {__name__!r} has no attribute {kind!r}")
     return lambda: getattr(provided(), kind)
@@ -65,7 +50,6 @@ def architecture(name: str) -> Any:
     Raises:
         PluginError: If no plugin provides it, or the one that does can't be imported.
     """
-
     record = provided().architectures.get(name)
     if record is None:
         raise unknown_architecture(name)
@@ -78,7 +62,6 @@ def call(name: str) -> Callable[..., Any]:
     Raises:
         PluginError: If no plugin provides it, or the one that does can't be imported.
     """
-
     record = provided().calls.get(name)
     if record is None:
         raise missing(name)
@@ -99,7 +82,6 @@ def _imported(plugin: str, what: str, string: str) -> Any:
 
 def distribution_of(architecture: str) -> str | None:
     """Returns the distribution that brings an architecture: None for the core, for a file, and where there is none."""
-
     record = provided().architectures.get(architecture)
     source = next((p.source for p in plugins() if record is not None and p.name == record.plugin), None)
     return source.distribution if source is not None and source.kind == "installed" else None
@@ -108,22 +90,19 @@ def distribution_of(architecture: str) -> str | None:
 def lacking() -> dict[str, list[str]]:
     """Returns the distributions that are not here, and what each would bring: calls of the core, and architectures
     of entries, which say what brings them."""
-
     index = current.index()
-    found: dict[str, list[str]] = {}
-    for name, package in PACKAGES.items():
-        if name not in {**index.provided.calls, **index.provided.commands}:
-            found.setdefault(package, []).append(name)
-    for entry in (row.entry() for row in index.rows):
-        if entry.package and entry.architecture not in index.provided.architectures:
-            found.setdefault(entry.package, []).append(entry.architecture)
     here = {plugin.source.distribution for plugin in index.plugins}
-    return {package: list(dict.fromkeys(what)) for package, what in sorted(found.items()) if package not in here}
+    known = {**index.provided.calls, **index.provided.commands, **index.provided.architectures}
+    brought = [*PACKAGES.items(), *((e.architecture, e.package) for e in (row.entry() for row in index.rows))]
+    found: dict[str, dict[str, None]] = {}
+    for name, package in brought:
+        if package and package not in here and name not in known:
+            found.setdefault(package, {})[name] = None
+    return {package: list(what) for package, what in sorted(found.items())}
 
 
 def missing(name: str) -> PluginError:
     """Returns the error for a call or command of the core that no plugin provides."""
-
     package = PACKAGES[name]
     for plugin in plugins():
         if plugin.source.distribution == package and plugin.status != "ok":
@@ -134,7 +113,6 @@ def missing(name: str) -> PluginError:
 
 def unknown_architecture(name: str) -> PluginError:
     """Returns the error for an architecture that nothing provides, and what to do about it."""
-
     package = next((package for package, what in lacking().items() if name in what), None)
     unloaded = [p for p in plugins() if p.status != "ok"]
     wrong = [p for p in unloaded if p.errors[0].what != NOT_NAMED] or unloaded

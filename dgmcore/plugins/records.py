@@ -11,8 +11,6 @@ from msgspec import field
 
 from ..suggestions import did_you_mean
 
-__all__ = ["HOOKS", "KINDS", "NOT_NAMED", "PluginRecord", "Problem", "Provides", "Source", "checked", "hook_keys"]
-
 # what hooks say is text: fields of these types are the keys of their dicts, the first is the name
 Key = Annotated[str, msgspec.Meta(max_length=200)]
 Line = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -59,14 +57,14 @@ class Converter(Provided):
 
 
 class Option(msgspec.Struct):
-    """An option of a model's sampling or scoring."""
+    """An option of a model's sampling."""
 
     type: str
     default: Any = None
 
 
 class Architecture(Provided):
-    """A class of models, and what the class says: capabilities, which of them parts need, options."""
+    """A class of models, and what the class says: capabilities, and options of sampling."""
 
     name: Key
     family: Key
@@ -74,10 +72,8 @@ class Architecture(Provided):
     summary: Line = ""
     paper: Line = ""
     capabilities: list[str] = []
-    parts: dict[str, list[str]] = {}
     likelihood: str | None = None
     sampling: dict[str, Option] = {}
-    scoring: dict[str, Option] = {}
 
 
 class Provides(msgspec.Struct, omit_defaults=True):
@@ -107,7 +103,6 @@ R = TypeVar("R", bound=Provided)
 
 def hook_keys(record: type[Provided]) -> tuple[list[str], list[str]]:
     """Returns the keys that a hook's dict needs, the name first, and those that it may have."""
-
     keys = [f for f in msgspec.structs.fields(record) if f.type in (Key, Line)]
     return [f.encode_name for f in keys if f.required], [f.encode_name for f in keys if not f.required]
 
@@ -118,7 +113,6 @@ def checked(record: type[R], item: object, plugin: str) -> R:
     Raises:
         ValueError: If it describes none, with what is wrong.
     """
-
     if not isinstance(item, Mapping):
         raise ValueError(f"{item!r:.60} is not a dict")
     needed, optional = hook_keys(record)

@@ -14,8 +14,6 @@ from ..version import __version__
 from .imports import HOME, USER_PACKAGE, is_trusted, search_path
 from .records import NOT_NAMED, Problem, Source
 
-__all__ = ["GROUP", "SHOWN", "barred", "discover", "limit", "module_files"]
-
 GROUP = "dgm"
 SHOWN = 500  # characters of a text from a plugin that are kept
 ORIGINS = ("environment", "user", "folder", "hub")  # of entries that are no plugin's: no names for plugins
@@ -26,7 +24,6 @@ def discover() -> list[Source]:
 
     The order decides who keeps a name that two of them claim.
     """
-
     core = Source("core", "builtin", "dgmcore.plugins.builtin", "dgmcore", __version__, printable(HOME))
     installed = sorted(set(_installed()), key=lambda s: (s.distribution or "", s.name, s.value))
     return [core, *installed, *_files()]
@@ -34,7 +31,6 @@ def discover() -> list[Source]:
 
 def _installed() -> Iterator[Source]:
     """Yields the entry points of the group; the first distribution of a name on `sys.path` counts."""
-
     seen = set()
     for distribution in importlib.metadata.distributions(path=search_path()):
         try:
@@ -52,7 +48,6 @@ def _installed() -> Iterator[Source]:
 
 def _files() -> Iterator[Source]:
     """Yields the one-file plugins of the user's plugin folder."""
-
     folder = user_plugins()
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         if file.suffix == ".py" and not file.name.startswith(("_", ".")) and str(file).isprintable():
@@ -61,14 +56,12 @@ def _files() -> Iterator[Source]:
 
 def limit() -> set[str] | None:
     """Returns the names in `$DGM_PLUGINS`, or None where everything is loaded."""
-
     value = os.environ.get("DGM_PLUGINS")
     return None if value is None else {name.strip() for name in value.split(",") if name.strip()}
 
 
 def barred(sources: Iterable[Source]) -> dict[Source, Problem]:
     """Returns the plugins that are not to be loaded, and why."""
-
     chosen = limit()
     found: dict[Source, Problem] = {}
     owners = dict.fromkeys(ORIGINS, "dgm itself")
@@ -88,7 +81,6 @@ def barred(sources: Iterable[Source]) -> dict[Source, Problem]:
 
 def module_files(source: Source) -> list[str]:
     """Returns the file of a plugin's module, without importing it, and the other files of a package."""
-
     if source.kind == "file":
         return [source.location]
     name = source.value.partition(":")[0].split(".")[0].strip()

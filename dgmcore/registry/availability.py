@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,6 @@ from ..hub import trust_on_first_use
 from ..hub.cache import cached, repo_folder
 from ..plugins.index import Index
 from .find import Located, located
-
-__all__ = ["Here", "survey", "weights_path"]
 
 #: Weights are here, or can be fetched, or nothing says where they are; or no plugin provides what a part is.
 Here = Literal["here", "to pull", "missing", "no plugin"]
@@ -26,7 +25,6 @@ def survey(entries: Iterable[Located], index: Index) -> dict[str, Here]:
 
     Each is judged once, after its parts, so this is linear in entries and parts; no file is read.
     """
-
     judged: dict[str, Here] = {}
     as_part: dict[str, Here] = {}
     waiting = [(one, False) for one in entries]
@@ -47,7 +45,6 @@ def survey(entries: Iterable[Located], index: Index) -> dict[str, Here]:
 
 def _own(one: Located, index: Index) -> Here:
     """Judges an entry without the entries that it is composed of."""
-
     weights = one.entry.weights
     if any(name not in index.provided.architectures for name in _own_parts(one.entry.parts)):
         return "no plugin"
@@ -58,7 +55,6 @@ def _own(one: Located, index: Index) -> Here:
 
 def _own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
     """Yields the architectures of parts that are an entry's own, at any depth."""
-
     for part in parts.values():
         if not isinstance(part, str):
             yield part.architecture
@@ -67,23 +63,13 @@ def _own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
 
 def weights_path(folder: str | Path, weights: Weights) -> str | None:
     """Returns the weights file beside an entry, or that in the Hugging Face cache."""
-
-    beside = os.path.join(folder, weights.file)
+    beside, hub = os.path.join(folder, weights.file), weights.hub
     if os.path.isfile(beside):
         return beside
-    if weights.hub is None:
+    if hub is None or not repo_folder(hub.repo).is_dir():
         return None
-    repo, revision, file = weights.hub.repo, weights.hub.revision, weights.hub.file
-    commit = _pinned(repo, revision, file)
-    path = cached(repo, file, revision) or (cached(repo, file, commit) if commit else None)
+    path, pin = cached(hub.repo, hub.file, hub.revision), None
+    with suppress(WeightsError):  # a record that is damaged
+        pin = trust_on_first_use.find(hub.repo, hub.file, hub.revision) if path is None else None
+    path = cached(hub.repo, hub.file, pin.commit) if pin else path
     return str(path) if path else None
-
-
-def _pinned(repo: str, revision: str | None, file: str) -> str | None:
-    """Returns the commit that was recorded when a file without a stated sha256 was first fetched."""
-
-    try:
-        pin = trust_on_first_use.find(repo, file, revision) if repo_folder(repo).is_dir() else None
-    except WeightsError:  # its record is damaged
-        return None
-    return pin.commit if pin else None

@@ -8,12 +8,10 @@ from pathlib import Path
 import msgspec
 
 from ..entry import ENTRY_FILE, Entry, read_entry
-from ..errors import RegistryError, UsageError
+from ..errors import RegistryError
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..suggestions import did_you_mean
-
-__all__ = ["Located", "find", "located"]
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -40,10 +38,13 @@ def find(name: str | os.PathLike[str]) -> Located:
     Raises:
         RegistryError: If there is none (with the nearest three names), several, or an invalid one.
     """
-
     name = os.fspath(name)
     if name.startswith("hf://"):
-        return _on_hub(name)
+        from ..hub.entries import fetch_entry  # the Hub's client: listing needs none
+
+        repo, _, revision = name.removeprefix("hf://").partition("@")
+        folder = fetch_entry(repo, revision or None)
+        return Located(read_entry(folder), folder, "hub", name)
     if name.startswith((".", "~")) or os.path.isabs(name) or name.endswith(("/", os.sep, ".yaml")):
         return _in_folder(name)
     index = current.index()
@@ -65,7 +66,6 @@ def located(row: Row) -> Located:
 
 def _unknown(index: Index, name: str) -> RegistryError:
     """Returns the error for a name that means nothing: what is wrong with the entry of that name, if there is one."""
-
     origin, _, short = name.rpartition("/")
     for bad in index.invalid:
         if os.path.basename(os.path.dirname(bad.path)) == short and origin in ("", bad.origin):
@@ -73,16 +73,6 @@ def _unknown(index: Index, name: str) -> RegistryError:
     known = {row.full_name if origin else row.shown_name for row in index.rows}
     otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"
     return RegistryError(f"there is no model {name}", did_you_mean(name, known, otherwise))
-
-
-def _on_hub(name: str) -> Located:
-    repo, _, revision = name.removeprefix("hf://").partition("@")
-    if repo.count("/") != 1 or not all(repo.split("/")):
-        raise UsageError(f"{name} names no Hub repository", "write hf://USER/REPO or hf://USER/REPO@REVISION")
-    from ..hub.entries import fetch_entry  # the Hub's client: listing needs none
-
-    folder = fetch_entry(repo, revision or None)
-    return Located(read_entry(folder), folder, "hub", name)
 
 
 def _in_folder(name: str) -> Located:

@@ -18,8 +18,6 @@ from ..suggestions import did_you_mean
 from .availability import Here, survey, weights_path
 from .find import Located, find, located
 
-__all__ = ["Listed", "count_parameters", "info", "list_models", "listed"]
-
 
 class Listed(msgspec.Struct):
     """What `dgm list` says of a model."""
@@ -56,7 +54,6 @@ def list_models(
     Raises:
         UsageError: For a family, capability or data set that nothing has.
     """
-
     models = [msgspec.to_builtins(model) for model in listed(pattern, family=family, can=can, dataset=dataset)]
     return [{key: value for key, value in model.items() if key != "weights"} for model in models]
 
@@ -65,7 +62,6 @@ def listed(
     pattern: str | None = None, *, family: str | None = None, can: str | None = None, dataset: str | None = None
 ) -> list[Listed]:
     """Returns what :func:`list_models` does, typed, and where the weights are."""
-
     index = current.index()
     kinds = index.provided.architectures.values()
     models = {row.shown_name: located(row) for row in index.rows if not row.hidden}
@@ -112,7 +108,6 @@ def _listed(name: str, model: Located, here: Here, index: Index) -> Listed:
 
 def count_parameters(path: str | os.PathLike[str]) -> int | None:
     """Counts the numbers of floating point in a safetensors file by its header; None if it can't be read."""
-
     from ..files.safetensors import read_header  # entries mostly say it themselves
 
     try:
@@ -127,28 +122,20 @@ def info(name: str | os.PathLike[str]) -> dict[str, Any]:
     The keys are those of the entry and of :func:`list_models`, and `origin`, `full_name`, `folder`, `overrides`,
     `likelihood`, `options` (what `--set` may set, with the defaults of this entry) and `paper`.
     """
-
     model, index = find(name), current.index()
-    line = _listed(model.entry.name, model, survey([model], index)[model.full_name], index)
     kind = index.provided.architectures.get(model.entry.architecture)
     options = msgspec.to_builtins(kind.sampling) if kind else {}
     for key, value in model.entry.sampling.items():
         options[key] = {**options.get(key, {"type": "any"}), "default": value}
+    listed = msgspec.to_builtins(_listed(model.entry.name, model, survey([model], index)[model.full_name], index))
     return {
         **msgspec.json.decode(msgspec.json.encode(model.entry)),
+        **{key: value for key, value in listed.items() if key != "weights"},
         "full_name": model.full_name,
         "origin": model.origin,
         "folder": str(model.folder),
         "overrides": model.overrides,
-        "family": line.family,
-        "plugin": line.plugin,
-        "dataset": line.dataset,
-        "event_shape": line.event_shape,
-        "capabilities": line.capabilities,
         "likelihood": kind.likelihood if kind else None,
-        "parameters": line.parameters,
-        "bytes": line.bytes,
-        "available": line.available,
         "options": options,
         "paper": kind.paper or None if kind else None,
     }

@@ -10,8 +10,6 @@ from ..entry import ENTRY_FILE, PARTS
 from ..errors import RegistryError
 from .find import Located, find
 
-__all__ = ["check_circle", "find_part", "identity", "with_parts"]
-
 DEEPEST = 32  # parts of parts; what is nested deeper was not written by hand
 
 
@@ -25,7 +23,6 @@ def find_part(name: str, folders: Sequence[Path]) -> Located:
         name: The name in the entry's section `parts`.
         folders: The folders of the entries on the way down to that entry, outermost first.
     """
-
     if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):  # a bare name, no path, address or `plugin/name`
         for folder in folders:
             inside = folder / PARTS / name
@@ -45,25 +42,21 @@ def with_parts(located: Located) -> list[Located]:
     Raises:
         RegistryError: If one is unknown, or entries name each other in a circle.
     """
-
     found: dict[str, Located] = {}
 
-    def visit(located: Located, above: tuple[Located, ...]) -> None:
+    def visit(located: Located, above: list[Located]) -> None:
         check_circle(located, above)
-        if identity(located) in found:
-            return
-        found[identity(located)] = located
-        folders = [a.folder for a in (*above, located)]
-        for name in located.entry.part_names():
-            visit(find_part(name, folders), (*above, located))
+        if found.setdefault(identity(located), located) is located:
+            below = [*above, located]
+            for name in located.entry.part_names():
+                visit(find_part(name, [a.folder for a in below]), below)
 
-    visit(located, ())
+    visit(located, [])
     return list(found.values())
 
 
 def check_circle(located: Located, above: Sequence[Located]) -> None:
     """Raises a :class:`RegistryError` if an entry is among those that it is a part of, or too deep below them."""
-
     keys = [identity(a) for a in above]
     if identity(located) in keys:
         circle = above[keys.index(identity(located)) :]

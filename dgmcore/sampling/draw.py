@@ -21,6 +21,7 @@ from ..interfaces import Trajectory
 from ..noise import IndexedNoise
 from .processes import joined, share_batches
 from .settings import (
+    MAX_SAMPLES,
     MAX_SEED,
     as_generator,
     as_model,
@@ -84,9 +85,11 @@ def stream(
         >>> mean.shape
         torch.Size([2])
     """
-
     as_generator(model)
-    n, start = whole(n, "the number of samples", 0), whole(start, "the number of the first sample", 0)
+    n, start = (
+        whole(n, "the number of samples", 0, MAX_SAMPLES),
+        whole(start, "the number of the first sample", 0, MAX_SAMPLES),
+    )
     seed, size = whole(seed, "the seed", 0, MAX_SEED), checked_size(model, batch_size)
     chosen = together(options, named)
     model.sampling(chosen)  # a wrong option fails here, before the first batch is asked for
@@ -128,7 +131,6 @@ def sample(
         >>> sample("realnvp-moons", 4, seed=7).shape
         torch.Size([4, 2])
     """
-
     model = as_model(model, device)
     parts = list(stream(model, n, seed=seed, batch_size=batch_size, options=together(options, named)))
     return torch.cat(parts) if parts else torch.empty(0, *model.event_shape, device=model.device, dtype=model.dtype)
@@ -165,15 +167,19 @@ def sample_to(
     Raises:
         DgmError: If the file can't be written; nothing of it is left then.
     """
-
-    n, size, chosen = whole(n, "the number of samples", 0), checked_size(model, batch_size), together(options, named)
+    n, size, chosen = (
+        whole(n, "the number of samples", 0, MAX_SAMPLES),
+        checked_size(model, batch_size),
+        together(options, named),
+    )
     asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": chosen, "out": str(path)}
     with joined(**asked) as place:
         start, stop = share_batches(n, size, place)
         known = [first] if first is not None and place.is_main else []
         done = sum(map(len, known))
         drawn = stream(model, stop - start - done, seed=seed, batch_size=size, start=start + done, options=chosen)
-        return write_samples(Path(path), model, n, map(_array, chain(known, drawn)), size, watch)
+        arrays = (x.detach().cpu().float().contiguous().numpy() for x in chain(known, drawn))
+        return write_samples(Path(path), model, n, arrays, size, watch)
 
 
 def first_states(
@@ -186,14 +192,13 @@ def first_states(
     **named: Any,
 ) -> Iterator[Tensor]:
     """Yields the states of an iterative sampler for its first batch; the last are the batch's samples."""
-
     if not model.can("trajectory"):
         raise UsageError(
             f"{model_name(model)} has no trajectory: it draws in one step", "leave out --trajectory, or use --tilt"
         )
     chosen = together(options, named)
     model.sampling(chosen)
-    length = min(whole(n, "the number of samples", 0), checked_size(model, batch_size))
+    length = min(whole(n, "the number of samples", 0, MAX_SAMPLES), checked_size(model, batch_size))
     noise = IndexedNoise(whole(seed, "the seed", 0, MAX_SEED), length, device=model.device, dtype=model.dtype)
     states = cast(Trajectory, model).trajectory(noise, **chosen)
     while True:
@@ -202,7 +207,3 @@ def first_states(
         if state is None:
             return
         yield outgoing(state, model, "states")
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x.detach().cpu().float().contiguous().numpy()

@@ -47,7 +47,6 @@ def here() -> Place:
     Raises:
         UsageError: If what it says makes no sense.
     """
-
     world, rank, local = (_setting(name) for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"))
     if world is None and rank is None:
         return Place(0, 1, 0)
@@ -76,7 +75,6 @@ def share_batches(n: int, size: int, place: Place) -> tuple[int, int]:
 
     The batches are those that one process would make, so the results are the same to the last bit.
     """
-
     count = -(-n // size)
     cuts = (count * k // place.world for k in (place.rank, place.rank + 1))
     first, last = (min(n, cut * size) for cut in cuts)
@@ -85,7 +83,6 @@ def share_batches(n: int, size: int, place: Place) -> tuple[int, int]:
 
 def device_here(device: str, place: Place) -> str:
     """Returns the device of this process: `auto` is the best there is; for several processes `cuda` is a GPU each."""
-
     if device not in ("auto", "cuda"):
         return device
 
@@ -111,7 +108,6 @@ def joined(**settings: Any) -> Iterator[Place]:
         UsageError: In every process, if they were asked for different things.
         DgmError: If one does not come.
     """
-
     place = here()
     if place.world == 1:
         yield place
@@ -130,7 +126,6 @@ def joined(**settings: Any) -> Iterator[Place]:
 
 
 def _join(place: Place) -> None:
-
     global _work
     try:
         dist.init_process_group("gloo", timeout=JOIN)
@@ -145,7 +140,6 @@ def _join(place: Place) -> None:
 
 
 def _leave() -> None:
-
     global _work
     _work = None
     dist.destroy_process_group()
@@ -153,7 +147,6 @@ def _leave() -> None:
 
 def _compare(settings: Mapping[str, Any]) -> None:
     """Raises in every process if one was asked for something else than the first."""
-
     first, *others = agree({key: f"{value!r:.200}" for key, value in settings.items()})
     for rank, other in enumerate(others, 1):
         for key in sorted({*first, *other}):
@@ -170,7 +163,6 @@ def agree(value: Any = None, error: BaseException | None = None) -> list[Any]:
     Raises:
         DgmError: In every process, if one has an error, or has gone.
     """
-
     said: list[Any] = [None] * dist.get_world_size()
     try:
         dist.all_gather_object(said, (value, None if error is None else str(error)), group=_work)

@@ -121,7 +121,6 @@ def score(
         >>> score("realnvp-moons", "moons:test").unit
         'nats'
     """
-
     model = as_model(model, device)
     kind, unit, values, step, dequantized = judgements(
         model, data, batch_size=batch_size, seed=seed, watch=watch, options=together(options, named)
@@ -151,7 +150,6 @@ def judgements(
 
     A log-likelihood may be minus infinity here. Where a bound overflows, that is what it is.
     """
-
     judge, kind, unit = _judge(model, dict(options or {}))
     take, n, levels = _source(model, data)
     size, seed = checked_size(model, batch_size), whole(seed, "the seed", 0, MAX_SEED)
@@ -183,7 +181,6 @@ Judge = Callable[[Tensor, IndexedNoise], Tensor]
 
 def _judge(model: Model, options: dict[str, Any]) -> tuple[Judge, str, str]:
     """Returns what maps data and noise to values `(n,)`, with their kind and unit."""
-
     model.scoring(options)  # a wrong option fails here
     if model.can("density"):
         density = cast(Density, model)
@@ -211,7 +208,6 @@ def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int,
 
     Numbers without levels of their own, such as arrays of floats, have those of the model's data.
     """
-
     levels = model.entry.data.levels if model.entry is not None else None
     if isinstance(data, (np.ndarray, list, tuple)):
         data = _numbers(data, model)
@@ -232,7 +228,6 @@ def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int,
 
 def _numbers(data: Any, model: Model) -> Tensor:
     """Returns arrays and lists as a tensor, bytes carried to the range of the model's data."""
-
     try:
         array = np.asarray(data)
         x = torch.from_numpy(np.ascontiguousarray(array, np.float32))
@@ -244,7 +239,6 @@ def _numbers(data: Any, model: Model) -> Tensor:
 
 def _check_range(x: Tensor, first: int, model: Model) -> None:
     """Refuses data that can't be the model's, as bytes where it wants numbers in [-1, 1]."""
-
     limits = model_range(model)
     if limits is None:
         return
@@ -261,6 +255,5 @@ def _check_range(x: Tensor, first: int, model: Model) -> None:
 
 def _dequantized(x: Tensor, noise: IndexedNoise, limits: tuple[float, float], step: float) -> Tensor:
     """Returns the nearest levels plus uniform noise of one level, centred."""
-
     level = ((x - limits[0]) / step).round_()
     return limits[0] + (level + noise.uniform(*x.shape[1:]) - 0.5) * step

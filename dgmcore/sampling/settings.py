@@ -18,22 +18,10 @@ from ..loading.load import load
 if TYPE_CHECKING:
     from ..model import Model
 
-__all__ = [
-    "MAX_SEED",
-    "as_generator",
-    "as_model",
-    "batches",
-    "checked_size",
-    "default_batch_size",
-    "model_name",
-    "model_range",
-    "outgoing",
-    "together",
-    "whole",
-]
-
 #: What every generator of random numbers takes.
 MAX_SEED = 2**63 - 1
+#: The number of samples that a seed has.
+MAX_SAMPLES = 2**62
 
 
 # --- arguments --------------------------------------------------------------------------------------
@@ -50,7 +38,6 @@ def whole(value: Any, what: str, least: int, most: int | None = None) -> int:
         Traceback (most recent call last):
         dgmcore.errors.UsageError: the number of samples can't be 2.5 (give a whole number of at least 0)
     """
-
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     try:
         number = operator.index(value)
@@ -72,7 +59,6 @@ def together(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dic
     Raises:
         OptionError: If one is given twice.
     """
-
     twice = sorted(set(options or {}) & set(named))
     if twice:
         raise OptionError(f"the option {twice[0]} is given twice", "give it by name, or in options")
@@ -84,7 +70,6 @@ def together(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dic
 
 def as_model(model: Model | str | os.PathLike[str], device: torch.device | str | None = None) -> Model:
     """Returns the model, loaded if it is a name."""
-
     if isinstance(model, torch.nn.Module):
         return model if device is None else model.to(device)
     return load(model, device=device or "cpu")
@@ -96,7 +81,6 @@ def as_generator(model: Model) -> Generator:
     Raises:
         UsageError: If it can't.
     """
-
     if not model.can("generator"):
         raise UsageError(
             f"{model_name(model)} can't be sampled: {type(model).__name__} is no generator",
@@ -107,19 +91,16 @@ def as_generator(model: Model) -> Generator:
 
 def model_name(model: Model) -> str:
     """Returns the entry's name, or the class's."""
-
     return model.entry.name if model.entry is not None else type(model).__name__
 
 
 def model_range(model: Model) -> tuple[float, float] | None:
     """Returns the range of the model's data, or None if they are unbounded."""
-
     return model.entry.data.range if model.entry is not None else model.data_range
 
 
 def default_batch_size(model: Model) -> int:
     """Returns a batch size that bounds the memory: fewer of what is larger, more on a GPU."""
-
     numbers = 2**18 if model.device.type == "cpu" else 2**21
     return max(1, min(2**12, numbers // math.prod(model.event_shape)))
 
@@ -129,7 +110,6 @@ def default_batch_size(model: Model) -> int:
 
 def batches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """Yields `(first, length)` of the batches of `start` to `stop - 1`, cut at the multiples of `size`."""
-
     while start < stop:
         end = min(stop, (start // size + 1) * size)
         yield start, end - start
@@ -142,7 +122,6 @@ def outgoing(x: Tensor, model: Model, what: str) -> Tensor:
     Raises:
         NotFiniteError: If it is not finite.
     """
-
     hint = "change the model's options with --set, such as a smaller step_size: `dgm info NAME` lists them"
     require_finite(x, f"{what} of {model_name(model)}", hint)
     limits = model_range(model)

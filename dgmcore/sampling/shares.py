@@ -21,7 +21,6 @@ Write = Callable[[np.ndarray], Any]
 
 def pour(xs: Iterable[np.ndarray], write: Write, watch: Write) -> None:
     """Writes batches, and shows each when it is written."""
-
     for x in xs:
         write(x)
         watch(x)
@@ -39,7 +38,6 @@ def pour_together(
         shape: Of a batch, at most.
         watch: Is shown each batch that this process writes.
     """
-
     place = here()
     token = agree(secrets.token_hex(4) if place.is_main else None)[0]
     target = path.absolute()
@@ -65,7 +63,6 @@ def pour_together(
 
 def _failure(work: Callable[[], None]) -> Exception | None:
     """Returns what went wrong, so that the other processes can be told before it is raised."""
-
     try:
         work()
     except Exception as e:
@@ -75,7 +72,6 @@ def _failure(work: Callable[[], None]) -> Exception | None:
 
 def _write_part(stack: ExitStack, part: Path, token: str, own: Iterable[np.ndarray], watch: Write) -> None:
     """Writes samples into a hidden file that is there until `stack` is closed."""
-
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         with stack.enter_context(hidden(part, token=token)).open("wb") as file:

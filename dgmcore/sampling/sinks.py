@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -28,23 +29,6 @@ from .shares import pour, pour_together
 if TYPE_CHECKING:
     from ..model import Model
 
-__all__ = [
-    "SINKS",
-    "STDOUT",
-    "Sink",
-    "Write",
-    "csv",
-    "folder",
-    "npy",
-    "npz",
-    "open_sink",
-    "picture",
-    "safetensors",
-    "sink_of",
-    "stdout",
-    "write_samples",
-]
-
 Write = Callable[[np.ndarray], Any]
 Sink = Callable[[Path, int, "Model"], AbstractContextManager[Write]]
 
@@ -55,7 +39,6 @@ MAX_PIXELS = 100_000_000  # of all images of one picture
 @contextmanager
 def npy(path: Path, n: int, model: Model) -> Iterator[Write]:
     """An array `(n, *event_shape)` in numpy's format."""
-
     with replacing(path) as file:
         _npy_header(file, n, model)
         yield lambda x: _write_all(file, x)
@@ -64,7 +47,6 @@ def npy(path: Path, n: int, model: Model) -> Iterator[Write]:
 @contextmanager
 def npz(path: Path, n: int, model: Model) -> Iterator[Write]:
     """An archive of numpy's with the array `samples`, not compressed."""
-
     with replacing(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         member = zipfile.ZipInfo(f"{KEY}.npy")  # dated 1980, so that equal samples make equal files
         member.external_attr = 0o644 << 16
@@ -76,7 +58,6 @@ def npz(path: Path, n: int, model: Model) -> Iterator[Write]:
 @contextmanager
 def safetensors(path: Path, n: int, model: Model) -> Iterator[Write]:
     """A safetensors file with the tensor `samples`."""
-
     shape = [n, *model.event_shape]
     header = {
         "__metadata__": {"format": "pt", "model": model_name(model)},
@@ -92,7 +73,6 @@ def safetensors(path: Path, n: int, model: Model) -> Iterator[Write]:
 @contextmanager
 def csv(path: Path, n: int, model: Model) -> Iterator[Write]:
     """Text: a line of names `x0,x1,...`, then a sample on each line, with the digits that give back its float32."""
-
     with replacing(path) as file:
         yield _lines(file, model)
 
@@ -100,14 +80,12 @@ def csv(path: Path, n: int, model: Model) -> Iterator[Write]:
 @contextmanager
 def stdout(path: Path, n: int, model: Model) -> Iterator[Write]:
     """The same text, on stdout."""
-
     yield _lines(sys.stdout.buffer, model)
     sys.stdout.buffer.flush()
 
 
 def _lines(file: BinaryIO, model: Model) -> Write:
     """Writes the line of names; returns what writes samples."""
-
     width = math.prod(model.event_shape)
     line = ",".join(["%.9g"] * width) + "\n"
     rows = max(1, 2**16 // max(1, width))
@@ -126,7 +104,6 @@ def picture(path: Path, n: int, model: Model) -> Iterator[Write]:
 
     Images are kept as bytes, and of very many points the first `MAX_POINTS`.
     """
-
     from .pictures import canvas as pictures
 
     canvas = pictures.Canvas(model)
@@ -147,7 +124,6 @@ def picture(path: Path, n: int, model: Model) -> Iterator[Write]:
 @contextmanager
 def folder(path: Path, n: int, model: Model) -> Iterator[Write]:
     """A folder of PNG files, `00000.png` and so on."""
-
     from .pictures import kind_of, to_uint8, write_png
 
     if kind_of(tuple(model.event_shape)) != "image":
@@ -189,7 +165,6 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
     Raises:
         UsageError: If the suffix is unknown.
     """
-
     text = os.path.expanduser(path)
     suffix = Path(text).suffix.lower()
     if text in STDOUT:
@@ -204,9 +179,10 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
 @contextmanager
 def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Write]:
     """Opens the sink for a path; the block must write exactly `n` samples, all of them finite."""
-
-    written = 0
-    with sink_of(path)(Path(path).expanduser(), n, model) as write:
+    written, sink, target = 0, sink_of(path), Path(path).expanduser()
+    if sink in (npy, npz, safetensors, csv):
+        _check_space(target, n, model)
+    with sink(target, n, model) as write:
 
         def counted(x: np.ndarray) -> None:
             nonlocal written
@@ -217,6 +193,18 @@ def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Wr
         yield counted
         if written != n:
             raise RuntimeError(f"{written} of {n} samples were written to {path}")
+
+
+def _check_space(path: Path, n: int, model: Model) -> None:
+    """Raises a UsageError if the numbers of `n` samples do not fit on the disk, before an hour of drawing says so."""
+
+    folder = next(p for p in path.absolute().parents if p.exists())
+    size, free = 4 * n * math.prod(model.event_shape), shutil.disk_usage(folder).free
+    if size > free:
+        raise UsageError(
+            f"{n:,} samples take {size / 1e9:,.0f} GB, and {folder} has {free / 1e9:,.0f} GB free",
+            "draw fewer, or draw them batch by batch with dgmcore.stream",
+        )
 
 
 def write_samples(
@@ -235,7 +223,6 @@ def write_samples(
     Returns:
         Where they are.
     """
-
     path, sink = path.expanduser(), open_sink(path, n, model)
     if here().world > 1:
         pour_together(sink, path, own, (size, *model.event_shape), watch)

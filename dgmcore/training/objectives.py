@@ -48,7 +48,6 @@ class MaximumLikelihood(Phase):
 
     def losses(self, x: Tensor, noise: Noise) -> Tensor:
         """Returns the loss of each datum of `x`, `(n, *event_shape)`, in nats, `(n,)`."""
-
         if self.options.dequantize:
             x = dequantize(x, noise, self.options.range, self.options.levels)
         density: Any = self.model

@@ -115,12 +115,10 @@ class Phase:
 
     def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """Returns the parameters of each optimiser; by default all of the model that require gradients."""
-
         return {"model": [p for p in self.model.parameters() if p.requires_grad]}
 
     def averaged(self) -> nn.Module:
         """Returns the module that EMA follows; by default the whole model."""
-
         return self.model
 
     def setup(self, step: Step) -> None:
@@ -128,7 +126,6 @@ class Phase:
 
     def step(self, step: Step) -> None:
         """Does one step: draws batches, computes losses, calls `step.minimize`."""
-
         raise NotImplementedError
 
     def adjust_gradients(self, step: Step, optimizer: str) -> None:
@@ -141,12 +138,10 @@ class Phase:
             x: Data, `(n, *event_shape)`, as `step.batch` gives them but for augmentation.
             noise: Noise for `n` samples, the same at every validation.
         """
-
         return None
 
     def state(self) -> dict[str, Tensor]:
         """Returns what a checkpoint must hold beyond weights and optimisers (replay buffers, ...), by name."""
-
         return {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:

@@ -32,7 +32,6 @@ def command(
 
     Reads torch files without running code from them. Prints the folder of the new entry.
     """
-
     from ...conversion import convert
 
     folder = convert(files, name, format, out, **parse_set(set_ or []))

@@ -13,7 +13,6 @@ from ..installation import examine
 
 def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check this installation and say what is wrong with it: exit code 1 if something is."""
-
     found = []
     for finding in examine():
         found.append(finding)

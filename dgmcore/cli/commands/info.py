@@ -21,7 +21,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show everything known about a model."""
-
     model = info(name)
     if json:
         output.emit_json(model)
@@ -108,7 +107,6 @@ def _options(model: dict[str, Any]) -> dict[str, str]:
 
 def _metric(metric: dict[str, Any]) -> str:
     """Writes a metric with its protocol, which belongs to the number."""
-
     known = {k: v for k, v in metric.items() if v not in (None, {})}
     for key in ("name", "value", "unit", "command"):
         known.pop(key, None)

@@ -13,6 +13,9 @@ from ...plugins.records import NOT_NAMED
 from ...registry.listing import Listed, list_models, listed
 from .. import complete
 
+#: Columns that a narrow terminal has no room for, the first to go first.
+DROPPED = ("shape", "params", "family", "data", "size")
+
 
 def command(
     pattern: Annotated[
@@ -32,7 +35,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models."""
-
     if json:
         output.emit_json(list_models(pattern, family=family, can=can, dataset=dataset))
     else:
@@ -43,7 +45,6 @@ def command(
 
 def _nothing(pattern: str | None) -> str:
     """What to say where no model matches; a word may be that of an option."""
-
     for what, option, names in (
         ("family", "family", complete.families),
         ("capability", "can", complete.capabilities),
@@ -72,12 +73,11 @@ def _print(models: list[Listed], pattern: str | None) -> None:
         for m in models
     ]
     styles = [None if m.available else "dim" for m in models]
-    output.table(columns, rows, right=["shape", "params", "size"], styles=styles)
+    output.table(columns, rows, right=["shape", "params", "size"], styles=styles, drop=DROPPED)
 
 
 def _warnings() -> Iterator[str]:
     """Yields what is wrong with entries and plugins, since they may be missed in the list."""
-
     index = current.index()
     for bad in index.invalid:
         yield f"entry left out: {bad.what} ({bad.hint})"

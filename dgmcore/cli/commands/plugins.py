@@ -26,7 +26,6 @@ def command(
     ] = None,
 ) -> None:
     """List the plugins, and what is wrong with them."""
-
     if trusted is not None:
         output.say(f"trusted as it is now: {trust(trusted)}")
         current.rebuild()
@@ -63,7 +62,6 @@ def _print(tracebacks: bool) -> None:
 
 def records() -> list[dict[str, Any]]:
     """Returns a record of each plugin: what `dgm plugins --json` prints."""
-
     index = current.index()
     return [
         {
@@ -88,7 +86,6 @@ def records() -> list[dict[str, Any]]:
 
 def _own(plugin: PluginRecord, kind: str) -> list[str]:
     """Returns the names of a kind that are this plugin's, rather than another's that claimed them first."""
-
     known = getattr(current.index().provided, kind)
     return sorted(n for n in getattr(plugin.provides, kind) if n in known and known[n].plugin == plugin.name)
 
@@ -111,7 +108,6 @@ def _provides(plugin: dict[str, Any]) -> str:
 
 def _requirements() -> list[str]:
     """Returns pip requirements of the core and of the installed plugins, and comments for what pip can't install."""
-
     lines: dict[str, None] = {}
     for source in (plugin.source for plugin in current.index().plugins):
         if source.distribution is None:
@@ -134,7 +130,6 @@ class _Origin(msgspec.Struct):
 
 def _direct(name: str, text: str | None) -> str | None:
     """Returns the requirement of a distribution that was installed from a repository or an archive."""
-
     try:
         origin = msgspec.json.decode(text or "{}", type=_Origin)
     except ValueError:

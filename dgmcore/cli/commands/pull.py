@@ -26,7 +26,6 @@ def command(
 
     Prints a line for each entry, with its licence; weights that are here already are only verified.
     """
-
     if bool(names) == all:
         raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
     for done in hub.pull(names or (), all=all, revision=revision):

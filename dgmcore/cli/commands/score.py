@@ -38,7 +38,6 @@ def command(
     The kind says what the values are: exact, lower_bound, estimate, unnormalized, or critic. Bits per dimension are
     for the data's own levels, with uniform dequantisation where the model is continuous.
     """
-
     options = parse_set(set_ or ())
 
     from ...data import open_for
@@ -83,7 +82,6 @@ def _check_target(out: Path | None, to_stdout: bool, json: bool) -> None:
 
 def _write(out: Path, scores: Scores, to_stdout: bool) -> None:
     """Writes a line for each datum; where that is stdout, the summary is talk."""
-
     if to_stdout:
         _lines(sys.stdout.buffer, scores)
         output.say(f"{scores.kind}, mean {scores.mean:.6g} {scores.unit}")

@@ -34,7 +34,6 @@ def picture(model: Model, samples: Tensor, path: str | os.PathLike[str]) -> Path
 
     What is not finite is dark in a grid, and is not among the points: pictures of trainings show what went wrong.
     """
-
     path = Path(path)
     with replacing(path) as file:
         Canvas(model, samples).write(samples, file, path.suffix)
@@ -67,7 +66,6 @@ class Canvas:
 
     def frame(self, samples: Tensor | np.ndarray, margin: float = 0.08) -> scatter.Window | None:
         """Chooses the window of a scatter plot for samples, and measures the model's density on it."""
-
         if self.kind != "point":
             return None
         points = _points(samples)
@@ -81,7 +79,6 @@ class Canvas:
 
     def keep(self, samples: Tensor | np.ndarray) -> np.ndarray:
         """Returns what is needed to draw samples later, in little memory: pixels of images, or the points."""
-
         return self._pixels(samples) if self.kind == "image" else _points(samples)
 
     def _pixels(self, samples: Tensor | np.ndarray) -> np.ndarray:
@@ -92,7 +89,6 @@ class Canvas:
 
     def draw(self, samples: Tensor | np.ndarray) -> np.ndarray:
         """Returns a picture of samples `(n, *event_shape)`, or of what `keep` returned, uint8 `(H, W, C)`."""
-
         if self.kind == "image":
             pixels = samples if _is_pixels(samples) else self._pixels(samples)
             return grid(pixels) if len(self.model.event_shape) > 1 else grid(pixels, columns=1, gap=1)
@@ -109,7 +105,6 @@ class Canvas:
         Raises:
             UsageError: If it is no format for such data.
         """
-
         if self.kind == "image":
             check_format(self.kind, suffix)
             write_png(self.draw(samples), file)
@@ -118,7 +113,6 @@ class Canvas:
 
     def write_ways(self, ways: Tensor, file: BinaryIO, suffix: str = ".png") -> None:
         """Writes a picture of ways in the plane, `(rows, steps, *event_shape)`: points, with lines between them."""
-
         points = _points(ways.flatten(0, 1))
         self._figure(points, points.reshape(*ways.shape[:2], 2), file, suffix)
 
@@ -137,7 +131,6 @@ class Canvas:
 
 def check_format(kind: str | None, suffix: str) -> None:
     """Refuses a suffix that data of that kind are not written as."""
-
     if kind == "image" and suffix.lower() not in ("", ".png"):
         raise UsageError(f"images are not written as {suffix}", "use .png, or a folder/ of pictures")
 

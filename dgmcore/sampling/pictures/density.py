@@ -36,7 +36,6 @@ def density_behind(model: Model, window: Window, seconds: float = SECONDS) -> np
     None where it has none that can be shown: what is measured by random numbers differs from point to point, and what
     takes longer than `seconds` is left out.
     """
-
     if tuple(model.event_shape) != (2,) or not model.can("density"):
         return None
     log_prob = _log_prob(model)
@@ -52,7 +51,6 @@ def density_of(log_prob: LogProb, window: Window, grid: int = GRIDS[0]) -> np.nd
         window: The square.
         grid: Points a side, at the centres of the cells.
     """
-
     centres = (torch.arange(grid) + 0.5) / grid * window.side
     y, x = torch.meshgrid(window.y + centres.flip(0), window.x + centres, indexing="ij")
     with torch.no_grad():
@@ -66,7 +64,6 @@ def density_of(log_prob: LogProb, window: Window, grid: int = GRIDS[0]) -> np.nd
 
 def _log_prob(model: Model, seed: int = 0) -> LogProb:
     """The log-likelihood of points, with noise where it takes some."""
-
     density = cast(Density, model)
 
     def log_prob(points: Tensor) -> Tensor:
@@ -103,7 +100,6 @@ def _grid_within(log_prob: LogProb, window: Window, seconds: float) -> int | Non
 
     The time is that of this thread, so a machine that is busy with other things changes no picture.
     """
-
     start, took = time.thread_time(), dict.fromkeys(PROBES, 0.0)
     call = each = 0.0  # what a call takes, and a point
     for before, n in pairwise((0, *PROBES)):  # the first call may import and compile

@@ -32,7 +32,6 @@ def to_uint8(x: Tensor | np.ndarray, range: Range | None = None) -> np.ndarray:
         x: Images `(n, C, H, W)` or `(n, H, W)`.
         range: The values that become 0 and 255; None stands for [-1, 1].
     """
-
     low, high = range or (-1.0, 1.0)
     x = x.detach().cpu().float().numpy() if isinstance(x, Tensor) else np.asarray(x, dtype=np.float32)
     if x.ndim == 3:
@@ -79,7 +78,6 @@ def grid(pixels: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
         columns: Images in a row; None makes the grid about square.
         gap: Pixels between images, before enlarging.
     """
-
     n, height, width, channels = pixels.shape
     columns = columns or max(1, math.ceil(math.sqrt(n)))
     rows = max(1, math.ceil(n / columns))
@@ -93,7 +91,6 @@ def grid(pixels: np.ndarray, columns: int | None = None, gap: int = 2) -> np.nda
 
 def save_png(picture: np.ndarray, path: str | os.PathLike[str]) -> Path:
     """Writes a picture, uint8 `(H, W, C)`."""
-
     with replacing(path) as file:
         write_png(picture, file)
     return Path(path)
@@ -101,13 +98,11 @@ def save_png(picture: np.ndarray, path: str | os.PathLike[str]) -> Path:
 
 def write_png(picture: np.ndarray, file: BinaryIO) -> None:
     """Writes a picture, uint8 `(H, W, C)`, into an open file."""
-
     _image(picture).save(file, format="PNG")
 
 
 def save_grid(x: Tensor, range: Range | None, path: str | os.PathLike[str], columns: int | None = None) -> Path:
     """Writes a grid of images `(n, C, H, W)`, whose values are in `range`, as PNG."""
-
     return save_png(grid(to_uint8(x, range), columns), path)
 
 
@@ -122,7 +117,6 @@ def save_gif(
         seconds: How long all take together.
         hold: How long the last one stays.
     """
-
     images = [_image(frame) for frame in frames]
     each = min(200, max(30, round(seconds * 1000 / len(images))))
     durations = [each] * (len(images) - 1) + [round(hold * 1000)]
@@ -133,7 +127,6 @@ def save_gif(
 
 def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
     """Returns at most `2 * limit` states, evenly spaced, and the last one; the others are dropped on the way."""
-
     kept: list[T] = []
     last: list[T] = []
     stride = 1
@@ -147,5 +140,4 @@ def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
 
 
 def _image(picture: np.ndarray) -> Image:
-
     return pillow.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

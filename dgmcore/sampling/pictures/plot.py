@@ -36,7 +36,6 @@ def write_figure(
     Raises:
         UsageError: If matplotlib is not installed.
     """
-
     try:
         from matplotlib import rc_context
         from matplotlib.figure import Figure

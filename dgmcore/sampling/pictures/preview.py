@@ -23,7 +23,6 @@ def preview(
         colours: `truecolor`, `256`, or `none` for shades of grey.
         shades: The characters that these are, from dark to bright.
     """
-
     height, width = picture.shape[:2]
     scale = min(columns / width, 2 * lines / height)
     size = max(1, round(width * scale)), max(2, 2 * round(height * scale / 2))
@@ -45,7 +44,6 @@ def _truecolor(rgb: list[int]) -> str:
 
 def _of_256(rgb: list[int]) -> str:
     """The nearest of the 6 x 6 x 6 colours, or of the 24 greys where a pixel is grey."""
-
     if max(rgb) - min(rgb) < 12:
         step = round((sum(rgb) / 3 - 8) / 10)
         return f"5;{16 if step < 0 else 231 if step > 23 else 232 + step}"

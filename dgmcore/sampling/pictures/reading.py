@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ...data.decode import decode, read_file
 from ...data.images import to_range
-from ...data.picture_files import read_pictures
 from ...errors import DataError, UsageError
 from ...model import Model
 from ..settings import model_range
@@ -27,13 +27,12 @@ def read_picture(path: str | os.PathLike[str], model: Model) -> Tensor:
         UsageError: If the model's data are no images.
         DataError: If the file can't be read.
     """
-
     if kind_of(tuple(model.event_shape)) != "image":
         raise UsageError("the model's data are no images", "leave out the picture")
     file = Path(path).expanduser()
     if not file.is_file():  # a pipe would keep us waiting
         raise DataError(f"{path} is no file", "give a PNG or JPEG picture")
-    (read,), _ = read_pictures(file)
+    read = decode(read_file(file), str(file))
     colour = len(model.event_shape) == 3 and model.event_shape[0] == 3
     image = Image.fromarray(read[0] if len(read) == 1 else read.transpose(1, 2, 0))
     height, width = model.event_shape[-2:]

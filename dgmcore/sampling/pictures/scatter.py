@@ -48,7 +48,6 @@ class Window(NamedTuple):
 
 def window_of(points: np.ndarray, margin: float = 0.08) -> Window:
     """Returns the square around all but the outermost 0.2 % of the points `(n, 2)`, with a margin."""
-
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         return Window(-1.0, -1.0, 2.0)
@@ -74,7 +73,6 @@ def draw(
         size: Pixels a side.
         ways: Lines `(rows, steps, 2)` below the points.
     """
-
     ground = np.broadcast_to(_COLOURS[0], (size, size, 3)) if density is None else coloured(_resized(density, size))
     if ways is not None:
         ground = ground + _lines(ways, window, size)[..., None] * (_LINE - ground)
@@ -91,7 +89,6 @@ def figure(
     size: int = 720,
 ) -> np.ndarray:
     """Returns the picture with axes around it, uint8 `(size, size, 3)`; arguments are those of :func:`draw`."""
-
     side = size - LEFT - TOP
     page = Image.new("RGB", (size, size), "white")
     page.paste(Image.fromarray(draw(points, window, density, side, ways)), (LEFT, TOP))
@@ -116,7 +113,6 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
         >>> ticks(-1.3, 2.2)
         [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
     """
-
     digit = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(k * digit for k in (1, 2, 5, 10) if (high - low) / (k * digit) <= most)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -125,7 +121,6 @@ def ticks(low: float, high: float, most: int = 8) -> list[float]:
 
 def _lines(ways: np.ndarray, window: Window, size: int) -> np.ndarray:
     """Returns how much of each pixel the lines cover, float32 `(size, size)` in [0, 1]."""
-
     fine = size * OVERSAMPLING
     mask = Image.new("L", (fine, fine))
     pen = ImageDraw.Draw(mask)
@@ -138,7 +133,6 @@ def _lines(ways: np.ndarray, window: Window, size: int) -> np.ndarray:
 
 def coloured(values: np.ndarray) -> np.ndarray:
     """Maps values in [0, 1] to colours, float32 `(..., 3)`."""
-
     place = np.clip(values, 0, 1) * (len(_COLOURS) - 1)
     below = np.minimum(place.astype(np.int64), len(_COLOURS) - 2)
     part = (place - below)[..., None].astype(np.float32)
@@ -147,14 +141,12 @@ def coloured(values: np.ndarray) -> np.ndarray:
 
 
 def _resized(values: np.ndarray, size: int) -> np.ndarray:
-
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _coverage(points: np.ndarray, window: Window, size: int) -> np.ndarray:
     """Returns how much of each pixel the points cover, float32 `(size, size)` in [0, 1]."""
-
     fine = size * OVERSAMPLING
     n = max(len(points), 1)
     radius = size * min(max(0.011 * (64 / n) ** 0.25, 0.0014), 0.011) * OVERSAMPLING

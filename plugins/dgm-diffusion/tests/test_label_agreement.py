@@ -43,7 +43,7 @@ def run_of(model, asked=None):
 
 @pytest.mark.parametrize(("asked", "n"), [(None, 1000), (50, 50)])
 def test_the_share_of_samples_that_are_what_was_asked_for(monkeypatch, asked, n):
-    monkeypatch.setattr(metrics, "Extractor", Reader)
+    monkeypatch.setattr(metrics, "call", {"extractor": Reader}.__getitem__)
     found = metrics.label_agreement(run_of(Painter({"classes": 5}), asked))
     assert found.value == pytest.approx(0.8) and found.n == n
     assert found.sampling["label"] == [0, 1, 2, 3, 4], "plain data, as an entry has them"

@@ -9,10 +9,10 @@ import torch
 from dgm_ebms.ebm import EBM
 from dgm_ebms.networks import MLPEnergy
 from dgm_ebms.training import DenoisingScoreMatching, ImplicitScoreMatching, MaximumLikelihood, NoiseContrastive
+from dgm_train.energy import ReplayBuffer, SpectralNorms, clip_by_adam
 
 from dgmcore import IndexedNoise
 from dgmcore.interfaces import capabilities
-from dgmcore.training.energy import ReplayBuffer, SpectralNorms, clip_by_adam
 
 LINE = torch.linspace(-4, 4, 81)
 GRID = torch.cartesian_prod(LINE, LINE)
@@ -94,6 +94,14 @@ def test_noise_contrast_finds_the_density_and_its_normaliser(model, step):
     with torch.no_grad():
         mass = model.log_prob(GRID).exp().sum() * float(LINE[1] - LINE[0]) ** 2
     assert abs(mass - 1) < 0.1
+
+
+def test_noise_contrast_draws_as_much_noise_as_it_is_asked_for(model, step, monkeypatch):
+    phase, sizes = NoiseContrastive(model, NoiseContrastive.Options(ratio=3)), []
+    known = phase.noise_log_prob
+    monkeypatch.setattr(phase, "noise_log_prob", lambda x: sizes.append(len(x)) or known(x))
+    step(phase, two_gaussians, 16, 4e-3).go(1)
+    assert sizes == [16, 16 * 3]
 
 
 def test_capabilities():

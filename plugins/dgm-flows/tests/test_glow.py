@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from dgm_flows.glow import Glow, squeeze, unsqueeze
+from dgm_flows.glow import Coupling, Glow, squeeze, unsqueeze
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +92,16 @@ def test_temperature_scales_the_noise():
         assert torch.allclose(model.sample(IndexedNoise(0, 4, dtype=torch.float64)), model.push(eps))
     with pytest.raises(DgmError):
         model.sample(IndexedNoise(0, 4), temperature=-1.0)
+
+
+def test_a_coupling_scales_by_a_sigmoid_between_a_twentieth_and_one():
+    coupling, x = Coupling(4, 6), torch.randn(3, 4, 2, 2)
+    _, log_det = coupling.encode(x)
+    numbers = 2 * 2 * 2  # half of the channels
+    assert torch.allclose(log_det, torch.full((3,), numbers * math.log(0.05 + 0.95 / (1 + math.exp(-2)))))
+    for raw, scale in ((50.0, 1.0), (-50.0, 0.05)):
+        torch.nn.init.constant_(coupling.leave.conv.bias, raw)
+        assert torch.allclose(coupling.encode(x)[1], torch.tensor(numbers * math.log(scale)))
 
 
 def test_squeezing_keeps_every_number():

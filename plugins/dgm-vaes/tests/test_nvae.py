@@ -84,6 +84,35 @@ def test_discretised_logistics_draw_what_they_measure():
     assert p.mean()[0].item() == pytest.approx(draws.mean().item(), abs=0.02)
 
 
+def test_discretised_logistics_of_colours_draw_what_they_measure():
+    generator = torch.Generator().manual_seed(0)
+    n, levels = 60_000, 3
+    logits = torch.randn(1, 20, 1, 1, generator=generator)  # two mixtures, three channels
+    grid = torch.cartesian_prod(*[torch.linspace(-1, 1, levels)] * 3).view(-1, 3, 1, 1)
+    mass = DiscretizedLogistics(logits.expand(len(grid), -1, -1, -1), 3, levels).log_prob(grid).exp()
+    draws = DiscretizedLogistics(logits.expand(n, -1, -1, -1), 3, levels).push(
+        torch.randn(n, 4, 1, 1, generator=generator)
+    )
+    # green and blue are drawn given the continuous channels, so only red's own levels are the measured ones
+    red = ((draws[:, 0, 0, 0] + 1) / 2 * (levels - 1)).round().long()
+    assert (torch.bincount(red, minlength=levels) / n - mass.view(levels, -1).sum(1)).abs().max() < 0.01
+    # one narrow mixture: what is drawn is all but certain only if both shift green and blue alike ([1], eq. 3)
+    narrow = torch.randn(500, 10, 1, 1, generator=generator) * 0.4
+    narrow[:, 2::3] = -6.0  # the log scale of each channel
+    p = DiscretizedLogistics(narrow)
+    assert p.log_prob(p.push(torch.randn(500, 4, 1, 1, generator=generator))).median() > -6.0
+
+
+def test_a_level_far_from_the_mean_has_the_right_log_probability():
+    logits = torch.tensor([0.0, 0.8, -6.0]).view(1, 3, 1, 1)  # one narrow logistic; float32 has no mass at -0.2
+    x = torch.tensor([[[[-51 / 255]]]])
+    said = DiscretizedLogistics(logits, 1).log_prob(x).item()
+    s, distance = math.exp(6.0), 0.8 + 51 / 255
+    exact = -s * distance + math.log(math.exp(s / 255) - math.exp(-s / 255))  # the logistic's tail is exponential
+    assert said == pytest.approx(exact, abs=0.5)  # the density at the centre times the width stands for the mass
+    assert said < -300
+
+
 def test_flow_cells_preserve_volume():
     flow = FlowPair(2).double()
     z = torch.randn(1, 2, 4, 4, dtype=torch.float64)

@@ -54,6 +54,13 @@ def test_bounds_rise_with_samples_to_the_likelihood(posterior):
     assert -0.2 < (close - truth).mean() < 1e-2
 
 
+def test_any_number_of_latents():
+    model = toy(latents=3)
+    x = torch.randn(6, 2, dtype=torch.float64)
+    assert model.encode(x).shape == (6, 3)
+    assert model.sample(IndexedNoise(0, 5, dtype=x.dtype)).shape == x[:5].shape
+
+
 def test_bound_does_not_depend_on_the_chunk():
     model, x = toy(), torch.randn(4, 2, dtype=torch.float64)
     torch.testing.assert_close(model.log_prob(x, k=10, chunk=3), model.log_prob(x, k=10, chunk=10))

@@ -1,4 +1,4 @@
-"""Data sets: toy densities in the plane, and the pictures that the papers train on."""
+"""Data sets: toy densities in the plane, the pictures that the papers train on, and folders and zips of pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ _DATASETS = [
     ("cifar10", "named:cifar10", "CIFAR-10: small photographs, 32 x 32"),
     ("celeba64", "named:celeba64", "CelebA: faces, aligned and cropped, 64 x 64"),
 ]
+
+
+@hookimpl
+def dgm_calls():
+    what = "Open a folder or a zip of pictures"
+    return [{"name": "open_pictures", "import": "dgm_data.picture_files:open_pictures", "summary": what}]
 
 
 @hookimpl

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from dgmcore.data.arrays import Npz
-from dgmcore.data.images import Images, StackedImages
-from dgmcore.data.locate import find_files
-from dgmcore.data.picture_files import read_pictures
+from dgmcore.data.images import Images
 from dgmcore.errors import DataError
 from dgmcore.noise import IndexedNoise
 
 from .idx import read_idx
+from .locate import find_files
+from .picture_files import read_pictures
+from .stacked import StackedImages
 
 __all__ = ["celeba64", "cifar10", "fashion", "mnist", "stacked_mnist"]
 

@@ -8,8 +8,7 @@ from dgmcore.config import to_dict
 from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
 from dgmcore.evaluation import Run, metric
-from dgmcore.evaluation.extractor import Extractor
-from dgmcore.plugins.provided import features
+from dgmcore.plugins.provided import call, features
 from dgmcore.sampling.draw import stream
 
 __all__ = ["label_agreement"]
@@ -32,7 +31,7 @@ def label_agreement(run: Run) -> Metric:
     if not classes or name is None:
         lacks = "takes no label" if not classes else "has data that no classifier is known for"
         raise UsageError(f"{run.entry.name} {lacks}", "name a model with classes, a classifier by --features ENTRY")
-    classifier = Extractor(name, run.entry.data, run.model.device)
+    classifier = call("extractor")(name, run.entry.data, run.model.device)
     n = run.asked or 1000
     options = {**getattr(run, "sampling_options", {}), "label": tuple(range(classes))}
     right = at = 0

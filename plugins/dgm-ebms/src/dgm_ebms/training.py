@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
+from dgm_train.energy import ContrastivePhase, ReplayBuffer
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgmcore.config import Config, Count, Fraction, NonNegative, Positive
 from dgmcore.noise import Noise
-from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
 from dgmcore.training.phase import Phase, Step
 
 from .odeflow import Solver, ascent, tangents

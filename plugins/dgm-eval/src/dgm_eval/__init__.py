@@ -71,4 +71,7 @@ def dgm_commands() -> list[dict[str, Any]]:
 
 @hookimpl
 def dgm_calls() -> list[dict[str, Any]]:
-    return [{"name": "evaluate", "import": "dgm_eval.evaluate:evaluate", "summary": "Measure a model"}]
+    return [
+        {"name": "evaluate", "import": "dgm_eval.evaluate:evaluate", "summary": "Measure a model"},
+        {"name": "extractor", "import": "dgm_eval.extractor:Extractor", "summary": "Features of another model's data"},
+    ]

@@ -76,10 +76,10 @@ def _run(request: Request, compare: str | None, allow: tuple[str, ...], *, recor
     is printed."""
 
     from dgmcore import registry
-    from dgmcore.evaluation.records import record as write
     from dgmcore.sampling.processes import joined
 
     from .ratios import ratios, require_records
+    from .records import record as write
     from .report import print_json, print_table
 
     located = registry.find(request.name)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from dgmcore.entry import Entry, Metric
 from dgmcore.errors import UsageError
-from dgmcore.evaluation.records import compare, matching
+from dgmcore.evaluation.records import compare
+
+from .records import matching
 
 __all__ = ["Ratio", "ratios", "require_records"]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from dgmcore.config import to_dict
 from dgmcore.entry import Metric
 from dgmcore.errors import UsageError, require_finite
-from dgmcore.evaluation.extractor import Extractor
 from dgmcore.evaluation.metric import Requirements, View
 from dgmcore.sampling.draw import stream
 from dgmcore.sampling.processes import agree, here, share_batches
 from dgmcore.sampling.settings import MAX_SEED, default_batch_size, whole
 
+from .extractor import Extractor
 from .real import Shuffled, splits
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from dgm_train.energy import ContrastivePhase, ReplayBuffer
 from msgspec import Meta
 from torch import Tensor, nn
 
 from dgmcore.compose import flatten, frozen, unflatten
 from dgmcore.config import Config, Count, Fraction, NonNegative, Positive, Whole
 from dgmcore.errors import OptionError, TrainingError
-from dgmcore.evaluation.extractor import Extractor
 from dgmcore.noise import Noise
-from dgmcore.training.energy import ContrastivePhase, ReplayBuffer
+from dgmcore.plugins.provided import call
 from dgmcore.training.phase import Phase, Step
 
 from .glf import GLF, LatentFlow, VAEFlow
@@ -170,9 +170,9 @@ class LatentPhase(Phase):
                 "both parts are entries of their own, there is nothing to train",
                 "give one an architecture: parts: {flow: {architecture: coupling, ...}}",
             )
-        self.extractor: Extractor | None = None
+        self.extractor: Any = None
         if options.perceptual is not None:
-            self.extractor = Extractor(options.perceptual, model.entry.data, model.device, rounded=False)
+            self.extractor = call("extractor")(options.perceptual, model.entry.data, model.device, rounded=False)
             self.extractor.model.requires_grad_(False)
 
     def parameters(self):

@@ -7,8 +7,7 @@ from typing import cast
 import torch
 
 from dgmcore.entry import Metric
-from dgmcore.evaluation.metric import Run, metric
-from dgmcore.evaluation.unit import unit
+from dgmcore.evaluation.metric import Run, metric, unit
 from dgmcore.interfaces import Encoder
 
 from ..real import blocks

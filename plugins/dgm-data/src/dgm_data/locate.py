@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import DataError
-from ..files.folders import user_cache, user_data
+from dgmcore.errors import DataError
+from dgmcore.files.folders import user_cache, user_data
 
 __all__ = ["cache_folder", "find_files", "places"]
 

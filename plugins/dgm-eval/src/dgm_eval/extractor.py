@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
-from .unit import unit
+from dgmcore.errors import UsageError
+from dgmcore.evaluation.metric import unit
+from dgmcore.loading.load import load
 
 if TYPE_CHECKING:
-    from ..entry import Data, Entry
-    from ..interfaces import Features
+    from dgmcore.entry import Data, Entry
+    from dgmcore.interfaces import Features
 
 __all__ = ["Extractor"]
 
@@ -36,8 +37,6 @@ class Extractor:
     """
 
     def __init__(self, name: str, data: Data, device: torch.device, *, rounded: bool = True):
-        from ..loading.load import load
-
         self.name, self.data, self.rounded = name, data, rounded
         self.model = load(name, device=device)
         self.entry = cast("Entry", self.model.entry)  # what is loaded by name has one

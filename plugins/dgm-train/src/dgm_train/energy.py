@@ -20,11 +20,11 @@ from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import Config, NonNegative
-from ..errors import TrainingError
-from ..model import Model
-from ..noise import Noise
-from .phase import Phase, Step
+from dgmcore.config import Config, NonNegative
+from dgmcore.errors import TrainingError
+from dgmcore.model import Model
+from dgmcore.noise import Noise
+from dgmcore.training.phase import Phase, Step
 
 __all__ = ["ContrastivePhase", "ReplayBuffer", "SpectralNorms", "clip_by_adam"]
 

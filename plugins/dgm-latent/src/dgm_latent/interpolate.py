@@ -22,18 +22,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compose import Nested, tree_map
-from ..errors import DataError, UsageError
-from ..files.atomic import replacing
-from ..interfaces import Pushforward
-from ..noise import IndexedNoise
-from .pictures.canvas import Canvas, check_format
-from .pictures.pixels import save_gif, save_grid
+from dgmcore.compose import Nested, tree_map
+from dgmcore.errors import DataError, UsageError
+from dgmcore.files.atomic import replacing
+from dgmcore.interfaces import Pushforward
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.pictures.canvas import Canvas, check_format
+from dgmcore.sampling.pictures.pixels import save_gif, save_grid
+from dgmcore.sampling.settings import MAX_SEED, model_name, outgoing, whole
+
 from .reconstruct import as_encoder
-from .settings import MAX_SEED, model_name, outgoing, whole
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from dgmcore.model import Model
 
 __all__ = ["between_data", "between_samples", "slerp", "write_walks"]
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import zipfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -14,15 +13,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..errors import DataError
-from ..files.atomic import hidden
-from .decode import Wanted, decode, read_file, read_limited
-from .images import Images
+from dgmcore.data.decode import SUFFIXES, Wanted, decode, read_file, read_limited
+from dgmcore.data.images import Images
+from dgmcore.errors import DataError
+from dgmcore.files.atomic import hidden
+
 from .locate import cache_folder
 
-__all__ = ["SUFFIXES", "open_pictures", "read_pictures"]
+__all__ = ["open_pictures", "read_pictures"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 #: Pictures that are not read, and so are refused where they lie among others.
 OTHERS = (".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl")
 _UNPACKED = 1 << 30  # bytes that all images may always have; beyond, not more than _RATIO times those of their files
@@ -33,7 +32,7 @@ _VERSION = 2  # of what decoding does; kept images of another are none
 
 
 def open_pictures(path: Path, wanted: Wanted = Wanted()) -> Images:
-    """Opens an image, a folder (with its subfolders) or a zip of images, sorted by name.
+    """Opens a folder (with its subfolders) or a zip of images, sorted by name.
 
     Files that are no pictures by their names, and hidden ones, are none of the data.
 
@@ -48,12 +47,7 @@ def read_pictures(path: Path, wanted: Wanted = Wanted()) -> tuple[np.ndarray, li
     """Returns uint8 `(N, C, H, W)`, memory-mapped if large, and the names of the files."""
 
     with ExitStack() as stack:
-        if path.is_dir():
-            source: Source = Folder(path)
-        elif path.suffix.lower() == ".zip":
-            source = Zip(path, stack)
-        else:
-            source = Source(path, [path.name])
+        source: Folder | Zip = Folder(path) if path.is_dir() else Zip(path, stack)
         if not source.names:
             raise DataError(f"{path} has no images", f"give a folder or zip of {', '.join(SUFFIXES)} files")
         return _decode_all(source, wanted), source.names
@@ -62,27 +56,24 @@ def read_pictures(path: Path, wanted: Wanted = Wanted()) -> tuple[np.ndarray, li
 # --- where the files are ---------------------------------------------------------------------------
 
 
-class Source:
-    """Picture files by name; this one is a single file.
+class Folder:
+    """The pictures of a folder and its subfolders; links are followed.
 
-    Arguments:
+    Attributes:
         path: What errors name.
         names: The files' names, sorted.
     """
 
-    def __init__(self, path: Path, names: Sequence[str]):
-        self.path, self.names = path, sorted(names)
+    def __init__(self, path: Path):
+        self.path, self.names = path, sorted(name for name in _walk(path) if _is_picture(name, path))
 
     def title(self, name: str) -> str:
         """What errors call a picture."""
 
-        return str(self.path)
-
-    def file(self, name: str) -> Path:
-        return self.path
+        return f"{self.path}: {name}"
 
     def read(self, name: str) -> bytes:
-        return read_file(self.file(name))
+        return read_file(self.path / name)
 
     def size(self, name: str) -> int:
         """The bytes that a picture takes where it lies."""
@@ -93,10 +84,10 @@ class Source:
         """Another text where the picture may be another one."""
 
         info = self._stat(name)
-        return f"{self.file(name).absolute()}:{info.st_size}:{info.st_mtime_ns}"
+        return f"{(self.path / name).absolute()}:{info.st_size}:{info.st_mtime_ns}"
 
     def _stat(self, name: str) -> os.stat_result:
-        file = self.file(name)
+        file = self.path / name
         try:
             info = file.stat()
         except OSError as e:
@@ -106,20 +97,7 @@ class Source:
         return info
 
 
-class Folder(Source):
-    """The pictures of a folder and its subfolders; links are followed."""
-
-    def __init__(self, path: Path):
-        super().__init__(path, [name for name in _walk(path) if _is_picture(name, path)])
-
-    def title(self, name: str) -> str:
-        return f"{self.path}: {name}"
-
-    def file(self, name: str) -> Path:
-        return self.path / name
-
-
-class Zip(Source):
+class Zip:
     """The pictures of a zip, which is open as long as `stack` is."""
 
     def __init__(self, path: Path, stack: ExitStack):
@@ -129,7 +107,7 @@ class Zip(Source):
             raise DataError(f"{path} can't be read: {e}", "check that it is a complete zip file") from None
         found = [i for i in self.archive.infolist() if i.filename and not i.is_dir() and _is_picture(i.filename, path)]
         self.infos = {i.filename: i for i in found}
-        super().__init__(path, [i.filename for i in found])
+        self.path, self.names = path, sorted(i.filename for i in found)
         twice = next((a for a, b in zip(self.names, self.names[1:], strict=False) if a == b), None)
         if twice is not None:
             raise DataError(f"{path} has two files called {twice}", "make the zip again, with each file once")
@@ -188,7 +166,7 @@ def _is_picture(name: str, path: Path) -> bool:
 # --- decoding them all -----------------------------------------------------------------------------
 
 
-def _decode_all(source: Source, wanted: Wanted) -> np.ndarray:
+def _decode_all(source: Folder | Zip, wanted: Wanted) -> np.ndarray:
     """Returns all pictures of a source, uint8 `(N, C, H, W)`, from the cache where it has them."""
 
     names = source.names
@@ -232,7 +210,7 @@ def _kept(cached: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
-def _fill(source: Source, wanted: Wanted, first: np.ndarray, array: np.ndarray) -> np.ndarray:
+def _fill(source: Folder | Zip, wanted: Wanted, first: np.ndarray, array: np.ndarray) -> np.ndarray:
     """Decodes all pictures of a source into an array; each must have the shape of the first."""
 
     def one(name: str) -> np.ndarray:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
-from ..files.atomic import replacing
-from ..interfaces import Encoder
-from .pictures.canvas import Canvas, check_format
-from .pictures.pixels import save_grid
-from .settings import model_name, outgoing
+from dgmcore.errors import UsageError
+from dgmcore.files.atomic import replacing
+from dgmcore.interfaces import Encoder
+from dgmcore.sampling.pictures.canvas import Canvas, check_format
+from dgmcore.sampling.pictures.pixels import save_grid
+from dgmcore.sampling.settings import model_name, outgoing
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from dgmcore.model import Model
 
 __all__ = ["as_encoder", "reconstruct", "write_beside"]
 

@@ -1,0 +1,21 @@
+"""Latent space: walks between samples or data, and reconstructions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dgmcore.hookspecs import hookimpl
+
+PLUGIN_API = 1
+
+
+@hookimpl
+def dgm_commands() -> list[dict[str, Any]]:
+    return [
+        {"name": "reconstruct", "import": "dgm_latent.commands:reconstruct_app", "help": "Encode and decode data."},
+        {
+            "name": "interpolate",
+            "import": "dgm_latent.commands:interpolate_app",
+            "help": "Walk between samples or data in latent space.",
+        },
+    ]

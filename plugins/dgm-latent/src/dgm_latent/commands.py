@@ -1,0 +1,111 @@
+"""`dgm interpolate`: walk between samples, or between data, in the space of noise or codes; `dgm reconstruct`: data
+beside what a model makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dgmcore import console as output
+from dgmcore.cli import complete
+from dgmcore.cli.arguments import Data, Device, ModelName
+from dgmcore.errors import UsageError
+
+__all__ = ["interpolate_app", "reconstruct_app"]
+
+interpolate_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+reconstruct_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@interpolate_app.command()
+def interpolate(
+    name: ModelName,
+    steps: Annotated[int, typer.Option("-n", "--steps", min=2, help="Pictures from one end to the other.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, help="How many walks.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the samples at the ends.")] = 0,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Walk between the codes of these data instead, the first of them in pairs.",
+            autocompletion=complete.data,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png, a walk in each row, or a .gif; points also .pdf or .svg. [NAME-walk-seedS.png]"),
+    ] = None,
+    device: Device = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Walk between samples or data in latent space.
+
+    Between samples the walk is on great circles of the noise, which Gaussian noise stays near to; between the codes of
+    data it is straight. Points of the plane have lines between them.
+    """
+
+    if out is not None and out.suffix.lower() not in (".png", ".gif", ".pdf", ".svg"):
+        raise UsageError(f"--out {out}: walks are written as .png or .gif", "give it a name that ends so")
+    from dgmcore.data import as_tensor, open_for
+    from dgmcore.loading.load import load
+    from dgmcore.sampling.processes import device_here, here
+    from dgmcore.sampling.settings import model_name
+
+    from .interpolate import between_data, between_samples, write_walks
+    from .reconstruct import as_encoder
+
+    model = load(name, device=device_here(device, here()))
+    if data is None:
+        walks = between_samples(model, rows, steps, seed=seed)
+    else:
+        as_encoder(model)
+        walks = between_data(model, as_tensor(open_for(model, data), 2 * rows), steps)
+    target = write_walks(model, walks, out or f"{model_name(model)}-walk-seed{seed}.png")
+    if json:
+        output.emit_json({"model": model_name(model), "rows": len(walks), "steps": steps, "out": str(target)})
+    else:
+        print(target)
+
+
+@reconstruct_app.command()
+def reconstruct(
+    name: ModelName,
+    data: Data,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="The first so many data.")] = 32,
+    out: Annotated[
+        Path | None, typer.Option(help="A .png picture; points also .pdf or .svg. [NAME-reconstructions.png]")
+    ] = None,
+    device: Device = "cpu",
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Encode and decode data.
+
+    Images are shown in pairs, each original with its reconstruction to the right of it. Points of the plane are drawn
+    with lines to their reconstructions. The mean squared error is over all values, in the model's range.
+    """
+
+    if out is not None and out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"--out {out}: reconstructions are written as PNG", "give it a name that ends in .png")
+
+    import torch
+
+    from dgmcore.data import as_tensor, open_for
+    from dgmcore.loading.load import load
+    from dgmcore.sampling.processes import device_here, here
+    from dgmcore.sampling.settings import model_name
+
+    from . import reconstruct as codes
+
+    model = load(name, device=device_here(device, here()))
+    codes.as_encoder(model)
+    x = as_tensor(open_for(model, data), n)
+    back = torch.cat([codes.reconstruct(model, part) for part in torch.split(x, 64)])
+    error = float((back - x).double().square().mean())
+    target = codes.write_beside(model, x, back, out or f"{model_name(model)}-reconstructions.png")
+    if json:
+        record = {"model": model_name(model), "n": len(x), "mean_squared_error": error, "out": str(target)}
+        output.emit_json(record)
+    else:
+        output.say(f"mean squared error {error:.4g}")
+        print(target)
