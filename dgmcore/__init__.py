@@ -28,6 +28,7 @@ _HOMES = {
     "Trajectory": "interfaces",
     "convert": "conversion.converters",
     "evaluate": "calls",
+    "given": "calls",
     "info": "registry",
     "list_models": "registry",
     "load": "loading.load",
@@ -55,6 +56,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .calls import evaluate as evaluate
+    from .calls import given as given
     from .calls import push as push
     from .calls import train as train
     from .config import Config as Config

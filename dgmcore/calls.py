@@ -1,4 +1,4 @@
-"""Calls of `dgmcore` whose work plugins do: `train`, `evaluate` and `push`.
+"""Calls of `dgmcore` whose work plugins do: `train`, `evaluate`, `push` and `given`.
 
 The signatures are the core's; the functions behind them are found by the hook `dgm_calls`.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .entry import Metric
     from .model import Model
 
-__all__ = ["evaluate", "push", "train"]
+__all__ = ["evaluate", "given", "push", "train"]
 
 
 def train(
@@ -86,3 +86,21 @@ def push(name: str, repo: str, *, dry_run: bool = False) -> Any:
         DgmError: If the entry is not complete, or the Hub refuses; then nothing is published.
     """
     return call("push")(name, repo, dry_run=dry_run)
+
+
+def given(model: Model, *seen: Any, tilt: Sequence[tuple[Model, float]] = (), **options: Any) -> Model:
+    """Returns a model under observations and critics: a generator of its posterior; the work of the plugin dgm-given.
+
+    Arguments:
+        model: A pushforward, a tilted model, or a denoising diffusion.
+        seen: Observations (`dgm_given.Observation`), or texts such as `x0=0.5`, `label=3`, `picture.png`.
+        tilt: Further critics, each with its weight.
+        options: What goes with texts: sequences `operator`, `mask`, `sigma`.
+
+    Raises:
+        PluginError: If the plugin is not installed.
+        UsageError: If the model can't be asked, or what is given does not fit it.
+    """
+
+    asked: Model = call("given")(model, *seen, tilt=tilt, options=options)
+    return asked

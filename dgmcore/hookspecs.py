@@ -72,5 +72,15 @@ def dgm_commands() -> list[dict[str, Any]]:
 
 
 @hookspec
+def dgm_samplers() -> list[dict[str, Any]]:
+    """Chains of tilted models: ``name``, ``import`` (``module:function(tilted, noise, options)``), ``summary``."""
+
+
+@hookspec
+def dgm_operators() -> list[dict[str, Any]]:
+    """What of a datum is observed: ``name``, ``import`` (``module:function(argument, event_shape)``), ``summary``."""
+
+
+@hookspec
 def dgm_calls() -> list[dict[str, Any]]:
-    """Functions behind calls of the core (`dgmcore.train`, `evaluate`, `push`): ``name``, ``import``, ``summary``."""
+    """Functions behind calls of the core (see :mod:`dgmcore.calls`): ``name``, ``import``, ``summary``."""

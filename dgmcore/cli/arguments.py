@@ -8,7 +8,7 @@ import typer
 
 from . import complete
 
-__all__ = ["BatchSize", "Data", "Device", "ModelName", "Set", "Tilt"]
+__all__ = ["BatchSize", "Data", "Device", "ModelName", "Set", "Tilt", "Tilts"]
 
 ModelName = Annotated[
     str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=complete.model_names)
@@ -31,6 +31,16 @@ Tilt = Annotated[
     typer.Option(
         metavar="CRITIC[:WEIGHT]",
         help="Tilt the model by a critic, such as an energy.",
+        autocompletion=complete.critics,
+    ),
+]
+
+Tilts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tilt",
+        metavar="CRITIC[:WEIGHT]",
+        help="Tilt the model by a critic, such as an energy; repeatable.",
         autocompletion=complete.critics,
     ),
 ]

@@ -1,9 +1,10 @@
-"""The option `--tilt CRITIC[:WEIGHT]`: what it means."""
+"""The options `--tilt CRITIC[:WEIGHT]` and `--given WHAT`: what they mean."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ..compose.tilted import Tilted
     from ..model import Model
 
-__all__ = ["critic_and_weight", "tilted"]
+__all__ = ["asked", "critic_and_weight", "tilted"]
 
 
 def critic_and_weight(text: str) -> tuple[str, float]:
@@ -40,3 +41,27 @@ def tilted(model: Model, name: str, text: str) -> Tilted:
 
     critic, weight = critic_and_weight(text)
     return tilt(model, model if critic == name else load(critic, device=model.device), weight)
+
+
+def asked(model: Model, name: str, tilts: Sequence[str], given: Sequence[str] | None = None, **how: Any) -> Model:
+    """Returns the model tilted by critics, and under observations; all but one critic are the work of dgm-given.
+
+    Arguments:
+        model: The model.
+        name: What it was loaded by.
+        tilts: The values of `--tilt`.
+        given: The values of `--given`.
+        how: Those of the options that go with it: `operator`, `mask`, `sigma`.
+    """
+
+    from ..calls import given as under
+    from ..loading.load import load
+
+    seen = {option: values for option, values in how.items() if values}
+    if seen and not given:
+        raise UsageError(f"--{next(iter(seen))} says how something was seen, but nothing is given", "add --given")
+    if not given and len(tilts) < 2:
+        return tilted(model, name, tilts[0]) if tilts else model
+    pairs = [critic_and_weight(text) for text in tilts]
+    critics = [(model if critic == name else load(critic, device=model.device), weight) for critic, weight in pairs]
+    return under(model, *(given or ()), tilt=critics, **seen)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import torch
@@ -37,6 +37,8 @@ from ..errors import OptionError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
 from ..noise import Noise
+from ..plugins import call, import_string, samplers
+from ..suggestions import did_you_mean
 from . import temperature
 from .gradients import step_frozen
 from .langevin import langevin
@@ -78,8 +80,8 @@ class Tilted(Model):
         mean: tuple[str, ...] = ()
 
     class Sampling(Options):  # what is too small is refused by the chains
-        #: How the chain moves: along the critic's gradient, or by proposals that are kept or refused.
-        sampler: Literal["langevin", "metropolis"] = "langevin"
+        #: How the chain moves: along the critic's gradient, by proposals that are kept or refused, or as plugins know.
+        sampler: str = "langevin"
         steps: Annotated[int, msgspec.Meta(le=1_000_000)] = 20
         #: Of Langevin dynamics, or the share of fresh noise in a Metropolis proposal (1 is a new sample).
         step_size: Real = 0.01
@@ -168,10 +170,16 @@ class Tilted(Model):
         score: Tensor = self.critic.score(x)
         return score
 
-    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
-        """Returns U(eps) without the Gaussian's part, shape `(n,)`, with the score's weight times `weight`."""
+    def judged(self, eps: Nested, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Returns U(eps) without the Gaussian's part, `(n,)`, and the sample judged."""
 
-        return -(weight * self.config.weight) * self.critic_score(self.push(eps))
+        x = self.push(eps)
+        return -(weight * self.config.weight) * self.critic_score(x), x
+
+    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
+        """Returns U(eps) without the Gaussian's part, shape `(n,)`; see :meth:`judged`."""
+
+        return self.judged(eps, weight)[0]
 
     def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
         """Returns U(eps), shape `(n,)`, with the score's weight times `weight`."""
@@ -210,6 +218,13 @@ class Tilted(Model):
         return eps
 
     def _states(self, noise: Noise, options: Any) -> Iterator[Nested]:
+        if options.sampler not in ("langevin", "metropolis"):
+            known = samplers()
+            if options.sampler not in known:
+                hint = did_you_mean(options.sampler, ["langevin", "metropolis", *known])
+                raise OptionError(f"no sampler is called {options.sampler!r:.60}", hint)
+            yield from step_frozen(import_string(known[options.sampler].import_)(self, noise, options), self)
+            return
         eps = self.start(noise, options)
         yield eps
         yield from self.chain(eps, noise.child("langevin"), options)
@@ -230,17 +245,20 @@ class Tilted(Model):
             return self.push(eps, chosen.final_mean)
 
 
-def tilt(base: Model, critic: Model, weight: float = 1.0) -> Tilted:
+def tilt(base: Model, critic: Model, weight: float = 1.0) -> Model:
     """Returns `base` tilted by `critic`, as ``dgm sample BASE --tilt CRITIC:WEIGHT`` does.
 
     The base's own sampling default for `temperature`, where it has one, becomes the `base_temperature`, and
     its `mean: true` holds the noise "x" at zero.
     """
 
-    if not isinstance(base, Pushforward):
-        raise _unfit(base, "base", "pushforward")
     if not isinstance(critic, Critic):
         raise _unfit(critic, "critic", "critic")
+    if isinstance(base, Tilted):  # again: the critics are multiplied
+        again: Model = call("given")(base, tilt=[(critic, weight)])
+        return again
+    if not isinstance(base, Pushforward):
+        raise _unfit(base, "base", "pushforward")
     chosen = base.sampling()
     config: dict[str, Any] = {"weight": float(weight)}
     if isinstance(getattr(chosen, "temperature", None), float):

@@ -19,6 +19,7 @@ PACKAGES = {
     "train": "dgm-train",
     **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
+    **dict.fromkeys(("given", "invert"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
     "open_pictures": "dgm-data",
     **dict.fromkeys(

@@ -89,6 +89,8 @@ class Provides(msgspec.Struct, omit_defaults=True):
     features: dict[str, Features] = {}
     converters: dict[str, Converter] = {}
     commands: dict[str, Command] = {}
+    samplers: dict[str, Function] = {}
+    operators: dict[str, Function] = {}
     calls: dict[str, Function] = {}
     registries: list[str] = []  # folders of entries: paths, no records
 

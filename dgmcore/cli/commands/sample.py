@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,9 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ..arguments import BatchSize, Device, ModelName, Set, Tilt
+from ..arguments import BatchSize, Device, ModelName, Set, Tilts
 from ..set_options import parse_set
-from ..tilt_option import critic_and_weight, tilted
+from ..tilt_option import asked, critic_and_weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,19 @@ def command(
     ] = None,
     batch_size: BatchSize = None,
     device: Device = "cpu",
-    tilt: Tilt = None,
+    tilt: Tilts = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT", help="What is seen: x0=0.5, label=3[@CLASSIFIER], a picture, a .npy file; repeatable."
+        ),
+    ] = None,
+    mask: Annotated[list[str] | None, typer.Option(metavar="PNG", help="White where --given is known.")] = None,
+    operator: Annotated[
+        list[str] | None,
+        typer.Option(help="How --given was seen: downsample:4, blur:1.5, grey, crop:X,Y,W,H, linear:A.npy."),
+    ] = None,
+    sigma: Annotated[list[float] | None, typer.Option(help="The noise of --given, in the data's units.")] = None,
     set_: Set = None,
     init: Annotated[Path | None, typer.Option(help="A picture to start from, for models that take one.")] = None,
     trajectory: Annotated[
@@ -69,12 +81,12 @@ def command(
     options = parse_set(set_ or ())
     _check_targets(out, trajectory, json)
     shown: list[np.ndarray] = []
-    asked = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
-    with stopping_cleanly(), joined(**asked) as place:
+    seen = {"given": given, "mask": mask, "operator": operator, "sigma": sigma}
+    run = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
+    with stopping_cleanly(), joined(**run, **seen) as place:
         model = load(name, device=device_here(device, place))
-        target = os.path.expanduser(out or f"{model_name(model)}{_suffix(tilt)}-seed{seed}.png")
-        if tilt is not None:
-            model = tilted(model, name, tilt)
+        target = os.path.expanduser(out or f"{model_name(model)}{_suffix(tilt, given)}-seed{seed}.png")
+        model = asked(model, name, tilt or (), **seen)
         if init is not None:
             options["init"] = initial(model, init)
         count = n or default_number(model, target)
@@ -85,18 +97,21 @@ def command(
                 if preview and sum(map(len, shown)) < PREVIEWED:
                     shown.append(x)
 
-            given: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "options": options}
+            chosen: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "options": options}
             first = None
             if trajectory is not None and place.is_main:
-                first = animate(model, trajectory.expanduser(), count, given)
-            sample_to(target, model, count, first=first, watch=watch, **given)
+                first = animate(model, trajectory.expanduser(), count, chosen)
+            sample_to(target, model, count, first=first, watch=watch, **chosen)
     if not place.is_main:
         return
+    report: dict[str, Any] = getattr(model, "report", dict)()  # of chains that were diagnosed
+    if report:
+        output.say(model.report_line())
     if preview:
         show(model, shown)
     if json:
         record = {"model": model_name(model), "n": count, "seed": seed, "out": target}
-        extra = {"tilt": tilt, "trajectory": trajectory and str(trajectory)}
+        extra = {"tilt": tilt, **seen, "trajectory": trajectory and str(trajectory), "chains": report}
         shape = {"event_shape": list(model.event_shape)}
         output.emit_json(record | shape | {k: v for k, v in extra.items() if v})
     elif target not in STDOUT:
@@ -116,13 +131,13 @@ def _check_targets(out: str | None, trajectory: Path | None, json: bool) -> None
         raise UsageError(f"--trajectory {trajectory}: the animation is a GIF", "give it a name that ends in .gif")
 
 
-def _suffix(tilt: str | None) -> str:
-    """What says in a file's name that the samples are tilted, by what, and how much."""
+def _suffix(tilt: Sequence[str] | None, given: Sequence[str] | None) -> str:
+    """What says in a file's name that the samples are tilted, by what, and how much; and that something is given."""
 
-    if tilt is None:
-        return ""
-    critic, weight = critic_and_weight(tilt)
-    return f"-by-{Path(critic).name}" + (f"-{weight:g}" if weight != 1 else "")
+    suffix = "-given" if given else ""
+    for critic, weight in map(critic_and_weight, tilt or ()):
+        suffix += f"-by-{Path(critic).name}" + (f"-{weight:g}" if weight != 1 else "")
+    return suffix
 
 
 def default_number(model: Model, target: str) -> int:

@@ -68,13 +68,9 @@ class VAEBM(Tilted):
         extra = {"k": chosen.k} if chosen.k != 1 else {}
         return base.log_prob(x, noise=noise, **extra) + self.config.weight * self.critic_score(x)
 
-    def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
+    def judged(self, eps: Nested, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         if self.config.potential == "exact":
-            return super().excess(eps, weight)
-        return self.potential(eps, weight) - half_square(eps)
-
-    def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
-        if self.config.potential == "exact":
-            return super().potential(eps, weight)
+            return super().judged(eps, weight)
         x, log_prior, log_likelihood = self.parts["base"].joint(self.complete(eps), log_sigma_min=-2.0)
-        return -log_prior - log_likelihood - (weight * self.config.weight) * self.critic_score(x)
+        score = (weight * self.config.weight) * self.critic_score(x)
+        return -log_prior - log_likelihood - score - half_square(eps), x

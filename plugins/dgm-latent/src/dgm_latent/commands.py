@@ -79,7 +79,7 @@ def reconstruct(
     device: Device = "cpu",
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Encode and decode data.
+    """Encode and decode data; models without an encoder are inverted by optimisation.
 
     Images are shown in pairs, each original with its reconstruction to the right of it. Points of the plane are drawn
     with lines to their reconstructions. The mean squared error is over all values, in the model's range.
@@ -98,7 +98,8 @@ def reconstruct(
     from . import reconstruct as codes
 
     model = load(name, device=device_here(device, here()))
-    codes.as_encoder(model)
+    if not model.can("pushforward"):
+        codes.as_encoder(model)
     x = as_tensor(open_for(model, data), n)
     back = torch.cat([codes.reconstruct(model, part) for part in torch.split(x, 64)])
     error = float((back - x).double().square().mean())

@@ -12,6 +12,7 @@ from torch import Tensor
 from dgmcore.errors import UsageError
 from dgmcore.files.atomic import replacing
 from dgmcore.interfaces import Encoder
+from dgmcore.plugins import call
 from dgmcore.sampling.pictures.canvas import Canvas, check_format
 from dgmcore.sampling.pictures.pixels import save_grid
 from dgmcore.sampling.settings import model_name, outgoing
@@ -39,6 +40,8 @@ def as_encoder(model: Model) -> Encoder:
 def reconstruct(model: Model, x: Tensor) -> Tensor:
     """Returns what the model makes of the codes of data, `(n, *event_shape)`, in the range of its data."""
 
+    if not model.can("encoder") and model.can("pushforward"):  # by the noise that comes closest
+        return outgoing(call("invert")(model, x), model, "reconstructions").cpu()
     encoder = as_encoder(model)
     with torch.no_grad():
         back = encoder.decode(encoder.encode(x.to(model.device, model.dtype)))

@@ -1,0 +1,95 @@
+r"""A mixture of Gaussians around points, each with the covariance of its neighbours: a proposal for few dimensions.
+
+References:
+    [1] Adaptive Markov chain Monte Carlo by local density estimates (Warnes, 2001, "the normal kernel coupler")
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dgmcore.noise import Noise
+
+__all__ = ["LocalMixture", "nearest_to"]
+
+
+def nearest_to(points: Tensor, kernels: int, neighbours: int) -> tuple[Tensor, Tensor]:
+    """Returns indices of evenly spaced points, `(K,)`, and of the points nearest to each in order, `(K, k)`."""
+
+    count = len(points)
+    centres = torch.linspace(0, count - 1, min(kernels, count), device=points.device).round().long()
+    k = min(neighbours, count)
+    found = [torch.cdist(points[some], points).topk(k, largest=False).indices for some in centres.split(256)]
+    return centres, torch.cat(found)
+
+
+class LocalMixture:
+    """A mixture of Gaussians at some of the points, and with a small weight N(0, I), so that no place is left out.
+
+    Arguments:
+        points: Draws of what is to be proposed, `(M, D)`.
+        centres: Which of them are centres, `(K,)`.
+        nearest: Which are near to each centre: a kernel has their covariance, `(K, k)`.
+        prior: The weight of N(0, I).
+        inflation: A factor on the covariances: a proposal should rather be too wide.
+    """
+
+    def __init__(self, points: Tensor, centres: Tensor, nearest: Tensor, prior: float = 0.05, inflation: float = 1.3):
+        d, near = points.shape[1], nearest.shape[1]
+        self.prior = prior
+        points = points.double()
+        self.centres = points[centres]
+        spread = points[nearest] - points[nearest].mean(1, keepdim=True)
+        covariance = inflation * spread.mT @ spread / near
+        floor = covariance.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+        covariance = covariance + 1e-2 * floor[:, None, None] * torch.eye(d, dtype=points.dtype, device=points.device)
+        self.factor = torch.linalg.cholesky(covariance)
+        precision = torch.cholesky_inverse(self.factor)
+        towards = (precision @ self.centres[..., None])[..., 0]  # of the quadratic forms: P c
+        constant = (towards * self.centres).sum(1) / 2 + self.factor.diagonal(dim1=1, dim2=2).log().sum(1)
+        self.row, self.column = torch.triu_indices(d, d, device=points.device)
+        double = torch.where(self.row == self.column, 0.5, 1.0).to(precision)
+        forms = precision[:, self.row, self.column] * double
+        self.coefficients = torch.cat([-forms, towards, -constant[:, None]], 1).T  # (F, K)
+        self.forms, self.log_volume = -forms.T, self.factor.diagonal(dim1=1, dim2=2).log().sum(1)
+
+    def draw(self, noise: Noise) -> Tensor:
+        """Returns `noise.n` draws, `(n, D)`."""
+
+        k = noise.integers(len(self.centres))
+        w = noise.normal(self.centres.shape[1])
+        local = self.centres[k] + (self.factor[k] * w.double()[:, None, :]).sum(2)
+        return torch.where(noise.uniform()[:, None] < self.prior, w, local.to(w))
+
+    def walk(self, eps: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        r"""Moves points by a draw of a kernel that they may belong to: as far, and in the directions, that fit there.
+
+        Returns:
+            The new points `(n, D)`, and the logarithm of the density of the way back over that there, `(n,)`.
+        """
+
+        here = self._parts(eps).log_softmax(1)
+        edges = here.exp().cumsum(1)
+        k = torch.searchsorted(edges, noise.uniform(1).double() * edges[:, -1:]).clamp(max=len(self.centres) - 1)[:, 0]
+        new = (eps + (self.factor[k] * noise.normal(eps.shape[1]).double()[:, None, :]).sum(2)).to(eps)
+        apart = new.double() - eps.double()
+        way = (apart[:, self.row] * apart[:, self.column]) @ self.forms - self.log_volume
+        there = self._parts(new).log_softmax(1)
+        return new, (there + way).logsumexp(1) - (here + way).logsumexp(1)
+
+    def _parts(self, eps: Tensor) -> Tensor:
+        """Returns the logarithms of the densities of the kernels at points, `(n, K)`."""
+
+        x = eps.double()
+        features = torch.cat([x[:, self.row] * x[:, self.column], x, torch.ones_like(x[:, :1])], 1)
+        return features @ self.coefficients
+
+    def log_density(self, eps: Tensor) -> Tensor:
+        r"""Returns the logarithm of the density, without :math:`(2 \pi)^{-D/2}`, `(n,)`, float64."""
+
+        near = self._parts(eps).logsumexp(1) - math.log(len(self.centres))
+        far = -eps.double().square().sum(1) / 2
+        return torch.logaddexp(near + math.log1p(-self.prior), far + math.log(self.prior))
