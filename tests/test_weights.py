@@ -59,7 +59,7 @@ def test_weights_in_half_precision_are_widened_where_the_entry_says_so(model, to
     entry = (folder / "model.yaml").read_text()
     assert f"dtype: {dtype}" in entry
     (folder / "model.yaml").write_text(entry.replace(f"  dtype: {dtype}\n", ""))
-    with pytest.raises(WeightsError, match=r"is B?F16, not F32"):
+    with pytest.raises(WeightsError, match=r"is torch\.b?float16, not torch\.float32"):
         dgmcore.load("half")
 
 
