@@ -7,12 +7,13 @@ PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach p,$(PLUGINS),-e $(patsubst %/,%,$(dir $(p))))
 NAME   ?= $(if $(wildcard registry/vaebm-celeba/model.yaml),vaebm-celeba,glow-fashion)
 
-.PHONY: help install sample test lint format bench site docs clean
+.PHONY: help install sample test test-page lint format bench site docs clean
 
 help:
 	@echo "make install   the command dgm, with every plugin and all extras, in $(VENV)"
 	@echo "make sample    16 samples of $(NAME) as a picture (NAME=... for another model)"
 	@echo "make test      all tests"
+	@echo "make test-page the page of dgm serve in a headless Chromium, if there is one"
 	@echo "make lint      style, formatting, the directions of imports, and types"
 	@echo "make bench     speed, side by side with other libraries"
 	@echo "make site      the documentation with the API as a site in site/"
@@ -38,6 +39,10 @@ sample: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+# a browser of the system's, driven by playwright; skipped where there is none
+test-page: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q plugins/dgm-serve/tests/page_in_browser.py $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

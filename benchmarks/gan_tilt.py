@@ -4,7 +4,7 @@
                                [--sampler langevin --step-size 0.01]
 
 prints a line of JSON for each number of steps: the energy distance (Ruthotto & Haber, Figure 11) of n
-samples to n training images, its mean and standard error over seeds, and the discriminator's mean logit. Zero steps are
+samples to n training data, its mean and standard error over seeds, and the discriminator's mean logit. Zero steps are
 the GAN itself. A chain starts from what the GAN draws for that seed, so the mean of the changes seed by seed is given
 as well; its standard error is below that of the distances where chains are short. The defaults are those of
 `dgm sample NAME --tilt NAME`.
@@ -28,7 +28,7 @@ from dgmcore.data import as_tensor, open_for
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", default="dcgan-mnist")
-    parser.add_argument("--against", default="mnist:train")
+    parser.add_argument("--against", help="data; by default those that the model was trained on")
     parser.add_argument("--n", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, nargs="+", default=[20])
@@ -40,7 +40,7 @@ def main() -> None:
         parser.error("a standard error needs at least two seeds")
     model = dgmcore.load(args.name)
     tilted = tilt(model, model)
-    real = as_tensor(open_for(model, args.against), args.n).flatten(1)
+    real = as_tensor(open_for(model, args.against or f"{model.entry.data.dataset}:train"), args.n).flatten(1)
     plain: list[float] = []
     for steps in (0, *args.steps):
         options = {"sampler": args.sampler, "steps": steps, "step_size": args.step_size, "weight": args.weight}

@@ -21,6 +21,7 @@ __all__ = ["evaluate", "given", "push", "train"]
 
 def train(
     recipe: str | os.PathLike[str] | Mapping[str, Any],
+    data: str | os.PathLike[str] | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -32,7 +33,8 @@ def train(
     The run lives in `runs/NAME`: checkpoints, `log.jsonl`, TensorBoard's files and pictures of samples.
 
     Arguments:
-        recipe: A recipe's file, or a recipe.
+        recipe: A recipe's file, or a recipe; with `data`, the name of an architecture.
+        data: Data of your own, such as a folder of pictures; the settings are those that the architecture has for them.
         out: The folder of entries into which `NAME/` is written; by default `registry` in the run's folder.
         resume: Whether to go on with a run from its last checkpoint, if it has one.
         set: Changes of the recipe: nested, or as `["phases.0.steps=100"]`.
@@ -45,7 +47,7 @@ def train(
         PluginError: If no plugin trains.
         TrainingError: If the run can't be made, or does not end well.
     """
-    return Path(call("train")(recipe, out=out, resume=resume, set=set, runs=runs))
+    return Path(call("train")(recipe, data, out=out, resume=resume, set=set, runs=runs))
 
 
 def evaluate(

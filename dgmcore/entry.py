@@ -86,6 +86,7 @@ class Metric(Config):
     weights: str | None = None  # "ema" or "raw"
     floor: float | None = None  # real against real, same protocol
     std: float | None = None
+    interval: tuple[float, float] | None = None  # of the value expected by this protocol, 95 %
     command: str | None = None
 
 
@@ -98,6 +99,7 @@ class Training(Config):
     hardware: str | None = None
     hours: float | None = None
     source: dict[str, Any] = {}  # converted weights: file, sha256, format, url
+    made: dict[str, Any] = {}  # digests of recipe and data, versions
     notes: str | None = None  # what a run of the recipe in one go would not repeat
 
 

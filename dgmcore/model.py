@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -21,6 +22,7 @@ from .errors import CapabilityError, OptionError, PluginError, RegistryError, Us
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
 from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
+from .noise import Noise
 
 
 class Model(nn.Module):
@@ -105,6 +107,8 @@ class Model(nn.Module):
         for name in ("Sampling", "Scoring"):
             if cls.__dict__.get("Config") in getattr(cls, name).__mro__:
                 raise TypeError(f"{cls.__name__}.{name} inherits the model's own Config: write `class {name}(Options)`")
+        if "sample" in cls.__dict__:
+            cls.sample = _takes_noise(cls.sample)
 
     def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
@@ -144,6 +148,31 @@ class Model(nn.Module):
                 raise
         can = f"it can: {', '.join(self.capabilities) or 'nothing'}; see dgm list --can {capability}"
         raise CapabilityError(f"{type(self).__name__} has no {name}: it is no {capability}", can)
+
+    def __repr__(self) -> str:
+        """Says what it is; `torch.nn.Module.__repr__(model)` shows its layers."""
+        about = f"{self.entry.name}: {self.entry.summary}" if self.entry is not None else "no entry"
+        shape = "x".join(map(str, getattr(self, "event_shape", ())))
+        can, device = ", ".join(capabilities(self)), str(self.device)
+        where = f"{self.num_parameters():,} weights, {_name(self.dtype)}, on {device}"
+        return f"{type(self).__name__} ({about})\n  data {shape or 'of no shape'}; {where}\n  can: {can}"
+
+    # --- training ------------------------------------------------------------------------------
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        """Returns what a recipe should say for a first training of a few minutes, on data that nobody knows.
+
+        Arguments:
+            shape: The shape of a datum; of pictures (channels, height, width).
+            levels: How many values its numbers can have, 256 for pictures; None if they are continuous.
+
+        Returns:
+            Of a recipe `config`, `data` (the range, ...), `phases` without their budget, and `sampling`; nothing, as
+            here, stands for the only phase of a class that has one.
+        """
+
+        return {}
 
     # --- options -------------------------------------------------------------------------------
 
@@ -218,6 +247,11 @@ class Model(nn.Module):
         if self.dtype in (torch.float16, torch.bfloat16):
             said = f"{what} of {type(self).__name__} is not right in {_name(self.dtype)}"
             raise UsageError(said, "load it in float32 for that")
+
+    def as_distribution(self, accept: str | None = None, **options: Any) -> torch.distributions.Distribution:
+        """Returns the model as a distribution of torch; the work of the plugin dgm-export, which says more."""
+        made: torch.distributions.Distribution = plugins.call("as_distribution")(self, accept, **options)
+        return made
 
     def num_parameters(self) -> int:
         """The number of trainable numbers, shared parts included."""
@@ -369,6 +403,20 @@ class Model(nn.Module):
             for name, part in self.parts.items()
             if isinstance(part, Model)
         }
+
+
+def _takes_noise(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Lets `sample` say what draws so many, to whom gives it a number instead of noise."""
+
+    @wraps(sample)
+    def checked(self: Model, noise: Noise, *args: Any, **options: Any) -> Tensor:
+        if not isinstance(noise, Noise):
+            raise UsageError(
+                f"sample takes noise, not {noise!r:.40}", f"dgmcore.sample(model, {noise!r:.20}) draws so many"
+            )
+        return sample(self, noise, *args, **options)
+
+    return checked
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
-LIKENESS = 0.6  # of difflib's ratio: what is farther fetched helps nobody
+LIKENESS = 0.65  # of difflib's ratio: what is farther fetched helps nobody
 
 
 def nearest(word: str, known: Iterable[str], n: int = 3) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN = ("train", "eval", "publish", "latent")  # our plugins that bring commands
+OWN = ("train", "eval", "publish", "latent", "replay", "export", "serve")  # our plugins that bring commands
 
 
 def cli() -> str:

@@ -23,6 +23,9 @@ MODELS = (
     "vaebm-celeba",
     "vaebm-fashion",
     "vaebm-25gaussians",
+    "ebm-25gaussians",
+    "dcgan-mnist",
+    "ddpm-fashion",
     "pixelcnn-fashion",
     "made-mnist",
 )

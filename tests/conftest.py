@@ -78,7 +78,7 @@ def toy_entries(toy_models_home, tmp_path, monkeypatch):
     """The entries of tests/toy_models.py, in an empty current folder, for `dgmcore.cli.main` and subprocesses."""
     monkeypatch.setenv("XDG_DATA_HOME", str(toy_models_home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(toy_models_home / "cache"))
-    monkeypatch.setenv("DGM_PLUGINS", "train,eval,publish,data,authors,latent,toys")
+    monkeypatch.setenv("DGM_PLUGINS", "train,eval,publish,data,authors,replay,export,latent,toys")
     monkeypatch.delenv("DGM_REGISTRY", raising=False)
     monkeypatch.chdir(tmp_path)
     _forget_user_plugins()

@@ -83,7 +83,7 @@ def test_a_home_folder_is_found(dgm, toy_entries, monkeypatch):
         code, said, err = dgm(*command, "--out", out)
         assert code == 0, err
         assert command[0] == "score" or said == f"{toy_entries}{out[1:]}\n"
-    assert sorted(p.name for p in toy_entries.iterdir()) == ["s.csv", "w.png", "x.csv"]
+    assert sorted(p.name for p in toy_entries.iterdir()) == ["s.csv", "s.csv.json", "w.png", "x.csv", "x.csv.json"]
 
 
 def test_options_of_models_are_not_arguments_of_ours(dgm):

@@ -158,7 +158,7 @@ def test_a_model_of_ones_own_in_an_empty_folder(shell):
 
 
 #: What takes minutes (faces), or is tried elsewhere (tests/test_new_plugin.py).
-LONG = r"^make |celeba|1000000|new-plugin|my-family"
+LONG = r"^make |photos|celeba|1000000|new-plugin|my-family|dgm serve"
 
 
 def test_the_readme(shell):

@@ -227,7 +227,8 @@ def test_parameters_bytes_and_availability(installation):
     assert not listed("whole")[0]["available"], "nothing provides its parts' architecture"
     installation.plugin("toys")
     whole = listed("whole")[0]
-    assert whole["available"] and whole["bytes"] == whole["parameters"] == 0
+    assert whole["available"] and whole["parameters"] == 0
+    assert whole["bytes"] == 123 + listed("toy")[0]["bytes"], "those of its parts, which are to be fetched too"
     installation.entry("loop-a", parts={"base": "loop-b"})
     installation.entry("loop-b", parts={"base": "loop-a"})
     assert not listed("loop-a")[0]["available"]

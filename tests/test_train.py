@@ -39,6 +39,9 @@ def test_a_run_becomes_an_entry(here):
     entry = model.entry
     assert (entry.data.dataset, entry.data.event_shape, entry.data.range) == ("25gaussians", (2,), None)
     assert entry.weights.ema and entry.training.steps == 100 and entry.training.seed == 0 and entry.training.hardware
+    made = entry.training.made
+    assert len(made["recipe_sha256"]) == 64 and made["versions"]["dgmcore"]
+    assert "data_sha256" not in made, "endless data"
     assert entry.summary == "S" and entry.tags == ("toy",) and entry.papers[0].title == "T"
     # the fit of one Gaussian to the grid: mean 0, variance 2 + std^2
     assert model.mean.abs().max() < 0.25
@@ -49,6 +52,19 @@ def test_a_run_becomes_an_entry(here):
     assert [r["step"] for r in records if "loss" in r][-1] == 100
     assert all({"phase", "step", "seconds", "loss", "lr"} <= set(r) for r in records)
     assert records[-1]["loss"] < records[0]["loss"]
+
+
+def test_a_training_says_of_which_data_it_was_made(here):
+    x = np.random.default_rng(0).normal(size=(80, 2)).astype(np.float32)
+    digests = []
+    for change in (0, 0, 1):
+        x[30, 0] += change
+        np.save(here / "x.npy", x)
+        data = recipe({"steps": 2}, data={"dataset": "./x.npy"})
+        made = dgmcore.info(str(dgmcore.train(data, runs=here / f"runs{len(digests)}")))["training"]["made"]
+        digests.append((made["data_sha256"], made["recipe_sha256"]))
+        assert made["data_hashed"] == "80 of 80"
+    assert digests[0] == digests[1] and digests[1][0] != digests[2][0] and digests[1][1] == digests[2][1]
 
 
 def test_out_receives_entries_only(here):

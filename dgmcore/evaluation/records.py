@@ -11,7 +11,7 @@ from ..errors import UsageError
 __all__ = ["compare", "differences"]
 
 #: What is measured, and what only says how it came to be.
-_RESULTS = {"value", "std", "floor", "command"}
+_RESULTS = {"value", "std", "interval", "floor", "command"}
 
 
 def differences(a: Metric, b: Metric) -> dict[str, tuple[Any, Any]]:

@@ -37,7 +37,5 @@ def environment_registries() -> list[Path]:
 
 
 def bundled_registry() -> Path:
-    """The registry that comes with the core: `_registry` in a wheel, `registry` of a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / "_registry"
-    return inside if inside.is_dir() else package.parent / "registry"
+    """The registry of a checkout; what is installed from wheels has none here, but in the package dgm-weights."""
+    return Path(__file__).parent.parent.parent / "registry"

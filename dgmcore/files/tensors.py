@@ -110,7 +110,10 @@ def write_tensors(
         plain[name] = tensor.clone() if start in seen else tensor
         seen.add(start)
     try:
+        path.touch()
+        mode = path.stat().st_mode  # by the umask; safetensors writes what only the user may read
         save_file(plain, path, metadata={"format": "pt", **(metadata or {})})
+        path.chmod(mode)
     except Exception as e:  # safetensors wraps the system's errors
         raise WeightsError(f"can't write {path.name}: {e}", "check the disk's free space") from e
     return Written(sha256_of(path), path.stat().st_size)

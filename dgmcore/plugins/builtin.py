@@ -26,4 +26,4 @@ def dgm_architectures() -> list[dict[str, Any]]:
 @hookimpl
 def dgm_registries() -> list[str]:
     folder = bundled_registry()
-    return [str(folder)] if folder.is_dir() else []
+    return [str(folder)] if (folder.parent / "pyproject.toml").is_file() and folder.is_dir() else []

@@ -17,6 +17,7 @@ import msgspec
 import pluggy
 
 from .. import hookspecs
+from ..config import said
 from ..console import printable
 from ..interfaces import Likelihood, capabilities
 from ..suggestions import did_you_mean
@@ -169,8 +170,7 @@ def _options(struct: Any) -> dict[str, Option]:
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        kind = field.type.__name__ if isinstance(field.type, type) else str(field.type).replace("typing.", "")
-        options[field.encode_name] = Option(kind, msgspec.to_builtins(default))
+        options[field.encode_name] = Option(said(field.type), msgspec.to_builtins(default))
     return options
 
 

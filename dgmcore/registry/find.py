@@ -70,6 +70,10 @@ def _unknown(index: Index, name: str) -> RegistryError:
     for bad in index.invalid:
         if os.path.basename(os.path.dirname(bad.path)) == short and origin in ("", bad.origin):
             return RegistryError(bad.what, bad.hint)
+    if not index.rows:
+        return RegistryError(
+            f"there is no model {name}: none is installed", "pip install dgm-weights, which has those of dgmcore"
+        )
     known = {row.full_name if origin else row.shown_name for row in index.rows}
     otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"
     return RegistryError(f"there is no model {name}", did_you_mean(name, known, otherwise))

@@ -48,8 +48,8 @@ def list_models(
 
     Returns:
         Records with the keys `name, family, architecture, dataset, event_shape, capabilities, parameters, bytes,
-        available, plugin`. `available` says whether all weights are on this machine, and what the parts need;
-        `plugin` is the plugin that provides the architecture (None: none does).
+        available, plugin`. `bytes` are those of all weights there are to fetch; `available` says whether they are on
+        this machine, and what the parts need; `plugin` is the plugin that provides the architecture (None: none does).
 
     Raises:
         UsageError: For a family, capability or data set that nothing has.
@@ -86,11 +86,9 @@ def _check(what: str, value: str | None, choices: Collection[str]) -> None:
 def _listed(name: str, model: Located, here: Here, index: Index) -> Listed:
     entry, weights = model.entry, model.entry.weights
     kind = index.provided.architectures.get(entry.architecture)
-    parameters, size = (weights.parameters, weights.size) if weights else (0, 0)
+    parameters = weights.parameters if weights else 0
     if weights is not None and parameters is None:
         parameters = count_parameters(model.folder / weights.file)
-    if weights is not None and size is None and (path := weights_path(model.folder, weights)):
-        size = os.stat(path).st_size
     return Listed(
         name=name,
         family=kind.family if kind else None,
@@ -99,11 +97,25 @@ def _listed(name: str, model: Located, here: Here, index: Index) -> Listed:
         event_shape=list(entry.data.event_shape),
         capabilities=kind.capabilities if kind else [],
         parameters=parameters,
-        bytes=size,
+        bytes=_size(model, index, set()),
         available=here == "here",
         plugin=kind.plugin if kind else None,
         weights=here,
     )
+
+
+def _size(model: Located, index: Index, seen: set[str]) -> int | None:
+    """Returns what there is to fetch: the bytes of an entry and of its parts, each once; None if one is not known."""
+    if model.full_name in seen:
+        return 0
+    seen.add(model.full_name)
+    weights = model.entry.weights
+    own = weights.size if weights else 0
+    if weights is not None and own is None and (path := weights_path(model.folder, weights)):
+        own = os.stat(path).st_size
+    parts = [located(rows[0]) for name in model.entry.part_names() if (rows := index.named(name))]
+    sizes = [own, *(_size(part, index, seen) for part in parts)]
+    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def count_parameters(path: str | os.PathLike[str]) -> int | None:

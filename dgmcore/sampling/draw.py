@@ -20,6 +20,7 @@ from ..errors import UsageError
 from ..interfaces import Trajectory
 from ..noise import IndexedNoise
 from .processes import joined, share_batches
+from .provenance import making
 from .settings import (
     MAX_SAMPLES,
     MAX_SEED,
@@ -52,7 +53,7 @@ __all__ = [
 
 
 def stream(
-    model: Model,
+    model: Model | str | os.PathLike[str],
     n: int,
     *,
     seed: int = 0,
@@ -67,7 +68,7 @@ def stream(
     dtype, and in the range of its data. The global random state is neither used nor changed.
 
     Arguments:
-        model: A generator, in eval mode.
+        model: A generator, in eval mode, or a name.
         n: How many samples.
         seed: The seed.
         batch_size: The number of samples drawn at once; None chooses by their size.
@@ -85,6 +86,7 @@ def stream(
         >>> mean.shape
         torch.Size([2])
     """
+    model = as_model(model)
     as_generator(model)
     n, start = (
         whole(n, "the number of samples", 0, MAX_SAMPLES),
@@ -173,7 +175,8 @@ def sample_to(
         together(options, named),
     )
     asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": chosen, "out": str(path)}
-    with joined(**asked) as place:
+    made = making("sample", model, n=n, seed=seed, batch_size=size, options=chosen)
+    with joined(**asked) as place, made:
         start, stop = share_batches(n, size, place)
         known = [first] if first is not None and place.is_main else []
         done = sum(map(len, known))

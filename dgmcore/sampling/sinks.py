@@ -7,6 +7,7 @@ sample, so headers are written first.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ import numpy as np
 
 from ..errors import UsageError, require_finite
 from ..files.atomic import replacing, replacing_folder
+from . import provenance
 from .processes import here
 from .settings import model_name, model_range
 from .shares import pour, pour_together
@@ -42,6 +44,7 @@ def npy(path: Path, n: int, model: Model) -> Iterator[Write]:
     with replacing(path) as file:
         _npy_header(file, n, model)
         yield lambda x: _write_all(file, x)
+    provenance.write_sidecar(path)
 
 
 @contextmanager
@@ -53,14 +56,16 @@ def npz(path: Path, n: int, model: Model) -> Iterator[Write]:
         with archive.open(member, "w", force_zip64=True) as array:
             _npy_header(array, n, model)
             yield lambda x: _write_all(array, x)
+        archive.comment = provenance.text().encode()
 
 
 @contextmanager
 def safetensors(path: Path, n: int, model: Model) -> Iterator[Write]:
     """A safetensors file with the tensor `samples`."""
     shape = [n, *model.event_shape]
+    about = {"format": "pt", "model": model_name(model), provenance.KEY: provenance.text()}
     header = {
-        "__metadata__": {"format": "pt", "model": model_name(model)},
+        "__metadata__": {key: value for key, value in about.items() if value},
         KEY: {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * math.prod(shape)]},
     }
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -75,6 +80,7 @@ def csv(path: Path, n: int, model: Model) -> Iterator[Write]:
     """Text: a line of names `x0,x1,...`, then a sample on each line, with the digits that give back its float32."""
     with replacing(path) as file:
         yield _lines(file, model)
+    provenance.write_sidecar(path)
 
 
 @contextmanager
@@ -138,7 +144,7 @@ def folder(path: Path, n: int, model: Model) -> Iterator[Write]:
             nonlocal count
             for image in to_uint8(x, limits):
                 with open(stage / f"{count:0{digits}}.png", "xb") as file:
-                    write_png(image, file)
+                    write_png(image, file, index=count)
                 count += 1
 
         yield write
@@ -179,7 +185,7 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
 @contextmanager
 def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Write]:
     """Opens the sink for a path; the block must write exactly `n` samples, all of them finite."""
-    written, sink, target = 0, sink_of(path), Path(path).expanduser()
+    written, bits, sink, target = 0, hashlib.sha256(), sink_of(path), Path(path).expanduser()
     if sink in (npy, npz, safetensors, csv):
         _check_space(target, n, model)
     with sink(target, n, model) as write:
@@ -188,11 +194,14 @@ def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Wr
             nonlocal written
             require_finite(x, f"what is to be written to {path}", "write finite numbers only")
             written += len(x)
-            write(np.ascontiguousarray(x, dtype=np.float32))
+            x = np.ascontiguousarray(x, dtype=np.float32)
+            bits.update(x.data)
+            write(x)
 
         yield counted
         if written != n:
             raise RuntimeError(f"{written} of {n} samples were written to {path}")
+        provenance.add(samples=bits.hexdigest())
 
 
 def _check_space(path: Path, n: int, model: Model) -> None:
@@ -202,8 +211,8 @@ def _check_space(path: Path, n: int, model: Model) -> None:
     size, free = 4 * n * math.prod(model.event_shape), shutil.disk_usage(folder).free
     if size > free:
         raise UsageError(
-            f"{n:,} samples take {size / 1e9:,.0f} GB, and {folder} has {free / 1e9:,.0f} GB free",
-            "draw fewer, or draw them batch by batch with dgmcore.stream",
+            f"{n:,} samples take {round(size / 1e9, 3):,} GB, and {folder} has {round(free / 1e9, 3):,} GB free",
+            "free some disk space, or draw fewer, or batch by batch with dgmcore.stream",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...console import say
+from ...console import emit_json, say
 from ...entry import read_entry
 from ..set_options import parse_set
 
@@ -27,6 +27,7 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="What the files don't say: config, dataset, license, url."),
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Make an entry of somebody else's checkpoint.
 
@@ -35,5 +36,9 @@ def command(
     from ...conversion import convert
 
     folder = convert(files, name, format, out, **parse_set(set_ or []))
-    say(f"licence of these weights: {read_entry(folder).license}")
+    entry = read_entry(folder)
+    if json:
+        emit_json({"name": entry.name, "license": entry.license, "out": str(folder)})
+        return
+    say(f"licence of these weights: {entry.license}")
     print(folder)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from ... import console as output
-from ...plugins.provided import unknown_architecture
+from ...plugins import current
+from ...plugins.provided import call, provided, unknown_architecture
 from ...registry.listing import info
 from .. import complete
 
@@ -16,11 +18,20 @@ from .. import complete
 def command(
     name: Annotated[
         str,
-        typer.Argument(help="A model, ./folder or hf://user/repo.", autocompletion=complete.model_names),
+        typer.Argument(
+            help="A model, ./folder or hf://user/repo; an architecture; or a file that dgm wrote.",
+            autocompletion=complete.model_names,
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show everything known about a model."""
+    """Show everything known about a model, what an architecture can be told, or how a file of samples was made."""
+    if os.path.isfile(os.path.expanduser(name)) and not name.endswith(".yaml"):
+        call("describe_file")(name, json)
+        return
+    if not current.index().named(name) and name in provided().architectures:
+        _architecture(call("describe")(name), json)
+        return
     model = info(name)
     if json:
         output.emit_json(model)
@@ -37,6 +48,29 @@ def command(
     if model["papers"]:
         output.heading("papers")
         output.fields([("", _paper(paper)) for paper in model["papers"]])
+
+
+def _architecture(kind: dict[str, Any], json: bool) -> None:
+    """Shows an architecture, as `describe` of dgm-train says it."""
+
+    if json:
+        output.emit_json(kind)
+        return
+    output.heading(kind["name"], kind["summary"])
+    parts = ", ".join(f"{name}: a {' and '.join(needs)}" for name, needs in kind["parts"].items())
+    facts = [("family", kind["family"]), ("can", ", ".join(kind["capabilities"])), ("parts", parts)]
+    facts += [("package", kind["package"]), ("paper", kind["paper"])]
+    output.fields([*facts, ("first model", f"dgm train {kind['name']} DATA" if kind["starts"] else None)])
+    sections = [("config", kind["config"])]
+    sections += [(f"phase {name}: {phase['summary']}", phase["options"]) for name, phase in kind["phases"].items()]
+    sections += [("sampling options (--set)", kind["sampling"]), ("scoring options (--set)", kind["scoring"])]
+    for title, keys in sections:
+        output.heading(title)
+        output.fields([(key, _key(field)) for key, field in keys.items()])
+
+
+def _key(field: dict[str, Any]) -> str:
+    return f"{_text(field['default'])} ({field['type']})" + (f"  {field['help']}" if field["help"] else "")
 
 
 def _fields(model: dict[str, Any]) -> list[tuple[str, str | None]]:
@@ -80,7 +114,7 @@ def _data(data: dict[str, Any]) -> Iterator[str]:
 def _weights(model: dict[str, Any], weights: dict[str, Any]) -> Iterator[str]:
     yield weights["file"]
     if model["bytes"] is not None:
-        yield str(output.size(model["bytes"]))
+        yield f"{output.size(model['bytes'])}{' with its parts' if model['bytes'] != weights['size'] else ''}"
     yield "averaged (EMA)" if weights["ema"] else "not averaged"
     hub = weights["hub"]
     if hub:
@@ -95,10 +129,12 @@ def _training(training: dict[str, Any] | None) -> str | None:
     if not training:
         return None
     known = {k: v for k, v in training.items() if v not in (None, {})}
-    source = known.pop("source", {})
+    source, of = known.pop("source", {}), known.pop("made", {})
     text = ", ".join(f"{k} {v:,}" if isinstance(v, int) and k != "seed" else f"{k} {v}" for k, v in known.items())
     made = ", ".join(f"{k} {v}" for k, v in source.items())
-    return "; ".join(t for t in (text, f"converted from {made}" if made else "") if t)
+    digests = ", ".join(f"{k.partition('_')[0]} {v[:12]}..." for k, v in of.items() if k.endswith("_sha256"))
+    made = f"converted from {made}" if made else ""
+    return "; ".join(t for t in (text, made, f"sha256 of {digests}" if digests else "") if t)
 
 
 def _options(model: dict[str, Any]) -> dict[str, str]:

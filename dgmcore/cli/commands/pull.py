@@ -21,6 +21,7 @@ def command(
     revision: str = typer.Option(
         None, "--revision", metavar="R", help="Commit, tag or branch, instead of the entry's."
     ),
+    json: bool = typer.Option(False, "--json", help="Print what was fetched as JSON."),
 ) -> None:
     """Fetch weights from the Hub and verify them.
 
@@ -28,6 +29,10 @@ def command(
     """
     if bool(names) == all:
         raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
-    for done in hub.pull(names or (), all=all, revision=revision):
+    pulled = hub.pull(names or (), all=all, revision=revision)
+    if json:
+        output.emit_json([{**done._asdict(), "path": done.path and str(done.path)} for done in pulled])
+        return
+    for done in pulled:
         size = output.size(done.size) if done.path else "no weights of its own"
         print(f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else ""))

@@ -75,7 +75,8 @@ def command(
     from ...loading.load import load
     from ...sampling.draw import sample_to
     from ...sampling.processes import device_here, joined
-    from ...sampling.settings import model_name
+    from ...sampling.provenance import making
+    from ...sampling.settings import checked_size, model_name
     from ...sampling.sinks import STDOUT
 
     options = parse_set(set_ or ())
@@ -90,14 +91,16 @@ def command(
         if init is not None:
             options["init"] = initial(model, init)
         count = n or default_number(model, target)
-        with progress(model, count, batch_size, show=place.is_main) as advance:
+        chosen: dict[str, Any] = {"seed": seed, "batch_size": checked_size(model, batch_size), "options": options}
+        about = {key: value or None for key, value in {"tilt": tilt, **seen, "init": init and str(init)}.items()}
+        made = making("sample", model, name=name, **about, n=count, **chosen)
+        with progress(model, count, batch_size, show=place.is_main) as advance, made:
 
             def watch(x: np.ndarray) -> None:
                 advance(len(x))
                 if preview and sum(map(len, shown)) < PREVIEWED:
                     shown.append(x)
 
-            chosen: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "options": options}
             first = None
             if trajectory is not None and place.is_main:
                 first = animate(model, trajectory.expanduser(), count, chosen)

@@ -43,8 +43,9 @@ def command(
     from ...data import open_for
     from ...loading.load import load
     from ...sampling.processes import device_here, joined
+    from ...sampling.provenance import making
     from ...sampling.scores import score
-    from ...sampling.settings import model_name
+    from ...sampling.settings import checked_size, model_name
     from ...sampling.sinks import STDOUT
 
     to_stdout = out is not None and str(out) in STDOUT
@@ -68,7 +69,9 @@ def command(
         levels = dataset.levels or (model.entry and model.entry.data.levels)
         output.say(f"uniform dequantisation of {levels} levels, seed {seed}")
     if out is not None:
-        _write(out, scores, to_stdout)
+        size = checked_size(model, batch_size)
+        with making("score", model, name=name, data=data, n=n, seed=seed, batch_size=size, options=options):
+            _write(out, scores, to_stdout)
     if not to_stdout:
         _print(_summary(model_name(model), scores), json)
 
@@ -86,9 +89,18 @@ def _write(out: Path, scores: Scores, to_stdout: bool) -> None:
         _lines(sys.stdout.buffer, scores)
         output.say(f"{scores.kind}, mean {scores.mean:.6g} {scores.unit}")
         return
-    with replacing(out.expanduser()) as file:
-        _lines(file, scores)
+    write_scores(out.expanduser(), scores)
     output.say(f"wrote {out}")
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Writes a table of the values, and the record of how it was made beside it."""
+
+    from ...sampling.provenance import write_sidecar
+
+    with replacing(path) as file:
+        _lines(file, scores)
+    write_sidecar(path)
 
 
 def _lines(file: BinaryIO, scores: Scores) -> None:

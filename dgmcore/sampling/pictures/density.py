@@ -15,6 +15,7 @@ from torch import Tensor
 from ...interfaces import Density, Likelihood
 from ...model import Model
 from ...noise import IndexedNoise
+from .. import provenance
 from .scatter import Window
 
 __all__ = ["SECONDS", "density_behind", "density_of"]
@@ -39,8 +40,11 @@ def density_behind(model: Model, window: Window, seconds: float = SECONDS) -> np
     if tuple(model.event_shape) != (2,) or not model.can("density"):
         return None
     log_prob = _log_prob(model)
-    grid = _grid_within(log_prob, window, seconds)
-    return None if grid is None or _is_noisy(model, window) else density_of(log_prob, window, grid)
+    grid = provenance.known("density")
+    if grid is None:
+        grid = _grid_within(log_prob, window, seconds) or 0
+        provenance.add(density=grid)  # another machine, or this one at another time, would choose otherwise
+    return None if not grid or _is_noisy(model, window) else density_of(log_prob, window, grid)
 
 
 def density_of(log_prob: LogProb, window: Window, grid: int = GRIDS[0]) -> np.ndarray | None:

@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable
 from colorsys import hsv_to_rgb
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image as pillow
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ...files.atomic import replacing
+from .. import provenance
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,9 +98,12 @@ def save_png(picture: np.ndarray, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def write_png(picture: np.ndarray, file: BinaryIO) -> None:
-    """Writes a picture, uint8 `(H, W, C)`, into an open file."""
-    _image(picture).save(file, format="PNG")
+def write_png(picture: np.ndarray, file: BinaryIO, **facts: Any) -> None:
+    """Writes a picture, uint8 `(H, W, C)`, into an open file, with the record of how it was made and more `facts`."""
+    about = PngInfo()
+    if record := provenance.text(**facts):
+        about.add_text(provenance.KEY, record)
+    _image(picture).save(file, format="PNG", pnginfo=about)
 
 
 def save_grid(x: Tensor, range: Range | None, path: str | os.PathLike[str], columns: int | None = None) -> Path:
@@ -121,7 +126,15 @@ def save_gif(
     each = min(200, max(30, round(seconds * 1000 / len(images))))
     durations = [each] * (len(images) - 1) + [round(hold * 1000)]
     with replacing(path) as file:
-        images[0].save(file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+        images[0].save(
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=durations,
+            loop=0,
+            comment=provenance.text().encode(),
+        )
     return Path(path)
 
 

@@ -7,12 +7,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...errors import UsageError
+from .. import provenance
 from .scatter import Window, coloured, ticks
 
 __all__ = ["write_figure"]
 
-#: What says when a file was made: equal samples make equal files.
-_UNDATED = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+#: What says when a file was made: equal samples make equal files. And where its record is.
+_UNDATED = {".pdf": ("CreationDate", "Subject"), ".svg": ("Date", "Description")}
 
 
 def write_figure(
@@ -55,4 +56,6 @@ def write_figure(
         axes.axis(sides)
         axes.set(aspect="equal", xticks=ticks(*sides[:2]), yticks=ticks(*sides[2:]))
         axes.tick_params(labelsize=8)
-        figure.savefig(file, format=suffix[1:].lower(), metadata=_UNDATED.get(suffix.lower()))
+        keys = _UNDATED.get(suffix.lower())
+        about = {keys[0]: None, keys[1]: provenance.text() or None} if keys else None
+        figure.savefig(file, format=suffix[1:].lower(), metadata=about)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 
 from .labels import Classes, Guidance, Label, guided, labels_of
-from .networks import MLP, UNet, build_network
+from .networks import MLP, UNet, build_network, of_pictures, with_network
 from .samplers import SAMPLERS, Asked
 from .schedules import Schedule, posterior_variances, tables
 
@@ -45,7 +45,7 @@ class DDPM(Model):
 
     class Config(Config):
         event_shape: Shape = (2,)
-        network: MLP | UNet = MLP()
+        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
         classes: Classes = 0
         schedule: Schedule = Schedule()
         prediction: Literal["eps", "x0", "v"] = "eps"
@@ -71,9 +71,16 @@ class DDPM(Model):
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
+        self.config = with_network(self.config)
         c = self.config
         self.event_shape = tuple(c.event_shape)
         self.network = build_network(c.network, self.event_shape, c.classes, 2 if c.variance == "learned" else 1)
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        # a network that says x_0 draws shapes after a thousand steps, where one that says v or the noise draws noise
+        config = {"schedule": {"name": "cosine", "steps": 1000}, "prediction": "x0", "clip": [-1, 1]}
+        return of_pictures(shape, "denoise", config=config, sampling={"sampler": "ddim", "steps": 50})
 
     @property
     def betas(self) -> Tensor:

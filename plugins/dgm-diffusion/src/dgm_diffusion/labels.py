@@ -19,7 +19,7 @@ from dgmcore.config import Shape
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 
-from .networks import MLP, UNet, build_network, evaluate
+from .networks import MLP, UNet, build_network, evaluate, of_pictures, with_network
 from .odes import sign_probes
 
 __all__ = ["Classes", "Guidance", "Label", "Timed", "dropped", "guided", "labels_of"]
@@ -100,15 +100,20 @@ class Timed(Model):
 
     class Config(Config):
         event_shape: Shape = (2,)
-        network: MLP | UNet = MLP()
+        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
         classes: Classes = 0
 
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
+        self.config = with_network(self.config)
         self.event_shape = tuple(self.config.event_shape)
         self.network = build_network(self.config.network, self.event_shape, self.config.classes)
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return of_pictures(shape, next(iter(cls.phases)))
 
     @property
     def noise_shapes(self) -> Mapping[str, Any]:

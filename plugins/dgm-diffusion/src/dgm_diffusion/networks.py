@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +13,18 @@ from dgmcore import Config
 from dgmcore.config import Depth, Size
 from dgmcore.errors import DgmError, RegistryError
 
-__all__ = ["MLP", "TimeMLP", "UNet", "build_network", "evaluate", "last_layer", "sinusoid"]
+__all__ = [
+    "MLP",
+    "TimeMLP",
+    "UNet",
+    "build_network",
+    "evaluate",
+    "last_layer",
+    "of_pictures",
+    "sinusoid",
+    "small_unet",
+    "with_network",
+]
 
 
 class MLP(Config, tag="mlp", tag_field="kind"):
@@ -26,11 +38,75 @@ class MLP(Config, tag="mlp", tag_field="kind"):
 class UNet(Config, tag="unet", tag_field="kind"):
     """diffusers' `UNet2DModel`, for images; `args` are its own, as in the `config.json` of its repositories.
 
-    With `patch` p it sees squares of p x p pixels as channels (Simple Diffusion, Hoogeboom et al., 2023, section 3.2).
+    Without `args` it is a small one that learns small pictures in minutes (:func:`small_unet`), and not diffusers' own
+    of 274 million weights. With `patch` p it sees squares of p x p pixels as channels (Simple Diffusion, Hoogeboom et
+    al., 2023, section 3.2).
     """
 
     args: dict[str, Any] = {}
     patch: Size = 1
+
+
+def with_network(config: Any) -> Any:
+    """Returns a model's config with its `network` in full: if it is None, one that fits `event_shape`."""
+
+    spec, shape = config.network, tuple(config.event_shape)
+    if spec is None:
+        spec = UNet() if len(shape) == 3 else MLP()
+    if isinstance(spec, UNet) and not spec.args and len(shape) == 3:
+        spec = small_unet(shape, spec.patch)
+    return msgspec.structs.replace(config, network=spec)
+
+
+def small_unet(shape: tuple[int, ...], patch: int = 1) -> UNet:
+    """Returns a U-Net of less than a million weights for images (channels, height, width).
+
+    It sees patches of 2 x 2 pixels, unless `patch` is not 1 or they do not divide the image, halves what
+    it sees down to 8 to 15 pixels, as far as that goes, and attends there.
+    """
+
+    sides = shape[1:]
+    if patch == 1 and all(side % 2 == 0 and side > 8 for side in sides):
+        patch = 2
+    sides, widths = [side // patch for side in sides], [32]
+    while all(side % 2 == 0 for side in sides) and min(sides) > 8 and len(widths) < 4:
+        sides, widths = [side // 2 for side in sides], [*widths, 64]
+    args = {
+        "block_out_channels": widths,
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D"] * len(widths),
+        "up_block_types": ["UpBlock2D"] * len(widths),
+        "norm_num_groups": 8,
+        "attention_head_dim": 16,
+    }
+    return UNet(args=args, patch=patch)
+
+
+def of_pictures(shape: tuple[int, ...], phase: str, **more: Any) -> dict[str, Any]:
+    """Returns what a first training on pictures of that shape wants (:meth:`dgmcore.Model.starter`); {} for points.
+
+    Arguments:
+        shape: The shape of a datum.
+        phase: The phase's name.
+        more: Other keys of a recipe; `config` is joined with the shape.
+    """
+
+    if len(shape) != 3:
+        return {}
+    return {
+        **more,
+        "config": {"event_shape": list(shape), **more.get("config", {})},
+        "data": {"range": [-1, 1]},
+        "phases": [
+            {
+                "phase": phase,
+                "batch_size": 16,
+                "optimizer": {"name": "adam", "lr": 2e-3},
+                "clip_norm": 1.0,
+                "channels_last": True,
+            }
+        ],
+    }
 
 
 def build_network(spec: MLP | UNet, event_shape: tuple[int, ...], classes: int = 0, outputs: int = 1) -> nn.Module:

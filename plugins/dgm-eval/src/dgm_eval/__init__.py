@@ -14,6 +14,16 @@ _METRICS = [
     ("precision", "precision_recall:precision", "Samples in the data's manifold"),
     ("recall", "precision_recall:recall", "Data in the samples' manifold"),
     ("inception-score", "inception_score:inception_score", "Clear and varied classes"),
+    ("density", "two_samples.neighbours:density", "Samples in balls around data"),
+    ("coverage", "two_samples.neighbours:coverage", "Data with a sample near"),
+    ("c2st", "two_samples.neighbours:c2st", "A classifier tells samples from data"),
+    ("memorisation", "two_samples.neighbours:memorisation", "Nearer to training than to held-out data"),
+    ("prd-precision", "two_samples.curve:prd_precision", "Precision of distributions"),
+    ("prd-recall", "two_samples.curve:prd_recall", "Recall of distributions"),
+    ("mmd", "two_samples.kernels:mmd_metric", "Squared MMD, Gaussian kernel"),
+    ("sliced-wasserstein", "two_samples.kernels:sliced_wasserstein_metric", "Sliced 2-Wasserstein distance"),
+    ("fid-infinity", "two_samples.extrapolated:fid_infinity", "FID of infinitely many samples"),
+    ("fid-per-class", "two_samples.extrapolated:fid_per_class", "FID of each class"),
     ("energy-distance", "energy_distance:energy_metric", "Of the data themselves"),
     ("modes", "modes:modes", "Modes reached"),
     ("within-3-sigma", "modes:within", "Samples near a mode"),
@@ -43,14 +53,20 @@ def dgm_architectures() -> list[dict[str, Any]]:
             "summary": "Self-supervised features of images: corruptions and contrast",
             "paper": "https://arxiv.org/abs/2002.05709",
         },
+        {
+            "name": "reference-statistics",
+            "family": "core",
+            "import": "dgm_eval.sources.statistics:ReferenceStatistics",
+            "summary": "Features of real data, to compare samples with",
+            "paper": "https://arxiv.org/abs/1706.08500",
+        },
     ]
 
 
 @hookimpl
 def dgm_metrics() -> list[dict[str, Any]]:
-    return [
-        {"name": name, "import": f"dgm_eval.metrics.{place}", "summary": summary} for name, place, summary in _METRICS
-    ]
+    places = {name: place if place.startswith("two_samples") else f"metrics.{place}" for name, place, _ in _METRICS}
+    return [{"name": name, "import": f"dgm_eval.{places[name]}", "summary": summary} for name, _, summary in _METRICS]
 
 
 @hookimpl
@@ -66,7 +82,11 @@ def dgm_features() -> list[dict[str, Any]]:
 @hookimpl
 def dgm_commands() -> list[dict[str, Any]]:
     summary = "Measure a model: FID, KID, bits/dim, mode coverage, ..."
-    return [{"name": "eval", "import": "dgm_eval.command:app", "help": summary}]
+    made = "Make reference statistics of data, for dgm eval --against stats:NAME."
+    return [
+        {"name": "eval", "import": "dgm_eval.command:app", "help": summary},
+        {"name": "stats", "import": "dgm_eval.sources.make_statistics:app", "help": made},
+    ]
 
 
 @hookimpl

@@ -15,6 +15,7 @@ from dgmcore.sampling.settings import as_model, model_name, together
 from dgmcore.suggestions import did_you_mean
 
 from .run import Evaluation, Progress
+from .sources.given import given, is_samples
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ def evaluate(
     Under `torchrun` the samples are shared among the processes, and each returns the whole result.
 
     Arguments:
-        model: A loaded model, or a name that :func:`dgmcore.load` accepts.
+        model: A loaded model, a name that :func:`dgmcore.load` accepts, or samples in a file or folder.
         metrics: Names of metrics (see `dgm eval --help`), or one; None takes those that fit the model and its data.
         n: The number of samples, and of real data at most; None takes 10,000 (4,000 for the energy
             distance, whose cost is quadratic) and all real data where the model judges them.
@@ -73,10 +74,11 @@ def evaluate(
         [Metric(name='fid', value=..., n=10000, n_real=10000, features='lenet-fashion', ...)]
     """
 
+    reals = None if against is None else os.fspath(against)
     run = Evaluation(
-        as_model(model, device),
+        given(model, reals, seed) if is_samples(model) else as_model(model, device),
         n=n,
-        against=None if against is None else os.fspath(against),
+        against=reals,
         features=features,
         ood=None if ood is None else os.fspath(ood),
         seed=seed,

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from dgmcore import plugins
 from dgmcore.data.arrays import Npz
 from dgmcore.data.base import Dataset
-from dgmcore.errors import DataError
+from dgmcore.errors import DataError, UsageError
+from dgmcore.registry.find import find
 
 if TYPE_CHECKING:
-    from dgmcore.entry import Entry
+    from dgmcore.entry import Data, Entry
     from dgmcore.evaluation.metric import Run
 
-__all__ = ["Shuffled", "blocks", "splits"]
+__all__ = ["PREFIX", "Shuffled", "blocks", "described", "registered", "splits"]
+
+#: What names reference statistics where data are named.
+PREFIX = "stats:"
 
 
 class Shuffled(Dataset):
@@ -57,6 +62,28 @@ def blocks(run: Run, dataset: Dataset, label: str, size: int = 500) -> Iterator[
             advance(len(index))
 
 
+def described(against: str | None) -> Data | None:
+    """Returns what data reference statistics are of, by their entry; None where `against` names none."""
+
+    if against is None or not against.startswith(PREFIX):
+        return None
+    return find(against.removeprefix(PREFIX)).entry.data
+
+
+def registered(dataset: str) -> str:
+    """Returns the entry whose features are registered for a data set.
+
+    Raises:
+        UsageError: If there is none.
+    """
+
+    record = plugins.features().get(dataset)
+    if record is None:
+        what = f"no feature extractor is registered for {dataset}"
+        raise UsageError(what, "give an entry that has features with --features ENTRY, see `dgm list --can features`")
+    return str(record.entry)
+
+
 def splits(against: str | None, entry: Entry) -> tuple[str, str | None]:
     """Returns the real data's name with its split, and another split of the same data for the floor, if it has one.
 
@@ -65,6 +92,8 @@ def splits(against: str | None, entry: Entry) -> tuple[str, str | None]:
         entry: The model's entry.
     """
 
+    if (against or "").startswith(PREFIX):
+        return str(against), None
     name, split = _divided(against or entry.data.dataset)
     known = _splits_of(name)
     split = split or ("test" if "test" in known else None)

@@ -66,8 +66,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
         place = here()
         device = device_here(self.device, place)
+        subject: Any = self.name
+        if self.tilt is not None:
+            subject = tilted(load(self.name, device=device), self.name, self.tilt)
         return evaluate(
-            self.name if self.tilt is None else tilted(load(self.name, device=device), self.name, self.tilt),
+            subject,
             self.metrics or None,
             self.n,
             against=self.against,

@@ -20,7 +20,12 @@ from dgmcore.sampling.processes import agree, here, share_batches
 from dgmcore.sampling.settings import MAX_SEED, default_batch_size, whole
 
 from .extractor import Extractor
-from .real import Shuffled, splits
+from .metrics.comparison import features
+from .real import PREFIX, Shuffled, splits
+from .sources.given import Given
+from .sources.networks import FileExtractor, is_network_file
+from .sources.statistics import reference
+from .two_samples.view import seen
 
 if TYPE_CHECKING:
     from dgmcore.data.view import View as DataView
@@ -64,13 +69,14 @@ class Evaluation:
         batch_size = None if batch_size is None else whole(batch_size, "the batch size", 1)
         seed = whole(seed, "the seed", 0, MAX_SEED)
         self.model, self.entry = model, model.entry
-        self.asked, self.n = n, n or 10_000
+        self.asked, self.n = n, _number(model, n)
         self.seed, self.batch_size, self.command = seed, batch_size, command
         self.ood, self._features_name, self._progress = ood, features, progress
         self.sampling_options, self.scoring_options = _divided(model, options or {})
         self.sampling: dict[str, Any] = to_dict(model.sampling(self.sampling_options))
         self.scoring: dict[str, Any] = to_dict(model.scoring(self.scoring_options))
         self.against, self.other_name = splits(against, self.entry)
+        self.statistics = reference(self.against) if self.against.startswith(PREFIX) else None
         self._wanted: dict[View, int | None] = {}
         self._kept: dict[str, dict[View, Tensor]] = {}
         self._results: dict[Hashable, Any] = {}
@@ -91,7 +97,22 @@ class Evaluation:
 
     def real(self, view: View) -> Tensor:
         """What `view` keeps of the real data."""
+        if self.statistics is not None:
+            return self._of_statistics(view)
         return self._side("real", view)
+
+    def _of_statistics(self, view: View) -> Tensor:
+        """What reference statistics keep of the real data: the network's features."""
+
+        assert self.statistics is not None
+        if view not in (features, seen):
+            raise UsageError(f"{self.against} has features only", "use a metric of features, or name the data")
+        self.statistics.check(self.extractor.fields())
+        values = self.statistics.values.cpu()
+        if self.asked is None or self.asked >= len(values):
+            return values
+        order = torch.randperm(len(values), generator=torch.Generator().manual_seed(self.seed))
+        return values[order[: self.asked]]
 
     def other(self, view: View) -> Tensor | None:
         """What `view` keeps of further real data, as many as there are samples; None without a second split."""
@@ -153,7 +174,7 @@ class Evaluation:
 
     def _data(self, side: str) -> Shuffled:
         name = self.against if side == "real" else self.other_name
-        return self.dataset(name or self.against, self.n)
+        return self.dataset(name or self.against, self.asked or 10_000)
 
     def dataset(self, name: str, n: int | None = None) -> Shuffled:
         """Opens `n` real data (None: all) in the shape and range of the model's."""
@@ -175,12 +196,14 @@ class Evaluation:
         """The entry whose features are used: the one asked for, or the one registered for the data set."""
         from dgmcore import plugins
 
+        if self._features_name is None and self.statistics is not None:
+            return str(self.statistics.config.features)
         record = plugins.features().get(self.entry.data.dataset)
         return self._features_name or (record.entry if record else None)
 
     @cached_property
-    def extractor(self) -> Extractor:
-        """The network of that entry.
+    def extractor(self) -> Extractor | FileExtractor:
+        """The network of that entry, or in that file.
 
         Raises:
             UsageError: If there is none.
@@ -191,6 +214,8 @@ class Evaluation:
                 f"no feature extractor is registered for {self.entry.data.dataset}",
                 "give an entry that has features with --features ENTRY, see `dgm list --can features`",
             )
+        if is_network_file(self.features_name):
+            return FileExtractor(self.features_name, self.entry.data, self.model.device)
         return Extractor(self.features_name, self.entry.data, self.model.device)
 
     # --- records -------------------------------------------------------------------------------
@@ -208,6 +233,16 @@ class Evaluation:
             if number is not None:
                 require_finite(float(number), f"the {key}{name} of {self.entry.name}", "it can't be measured so")
         return Metric(name=name, value=float(value), command=self.command, **fields)
+
+
+def _number(model: Model, n: int | None) -> int:
+    """Returns the number of samples to measure; of samples that are given there are so many and no more."""
+
+    if not isinstance(model, Given):
+        return n or 10_000
+    if n is not None and n > len(model):
+        raise UsageError(f"there are {len(model):,} samples, not {n:,}", "lower --n, or leave it out")
+    return n or min(10_000, len(model))
 
 
 def _divided(model: Model, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -95,6 +95,26 @@ class Glow(Model):
                 channels //= 2
             self.noise_shapes[f"level{i}"] = (channels, height, width)
 
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        if len(shape) != 3:
+            return {}
+        depth = 3 if shape[-1] % 8 == 0 else 2
+        phase = {
+            "phase": "likelihood",
+            "options": {"dequantize": levels is not None, "initial": 512},
+            "batch_size": 16,
+            "clip_norm": 20000.0,
+            "ema_from": 200,
+            "channels_last": True,
+        }
+        return {
+            "config": {"event_shape": list(shape), "steps": [4, 4, 8][-depth:], "hidden": [32, 64, 64][-depth:]},
+            "data": {"range": [-1, 1]},
+            "phases": [phase],
+            "sampling": {"temperature": 0.7},
+        }
+
     # --- the bijection ---------------------------------------------------------------------------
 
     def transform(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:

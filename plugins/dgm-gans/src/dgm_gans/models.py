@@ -120,6 +120,20 @@ class DCGAN(GAN):
             c.channels, c.size, c.discriminator_width or c.width, c.spectral_norm, c.minibatch_deviation, c.batch_norm
         )
 
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        if len(shape) != 3:
+            return {}
+        phase = {
+            "phase": "adversarial",
+            "options": {"loss": "hinge", "instance_noise": 0.1},
+            "optimizer": {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]},
+            "schedule": {},
+            "channels_last": True,
+        }
+        config = {"channels": shape[0], "size": shape[-1], "spectral_norm": True}
+        return {"config": config, "data": {"range": [-1, 1]}, "phases": [phase]}
+
 
 class MLPGAN(GAN):
     """A GAN for points: both networks are multi-layer perceptrons."""
@@ -141,3 +155,9 @@ class MLPGAN(GAN):
         self.discriminator = nn.Sequential(
             mlp([c.dim, *c.hidden, 1], lambda: nn.LeakyReLU(0.2), spectral=c.spectral_norm), nn.Flatten(0)
         )
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        optimizer = {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
+        config = {"dim": shape[0]} if len(shape) == 1 else {}
+        return {"config": config, "phases": [{"phase": "adversarial", "batch_size": 128, "optimizer": optimizer}]}

@@ -19,3 +19,11 @@ def dgm_commands() -> list[dict[str, Any]]:
             "help": "Walk between samples or data in latent space.",
         },
     ]
+
+
+@hookimpl
+def dgm_calls() -> list[dict[str, Any]]:
+    return [
+        {"name": "make_interpolate", "import": "dgm_latent.made:write_interpolation", "summary": "Walks, for replay"},
+        {"name": "make_reconstruct", "import": "dgm_latent.made:write_reconstructions", "summary": "The same"},
+    ]

@@ -47,21 +47,16 @@ def interpolate(
 
     if out is not None and out.suffix.lower() not in (".png", ".gif", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: walks are written as .png or .gif", "give it a name that ends so")
-    from dgmcore.data import as_tensor, open_for
     from dgmcore.loading.load import load
     from dgmcore.sampling.processes import device_here, here
     from dgmcore.sampling.settings import model_name
 
-    from .interpolate import between_data, between_samples, write_walks
-    from .reconstruct import as_encoder
+    from .made import write_interpolation
 
     model = load(name, device=device_here(device, here()))
-    if data is None:
-        walks = between_samples(model, rows, steps, seed=seed)
-    else:
-        as_encoder(model)
-        walks = between_data(model, as_tensor(open_for(model, data), 2 * rows), steps)
-    target = write_walks(model, walks, out or f"{model_name(model)}-walk-seed{seed}.png")
+    target = out or Path(f"{model_name(model)}-walk-seed{seed}.png")
+    about = {"rows": rows, "steps": steps, "seed": seed}
+    target, walks = write_interpolation(model, target, name=name, data=data, **about)
     if json:
         output.emit_json({"model": model_name(model), "rows": len(walks), "steps": steps, "out": str(target)})
     else:
@@ -88,22 +83,16 @@ def reconstruct(
     if out is not None and out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: reconstructions are written as PNG", "give it a name that ends in .png")
 
-    import torch
-
-    from dgmcore.data import as_tensor, open_for
     from dgmcore.loading.load import load
     from dgmcore.sampling.processes import device_here, here
     from dgmcore.sampling.settings import model_name
 
-    from . import reconstruct as codes
+    from .made import write_reconstructions
 
     model = load(name, device=device_here(device, here()))
-    if not model.can("pushforward"):
-        codes.as_encoder(model)
-    x = as_tensor(open_for(model, data), n)
-    back = torch.cat([codes.reconstruct(model, part) for part in torch.split(x, 64)])
+    target = out or Path(f"{model_name(model)}-reconstructions.png")
+    target, x, back = write_reconstructions(model, target, name=name, data=data, n=n)
     error = float((back - x).double().square().mean())
-    target = codes.write_beside(model, x, back, out or f"{model_name(model)}-reconstructions.png")
     if json:
         record = {"model": model_name(model), "n": len(x), "mean_squared_error": error, "out": str(target)}
         output.emit_json(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
 from dgmcore import console as output
@@ -20,6 +21,7 @@ def command(
     ],
     repo: Annotated[str, typer.Option("--repo", metavar="USER/REPO", help="The repository; made if need be.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and the card, send nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what was published, or would be, as JSON.")] = False,
 ) -> None:
     """Publish a model on the Hub.
 
@@ -29,7 +31,9 @@ def command(
     from .publish import push
 
     done = push(name, repo, dry_run=dry_run)
-    if dry_run:
+    if json:
+        output.emit_json({**msgspec.to_builtins(done), "sent": not dry_run})
+    elif dry_run:
         output.table(["file", "size"], [[p, output.size(n)] for p, n in done.files.items()], right=["size"])
         print()
         print(done.card, end="")

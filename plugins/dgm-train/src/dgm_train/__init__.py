@@ -16,4 +16,8 @@ def dgm_commands() -> list[dict[str, Any]]:
 
 @hookimpl
 def dgm_calls() -> list[dict[str, Any]]:
-    return [{"name": "train", "import": "dgm_train.engine:train", "summary": "Train a model by a recipe"}]
+    return [
+        {"name": "train", "import": "dgm_train.engine:train", "summary": "Train a model by a recipe"},
+        {"name": "describe", "import": "dgm_train.describe:describe", "summary": "What an architecture can be told"},
+        {"name": "recipe", "import": "dgm_train.recipe:Recipe", "summary": "What a recipe may say, as a type"},
+    ]

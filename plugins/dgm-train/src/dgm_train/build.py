@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import torch
 
+from dgmcore import plugins
 from dgmcore.config import parse
 from dgmcore.data import open_data
 from dgmcore.data.spec import DataSpec
@@ -22,7 +23,7 @@ from dgmcore.training.phase import Phase
 
 from .recipe import PartRecipe, PhaseRecipe, Recipe
 
-__all__ = ["build_model", "build_phase", "open_training_data", "part_of"]
+__all__ = ["build_model", "build_phase", "check_fits", "open_validation", "part_of", "with_shape"]
 
 
 def build_model(recipe: Recipe) -> Model:
@@ -100,17 +101,27 @@ def build_phase(model: Model, spec: PhaseRecipe) -> Phase:
     return kind(target, options)
 
 
-def open_training_data(recipe: Recipe, model: Model) -> tuple[View, View | None]:
-    """Returns the data to train on and those to validate on, in the model's shape.
+def with_shape(recipe: Recipe, shape: tuple[int, ...]) -> Recipe:
+    """Returns a recipe whose config has the data's shape, where it can say one and does not."""
+
+    fields = getattr(getattr(plugins.architecture(recipe.architecture), "Config", None), "__struct_fields__", ())
+    config = dict(recipe.config)
+    if "event_shape" in fields:
+        config.setdefault("event_shape", list(shape))
+    elif "dim" in fields and len(shape) == 1:
+        config.setdefault("dim", shape[0])
+    return msgspec.structs.replace(recipe, config=config)
+
+
+def open_validation(recipe: Recipe, model: Model) -> View | None:
+    """Returns the data to validate on, in the model's shape; None if the recipe wants no validation.
 
     Raises:
-        DgmError: If they are not there or do not fit, or if there is nothing to validate on.
+        DgmError: If they do not fit, or if there are none.
     """
 
-    data = open_data(recipe.data)
-    _check_shape(recipe, recipe.data, data, model)
     if not recipe.validate_every:
-        return data, None
+        return None
     spec = recipe.validation
     if spec is None:
         spec = msgspec.structs.replace(recipe.data, split="test")
@@ -123,14 +134,27 @@ def open_training_data(recipe: Recipe, model: Model) -> tuple[View, View | None]
             ) from e
     else:
         validation = open_data(spec)
-    _check_shape(recipe, spec, validation, model)
-    return data, validation
+    check_fits(recipe, spec, validation, model)
+    return validation
 
 
-def _check_shape(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None:
+def check_fits(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None:
+    """Checks that data have the model's shape, and the range that its likelihood is one of.
+
+    Raises:
+        TrainingError: If not.
+    """
+
     shape = tuple(getattr(model, "event_shape", data.event_shape))
     if shape != tuple(data.event_shape):
         raise TrainingError(
             f"{spec.dataset} has data of shape {data.event_shape}, but {recipe.name} wants {shape}",
             "correct the model's config, or pad or resize the data",
+        )
+    wanted = vars(model).get("data_range")  # what its config says; the class's is an example
+    if wanted is not None and data.range != tuple(wanted):
+        raise TrainingError(
+            f"{recipe.name}, as its config says, is a model of data in {list(wanted)}, "
+            f"and {spec.dataset} is {f'in {list(data.range)}' if data.range else 'without a range'}",
+            f"set data.range: [{wanted[0]:g}, {wanted[1]:g}], or change the config",
         )

@@ -17,7 +17,15 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def command(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Argument(help="The recipe, a YAML file; or an architecture, with DATA.", show_default=False)
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]", help="Data of your own: a folder of pictures, or as in `dgm score`.", show_default=False
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe: phases.0.steps=100."),
@@ -27,14 +35,31 @@ def command(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Write the entry DIR/NAME.  [default: runs/NAME/registry]"),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="With DATA: the model's name.  [default: ARCHITECTURE-DATA]"),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", help="With DATA: how long to train.  [default: 8]")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", metavar="PIXELS", help="With DATA: the side of the pictures.  [default: at most 32]"),
+    ] = None,
 ) -> None:
-    """Train a model by a recipe, in `runs/NAME`, and write it as a registry entry."""
+    """Train a model, in `runs/NAME`, and write it as a registry entry: by a recipe, or an architecture on your data.
+
+    `dgm train conv-vae photos/` makes a first model of a folder of pictures in ten minutes, with settings that fit;
+    `dgm list --architectures` shows what else there is.
+    """
 
     from .distributed import Processes
     from .engine import train
+    from .starter import asked_for
 
     gc.set_threshold(*USUAL_GC)  # a cycle that a step leaves behind may hold a graph of tensors
-    folder = train(recipe, out=out, resume=resume, set=parse_set(set_ or []))
+    what = asked_for(recipe, data, name=name, minutes=minutes, size=size)
+    folder = train(what, out=out, resume=resume, set=parse_set(set_ or []))
     if not Processes().main:
         return  # the main process says it
     say(f"try it: {trial(folder)}")

@@ -12,10 +12,12 @@ import msgspec
 import torch
 
 from dgmcore.cli.set_options import parse_set
+from dgmcore.data import open_data
 from dgmcore.entry import Training
 from dgmcore.errors import TrainingError
 
-from .build import build_model, open_training_data
+from .build import build_model, check_fits, open_validation, with_shape
+from .digests import made_of
 from .distributed import Processes, hardware
 from .entries import first_entry, write_entries
 from .interrupt import asked_to_stop
@@ -26,12 +28,14 @@ from .loop.run import PhaseRun
 from .loop.state import Run
 from .recipe import Recipe, read_recipe
 from .run_folder import RunFolder
+from .starter import first_recipe
 
 __all__ = ["train"]
 
 
 def train(
     recipe: Recipe | Mapping[str, Any] | str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -43,7 +47,8 @@ def train(
     The run lives in `runs/NAME`: checkpoints, `log.jsonl`, TensorBoard's files and pictures of samples.
 
     Arguments:
-        recipe: A recipe's file, or a recipe.
+        recipe: A recipe's file, or a recipe; with `data`, the name of an architecture.
+        data: Data of your own, on which the architecture is trained as :func:`~dgm_train.starter.first_recipe` says.
         out: The folder of entries into which `NAME/` is written; by default `registry` in the run's folder.
             Parts with a name of their own (`save_as`) are written beside `NAME/`, without `out` into `NAME/parts/`.
         resume: Whether to go on with a run from its last checkpoint, if it has one.
@@ -59,6 +64,8 @@ def train(
     """
 
     changes = set if set is None or isinstance(set, Mapping) else parse_set(set)
+    if data is not None:
+        recipe = first_recipe(str(recipe), data)
     source = _source(recipe)
     recipe = read_recipe(recipe, changes)
     folder = RunFolder(Path(runs or os.environ.get("DGM_RUNS") or "runs") / recipe.name)
@@ -76,6 +83,7 @@ def train(
                     steps=totals.steps,
                     hardware=hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
                     hours=round(totals.seconds / 3600, 4),
+                    made=made_of(recipe, run.data),
                 )
                 write_entries(recipe, run.model.to("cpu"), registry, parts, folder.path, training, totals.averaged)
             processes.barrier()
@@ -92,8 +100,11 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     processes.barrier()  # all have looked at the folder before one writes
     if last is not None:
         folder.check_same(recipe)
+    data = open_data(recipe.data)
+    recipe = with_shape(recipe, data.event_shape)
     model = build_model(recipe)
-    data, validation = open_training_data(recipe, model)
+    check_fits(recipe, recipe.data, data, model)
+    validation = open_validation(recipe, model)
     model.to(processes.device).entry = first_entry(recipe, data)
     run = Run(recipe, model, data, validation, folder, processes)
     saved = None if last is None else read_shared(last, processes)

@@ -79,8 +79,40 @@ class ConvVAE(VAE):
         self.network = nn.Sequential(*network)
         self._finish(c.event_shape, n)
 
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        """A Gaussian decoder whose sigma is bounded below: a few pictures are learned as shapes, not pixel by pixel."""
+        return {
+            "config": {
+                "event_shape": list(shape),
+                "latents": 64,
+                "widths": _halvings(shape[-1]),
+                "hidden": 0,
+                "decoder": "gaussian",
+                "log_sigma_min": -0.5,
+            },
+            "data": {"range": [-1, 1]},
+            "phases": [
+                {
+                    "phase": "elbo",
+                    "options": {"warmup": 0.1},
+                    "optimizer": {"name": "adam", "lr": 2e-3},
+                    "channels_last": True,
+                }
+            ],
+            "sampling": {"mean": True, "temperature": 0.8},
+        }
+
     def _mean(self, mu: Tensor) -> Tensor:
         return mu.tanh()
+
+
+def _halvings(size: int) -> list[int]:
+    """Channels for each halving of a size, down to 4 to 7 pixels or what can't be halved."""
+    widths, width = [], 32
+    while size % 2 == 0 and size > 7:
+        size, widths, width = size // 2, [*widths, width], min(2 * width, 256)
+    return widths
 
 
 class ConvAutoencoder(Model):

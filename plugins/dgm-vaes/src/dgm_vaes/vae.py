@@ -76,6 +76,7 @@ class VAE(Model):
         self.code_shape = (c.latents,)
         if c.decoder == "bernoulli":
             self.base_measure = None  # of grey values it is neither a density nor a probability
+            self.data_range = (0.0, 1.0)
         self.noise_shapes = {"z": (c.latents,), **({"x": event_shape} if c.decoder == "gaussian" else {})}
         self.flow = make_flow(c.posterior, c.latents, context, c.flow_steps)
         if c.decoder == "gaussian" and c.sigma == "global":

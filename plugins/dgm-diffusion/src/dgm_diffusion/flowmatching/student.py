@@ -48,6 +48,10 @@ class FlowStudent(Velocity):
                 f"times: {list(times)} do not increase from 0 to 1", "for two steps write times: [0, 0.5, 1]"
             )
 
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return {}  # it needs a teacher, which a recipe must name
+
     def states(self, x: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
         """Yields the states from noise `x` on, which is the first, `(n, *event_shape)` each."""
 

@@ -35,7 +35,7 @@ from dgmcore.config import Shape
 from dgmcore.errors import UsageError
 from dgmcore.noise import Noise
 
-from ..networks import MLP, UNet, build_network, evaluate, last_layer
+from ..networks import MLP, UNet, build_network, evaluate, last_layer, with_network
 from ..odes import solve
 
 __all__ = ["Bridge", "Direction", "drawn"]
@@ -52,7 +52,7 @@ class Bridge(Model):
 
     class Config(Config):
         event_shape: Shape = (2,)
-        network: MLP | UNet = MLP()  # of each direction
+        network: MLP | UNet | None = None  # of each direction; None: a perceptron for points, a small U-Net for images
         steps: Annotated[int, msgspec.Meta(ge=1, le=200)] = 10
         sigma: Positive = 1.0  # of the reference, from one end to the other
         ratio: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 100.0  # of the longest step to the shortest
@@ -73,6 +73,7 @@ class Bridge(Model):
 
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
+        self.config = with_network(self.config)
         c = self.config
         self.event_shape = tuple(c.event_shape)
         self.backward = build_network(c.network, self.event_shape)

@@ -10,6 +10,7 @@ from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Run, metric
 
+from ..intervals import of_share
 from ..real import blocks
 
 __all__ = ["accuracy"]
@@ -31,4 +32,4 @@ def accuracy(run: Run) -> Metric:
             guesses = model.logits(dataset.take(index).to(model.device)).argmax(1).cpu()
         right += int((guesses == labels).sum())
     n = len(dataset)
-    return run.record("accuracy", right / n, n_real=n, against=run.against, seed=None)
+    return run.record("accuracy", right / n, interval=of_share(right / n, n), n_real=n, against=run.against, seed=None)

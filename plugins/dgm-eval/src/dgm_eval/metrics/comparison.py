@@ -10,6 +10,8 @@ from torch import Tensor
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, View
 
+from ..intervals import Interval
+
 __all__ = ["compared", "features", "has_classes", "has_features", "logits", "protocol"]
 
 #: Points that are looked at together.
@@ -43,9 +45,17 @@ def protocol(run: Run, view: View) -> dict[str, Any]:
     return {"n": n, "n_real": n_real, "against": run.against, "sampling": run.sampling}
 
 
-def compared(run: Run, name: str, view: View, distance: Callable[[Tensor, Tensor], float], **fields: Any) -> Metric:
-    """Returns the distance of samples to real data, whose floor is that of other real data."""
+def compared(
+    run: Run,
+    name: str,
+    view: View,
+    distance: Callable[[Tensor, Tensor], float],
+    interval: Callable[[float], Interval],
+    **fields: Any,
+) -> Metric:
+    """Returns the distance of samples to real data with its interval, whose floor is that of other real data."""
 
     x, y, other = run.samples(view), run.real(view), run.other(view)
     floor = None if other is None else distance(other[: len(x)], y)
-    return run.record(name, distance(x, y), floor=floor, **protocol(run, view), **fields)
+    value = distance(x, y)
+    return run.record(name, value, interval=interval(value), floor=floor, **protocol(run, view), **fields)

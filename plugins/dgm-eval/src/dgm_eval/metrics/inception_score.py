@@ -14,6 +14,7 @@ from torch import Tensor
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric
 
+from ..intervals import around, one_sided
 from .comparison import has_classes, logits
 
 __all__ = ["inception_score", "score_of_logits"]
@@ -47,4 +48,6 @@ def inception_score(run: Run) -> Metric:
     value, std = score_of_logits(x, seed=run.seed)
     about = {"n": len(x), "n_real": len(real), "against": run.against, "sampling": run.sampling}
     floor, _ = score_of_logits(real, seed=run.seed)
+    error = one_sided(lambda some: score_of_logits(some, seed=run.seed)[0], x, seed=run.seed)
+    about["interval"] = around(value, error, 20)
     return run.record("inception-score", value, std=std, floor=floor, **about, **run.extractor.fields())

@@ -6,12 +6,15 @@ References:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric
 
+from ..intervals import around, kernel_statistic
 from .comparison import features, has_features, protocol
 
 __all__ = ["kernel_distance", "kid"]
@@ -54,12 +57,13 @@ def kernel_distance(
 def _squared_mmd(x: Tensor, y: Tensor) -> Tensor:
     """The unbiased squared MMD of two sets `(s, d)`."""
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / x.shape[1] + 1) ** 3
-
     size = len(x)
-    within = sum(k.sum() - k.trace() for k in (kernel(x, x), kernel(y, y)))
-    return within / (size * (size - 1)) - 2 * kernel(x, y).mean()
+    within = sum(k.sum() - k.trace() for k in (_cubic(x, x), _cubic(y, y)))
+    return within / (size * (size - 1)) - 2 * _cubic(x, y).mean()
+
+
+def _cubic(a: Tensor, b: Tensor) -> Tensor:
+    return (a @ b.T / a.shape[1] + 1) ** 3
 
 
 @metric(can=["generator"], views={features: None}, applies=has_features)
@@ -69,4 +73,6 @@ def kid(run: Run) -> Metric:
     x, y, other = run.samples(features), run.real(features), run.other(features)
     value, std = kernel_distance(x, y, seed=run.seed)
     floor = None if other is None else kernel_distance(other[: len(x)], y, seed=run.seed)[0]
-    return run.record("kid", value, std=std, floor=floor, **protocol(run, features), **run.extractor.fields())
+    error = math.hypot(kernel_statistic(_cubic, x.double(), y.double())[1], std / math.sqrt(50))  # and of the subsets
+    about = {"std": std, "interval": around(value, error), "floor": floor}
+    return run.record("kid", value, **about, **protocol(run, features), **run.extractor.fields())

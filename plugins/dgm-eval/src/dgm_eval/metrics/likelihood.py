@@ -14,6 +14,8 @@ from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Run, metric
 from dgmcore.interfaces import Density, Likelihood
 
+from ..intervals import around
+
 if TYPE_CHECKING:
     from dgmcore.sampling.scores import Scores
 
@@ -71,7 +73,8 @@ def nll(run: Run) -> Metric:
     scores = _scores(run)
     how = f"{kind.value}" if not offset else f"log Z = {offset:.4f} on a grid"
     value, error = offset - scores.mean, scores.std / math.sqrt(scores.n)
-    return run.record("nll", value, unit=f"nats, {how}", std=error, **_about(run, scores.n))
+    about = {"unit": f"nats, {how}", "std": error, "interval": around(value, error)}
+    return run.record("nll", value, **about, **_about(run, scores.n))
 
 
 @torch.no_grad()
@@ -118,4 +121,8 @@ def bits_per_dim(run: Run) -> Metric:
             f"{run.entry.name} has no bits per dimension: no data with levels, or no normalised density of them",
             "use --metric nll",
         )
-    return run.record("bits-per-dim", scores.bits_per_dim, unit=f"bits, {scores.kind}", **_about(run, scores.n))
+    # levels that were dequantised: the density is exact, and the probability of the levels is bounded by it
+    kind = "lower_bound" if scores.dequantized and scores.kind == "exact" else scores.kind
+    error = scores.std / math.sqrt(scores.n) / (math.log(2) * math.prod(run.model.event_shape))
+    about = {"unit": f"bits, {kind}", "interval": around(scores.bits_per_dim, error)}
+    return run.record("bits-per-dim", scores.bits_per_dim, **about, **_about(run, scores.n))

@@ -12,6 +12,8 @@ from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Run, View, flat, metric
 
+from ..intervals import around, of_share, one_sided
+
 __all__ = ["covered", "histogram", "mode_kl", "modes", "within"]
 
 
@@ -72,11 +74,13 @@ def modes(run: Run) -> Metric:
     """How many of the data's modes the samples reach."""
 
     if _stacked(run):
-        counts = histogram(run.samples(classes))
-        return run.record("modes", int((counts > 0).sum()), unit=f"of {len(counts)}", **_protocol(run))
-    centres, scale = _need_mixture(run)
-    hit, _ = covered(run.samples(flat), centres, scale)
-    return run.record("modes", hit, unit=f"of {len(centres)}", **_protocol(run))
+        labels = run.samples(classes)
+        reached, x, of = lambda some: int((histogram(some) > 0).sum()), labels, len(histogram(labels))
+    else:
+        centres, scale = _need_mixture(run)
+        reached, x, of = lambda some: covered(some, centres, scale)[0], run.samples(flat), len(centres)
+    value, error = reached(x), one_sided(reached, x, seed=run.seed)
+    return run.record("modes", value, interval=around(value, error, 20), unit=f"of {of}", **_protocol(run))
 
 
 @metric(can=["generator"], applies=lambda run: not _stacked(run) and _has_modes(run))
@@ -86,7 +90,8 @@ def within(run: Run) -> Metric:
     centres, scale = _need_mixture(run)
     _, share = covered(run.samples(flat), centres, scale)
     ideal = 1 - math.exp(-4.5) if centres.shape[1] == 2 else None
-    return run.record("within-3-sigma", share, unit="share", floor=ideal, **_protocol(run))
+    interval = of_share(share, len(run.samples(flat)))
+    return run.record("within-3-sigma", share, interval=interval, unit="share", floor=ideal, **_protocol(run))
 
 
 @metric(can=["generator"], applies=_stacked)
@@ -95,7 +100,12 @@ def mode_kl(run: Run) -> Metric:
 
     if not _stacked(run):
         raise UsageError(f"{run.entry.data.dataset} has no stacked classes", "mode-kl is for stacked-mnist")
-    counts = histogram(run.samples(classes)).double()
+    labels = run.samples(classes)
+    value, error = _kl_of(labels), one_sided(_kl_of, labels, seed=run.seed)
+    return run.record("mode-kl", value, interval=around(value, error, 20), unit="nats", **_protocol(run))
+
+
+def _kl_of(labels: Tensor) -> float:
+    counts = histogram(labels).double()
     p = counts[counts > 0] / counts.sum()
-    value = float((p * (p * len(counts)).log()).sum())
-    return run.record("mode-kl", value, unit="nats", **_protocol(run))
+    return float((p * (p * len(counts)).log()).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -12,9 +13,10 @@ from dgmcore.errors import UsageError, require_finite
 from dgmcore.evaluation.metric import Run, metric
 from dgmcore.interfaces import Critic
 
+from ..intervals import around, deviation
 from ..real import blocks
 
-__all__ = ["OUTSIDE", "auroc", "ood_auroc"]
+__all__ = ["OUTSIDE", "auroc", "auroc_error", "ood_auroc"]
 
 #: What stands outside, for each data set whose outside is at hand.
 OUTSIDE = {"mnist": "fashion:test", "fashion": "mnist:test", "celeba64": "cifar10:test", "cifar10": "celeba64:test"}
@@ -32,6 +34,17 @@ def auroc(positive: Tensor, negative: Tensor) -> float:
     rank = counts.cumsum(0).double() - (counts - 1) / 2  # mean rank of equal values, from 1
     n, m = len(positive), len(negative)
     return float((rank[place[:n]].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def auroc_error(positive: Tensor, negative: Tensor) -> float:
+    """Returns the standard error of the area, by the shares that each score beats (DeLong et al., 1988, eq. 5)."""
+
+    found = 0.0
+    for own, other in ((positive.double(), negative.double()), (-negative.double(), -positive.double())):
+        ordered = other.sort().values
+        below, at_most = (torch.searchsorted(ordered, own, right=right) for right in (False, True))
+        found += deviation((below + at_most).double() / (2 * len(other))) ** 2
+    return math.sqrt(found)
 
 
 def _outside(run: Run) -> str | None:
@@ -56,9 +69,11 @@ def ood_auroc(run: Run) -> Metric:
         raise UsageError(f"what is out of distribution for {run.entry.data.dataset}?", "name data with --ood DATA")
     judge = _scores if run.model.can("critic") else _log_likelihoods
     inside_values, outside_values = (judge(run, name, run.asked or 2000) for name in (run.against, outside))
+    value = auroc(inside_values, outside_values)
     return run.record(
         "ood-auroc",
-        auroc(inside_values, outside_values),
+        value,
+        interval=around(value, auroc_error(inside_values, outside_values)),
         unit="critic" if run.model.can("critic") else str(run.model.likelihood),
         n=len(outside_values),
         n_real=len(inside_values),

@@ -13,6 +13,7 @@ from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Run, metric
 
+from ..intervals import around, grouped
 from .comparison import BLOCK, features, has_features, protocol
 
 __all__ = ["precision", "precision_recall", "recall"]
@@ -63,10 +64,12 @@ def recall(run: Run) -> Metric:
 def _record(run: Run, name: str, which: int) -> Metric:
     """Both come from one computation, and so do their floors."""
 
-    def both() -> tuple[tuple[float, float], tuple[float, float] | tuple[None, None]]:
+    def both() -> tuple[tuple[float, float], tuple[float, float] | tuple[None, None], list[float]]:
         x, y, other = run.samples(features), run.real(features), run.other(features)
-        return precision_recall(x, y), (None, None) if other is None else precision_recall(other[: len(x)], y)
+        floors = (None, None) if other is None else precision_recall(other[: len(x)], y)
+        return precision_recall(x, y), floors, grouped(precision_recall, x, y, seed=run.seed)
 
-    values, floors = run.once("precision and recall", both)
-    about = {"floor": floors[which], "unit": "share, k = 3", **protocol(run, features), **run.extractor.fields()}
-    return run.record(name, values[which], **about)
+    values, floors, errors = run.once("precision and recall", both)
+    interval = around(values[which], errors[which], 20)
+    about = {"floor": floors[which], "interval": interval, "unit": "share, k = 3"}
+    return run.record(name, values[which], **about, **protocol(run, features), **run.extractor.fields())

@@ -10,6 +10,7 @@ from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric, unit
 from dgmcore.interfaces import Encoder
 
+from ..intervals import of_values
 from ..real import blocks
 
 __all__ = ["reconstruction"]
@@ -20,11 +21,13 @@ def reconstruction(run: Run) -> Metric:
     """Mean squared error of reconstructions, for each dimension; images are compared in [0, 1]."""
 
     model, data = cast(Encoder, run.model), run.entry.data
-    dataset, total = run.dataset(run.against, run.asked), 0.0
+    dataset, errors = run.dataset(run.against, run.asked), []
     for index in blocks(run, dataset, "reconstruction"):
         x = dataset.take(index).to(run.model.device)
         with torch.no_grad():
             back = model.decode(model.encode(x))
-        total += float((unit(x, data) - unit(back, data)).double().square().flatten(1).mean(1).sum())
+        errors.append((unit(x, data) - unit(back, data)).double().square().flatten(1).mean(1).cpu())
     n, where = len(dataset), "in [0, 1]" if data.range else "in the data's own units"
-    return run.record("reconstruction", total / n, unit=f"mean squared error {where}", n_real=n, against=run.against)
+    about = {"unit": f"mean squared error {where}", "n_real": n, "against": run.against}
+    found = torch.cat(errors)
+    return run.record("reconstruction", float(found.mean()), interval=of_values(found), **about)

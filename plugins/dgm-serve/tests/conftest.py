@@ -1,0 +1,25 @@
+"""Makes the helpers beside the tests importable, and a server that all of them ask."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dgm_serve.limits import Limits
+from serving import Served, serving
+
+
+@pytest.fixture(scope="session")
+def served():
+    """A server on loopback in a thread, with short patience and few connections."""
+    with serving(Limits(patience=1.0, connections=40, seconds=100.0, waiting=4, body=100_000)) as server:
+        yield server
+
+
+@pytest.fixture
+def client(served) -> Served:
+    return served

@@ -1,0 +1,105 @@
+"""What an architecture can be told: its config, its phases and their options, in words, for `dgm info ARCHITECTURE`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import msgspec
+
+from dgmcore import plugins
+from dgmcore.config import said
+from dgmcore.plugins.imports import import_string
+
+__all__ = ["describe"]
+
+_FIELD = re.compile(r"\s+(?P<name>\w+):\s(?:.*?\s\s#:? (?P<comment>.*))?")
+_ABOVE = re.compile(r"\s+#: (?P<comment>.*)")
+
+
+def describe(architecture: str) -> dict[str, Any]:
+    """Returns everything that may be said of an architecture, as plain data.
+
+    Arguments:
+        architecture: A name that a plugin registers.
+
+    Returns:
+        `name, family, summary, paper, plugin, package, capabilities, parts`; `config`, `sampling` and `scoring` with
+        `{type, default, help}` for each key; `phases`, each with its `summary` and `options`; and `starts`: whether
+        it has settings of its own for `dgm train ARCHITECTURE DATA`.
+
+    Raises:
+        DgmError: If there is no such architecture, or it can't be imported.
+    """
+
+    record, kind = plugins.architectures().get(architecture), plugins.architecture(architecture)
+    assert record is not None  # the line before raises for names that nobody has
+    starts = bool(kind.starter((3, 32, 32), 256) or kind.starter((2,))) or (len(kind.phases) == 1 and not kind.Parts)
+    return {
+        "name": architecture,
+        "family": record.family,
+        "summary": record.summary,
+        "paper": record.paper or None,
+        "plugin": record.plugin,
+        "package": plugins.distribution_of(architecture),
+        "capabilities": record.capabilities,
+        "parts": {name: list(needs) for name, needs in kind.Parts.items()},
+        "starts": starts,
+        "config": _fields(kind.Config),
+        "phases": {name: _phase(where) for name, where in kind.phases.items()},
+        "sampling": _fields(kind.Sampling),
+        "scoring": _fields(kind.Scoring),
+    }
+
+
+def _phase(where: str) -> dict[str, Any]:
+    kind = import_string(where)
+    return {"summary": _first_line(kind), "options": _fields(kind.Options)}
+
+
+def _first_line(kind: type) -> str:
+    """The first paragraph of a docstring, its formulas without the marks of LaTeX."""
+    text = " ".join(re.split(r"\n\s*\n", inspect.getdoc(kind) or "")[0].split())
+    text = re.sub(r":math:`([^`]*)`|`+([^`]*)`+", r"\1\2", text)
+    text = re.sub(r"\\[,;!]", "", text.replace(r"\mid", "|").replace(r"\|", "||"))
+    return re.sub(r"\\([A-Za-z]+)", r"\1", text)
+
+
+def _fields(kind: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
+    helps = _comments(kind)
+    return {
+        field.encode_name: {
+            "type": said(field.type),
+            "default": None if field.required else _default(field),
+            "help": helps.get(field.name, ""),
+        }
+        for field in msgspec.structs.fields(kind)
+    }
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    made = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return msgspec.to_builtins(made, enc_hook=str)
+
+
+def _comments(kind: type) -> dict[str, str]:
+    """Returns what the source says of the fields of a struct: behind each, or above it after `#:`."""
+
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if base.__module__.partition(".")[0] in ("builtins", "msgspec"):
+            continue
+        try:
+            lines = inspect.getsource(base).splitlines()
+        except (OSError, TypeError):  # made at run time
+            continue
+        above: list[str] = []
+        for line in lines:
+            if match := _ABOVE.fullmatch(line):
+                above.append(match["comment"])
+                continue
+            if (match := _FIELD.match(line)) and (comment := match["comment"] or " ".join(above)):
+                found[match["name"]] = comment
+            above = []
+    return found

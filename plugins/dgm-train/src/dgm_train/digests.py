@@ -1,0 +1,44 @@
+"""What a training was made of, so that another can be told from it: digests of recipe and data, and versions."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from dgmcore.data.view import View
+from dgmcore.plugins.provided import distribution_of
+
+from .recipe import Recipe
+
+__all__ = ["made_of"]
+
+_MOST = 10_000  # data that are hashed, evenly spaced: of a large set reading all would take minutes
+_BLOCK = 1000
+
+
+def made_of(recipe: Recipe, data: View) -> dict[str, Any]:
+    """Returns the sha256 of the recipe, of the data without what training does to them at random, and versions.
+
+    Endless data have no digest: they are what their name and options say.
+    """
+
+    digests = {"recipe_sha256": hashlib.sha256(msgspec.json.encode(recipe, order="deterministic")).hexdigest()}
+    if not _is_endless(data):
+        index = np.unique(np.linspace(0, len(data) - 1, min(_MOST, len(data))).astype(np.int64))
+        found = hashlib.sha256()
+        for start in range(0, len(index), _BLOCK):
+            found.update(data.take(index[start : start + _BLOCK]).contiguous().numpy().tobytes())
+        digests |= {"data_sha256": found.hexdigest(), "data_hashed": f"{len(index)} of {len(data)}"}
+    packages = ["dgmcore", "dgm-train", *filter(None, [distribution_of(recipe.architecture)])]
+    return {**digests, "versions": {**{name: version(name) for name in packages}, "torch": str(torch.__version__)}}
+
+
+def _is_endless(data: View) -> bool:
+    from dgmcore.noise import IndexedNoise
+
+    return data.draw(IndexedNoise(0, 1)) is not None
