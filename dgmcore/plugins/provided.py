@@ -25,7 +25,7 @@ PACKAGES = {
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
     **dict.fromkeys(("given", "invert", "metropolis"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
-    **dict.fromkeys(("open_pictures", "read_picture", "read_file"), "dgm-data"),
+    **dict.fromkeys(("open_pictures", "read_picture", "read_file", "read_csv"), "dgm-data"),
     **dict.fromkeys(
         ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
     ),
