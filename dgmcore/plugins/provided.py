@@ -23,7 +23,7 @@ PACKAGES = {
     **dict.fromkeys(("replay", "describe_file", "requirements"), "dgm-replay"),
     **dict.fromkeys(("as_distribution", "write_figure", "preview"), "dgm-export"),
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
-    **dict.fromkeys(("given", "invert", "metropolis"), "dgm-given"),
+    **dict.fromkeys(("given", "asked", "invert", "metropolis"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
     **dict.fromkeys(("open_pictures", "read_picture", "read_file", "read_csv"), "dgm-data"),
     **dict.fromkeys(
