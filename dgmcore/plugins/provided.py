@@ -20,7 +20,7 @@ PACKAGES = {
     **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
     **dict.fromkeys(("eval", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
     "push": "dgm-publish",
-    **dict.fromkeys(("replay", "describe_file", "requirements"), "dgm-replay"),
+    **dict.fromkeys(("replay", "describe_file", "requirements", "digest"), "dgm-replay"),
     **dict.fromkeys(("as_distribution", "write_figure", "preview"), "dgm-export"),
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
     **dict.fromkeys(("given", "asked", "invert", "metropolis"), "dgm-given"),
