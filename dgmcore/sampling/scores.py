@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import open_for
 from ..errors import DataError, UsageError, require_finite
 from ..interfaces import Critic, Density, Likelihood
 from ..noise import IndexedNoise
@@ -221,6 +220,8 @@ def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int,
         require_finite(data, "the data", "leave them out")
         return lambda first, length: data[first : first + length], len(data), levels
     if not hasattr(data, "take"):
+        from ..data import open_for
+
         data = open_for(model, data)
     return lambda first, length: data.take(np.arange(first, first + length)), len(data), data.levels or levels
 
