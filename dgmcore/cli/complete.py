@@ -54,7 +54,7 @@ def options(context: typer.Context, incomplete: str) -> list[str]:
     """Options of the model that is on the line, for `--set`."""
     name = context.params.get("name") or next(iter(context.args), "")  # the line is not complete yet
     try:
-        return starting({f"{key}=" for key in info(name)["options", "starting"]}, incomplete)
+        return starting({f"{key}=" for key in info(name)["options"]}, incomplete)
     except DgmError:
         return []
 
