@@ -17,10 +17,10 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
     **dict.fromkeys(("train", "describe", "recipe"), "dgm-train"),
-    **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
+    **dict.fromkeys(("eval", "stats", "evaluate", "extractor"), "dgm-eval"),
     "push": "dgm-publish",
-    **dict.fromkeys(("replay", "describe_file"), "dgm-replay"),
-    "as_distribution": "dgm-export",
+    **dict.fromkeys(("replay", "verify", "rm", "cache", "schema", "describe_file"), "dgm-replay"),
+    **dict.fromkeys(("export", "as_distribution"), "dgm-export"),
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
     **dict.fromkeys(("given", "invert"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
