@@ -80,14 +80,16 @@ def _all(namespace: str, record: bool, dry_run: bool, json: bool) -> None:
         steps.append(step)
         output.say(f"{step.place}/{step.total} {step.name}: {_done(step, dry_run)}")
     published = [s.pushed for s in steps if s.pushed is not None]
+    counts = f"{len(published)} of {len(steps)} entries"
+    if dry_run:
+        output.say(f"nothing was sent; it would be {counts}")
+    else:
+        changed = sum(p.changed for p in published)
+        output.say(f"{counts}, {changed} of them new or changed; {sum(s.recorded for s in steps)} recorded")
     if json:
         output.emit_json({"entries": msgspec.to_builtins(steps), "sent": not dry_run})
-        return
-    for pushed in published:
-        print(pushed.url)
-    changed = sum(p.changed for p in published)
-    counts = f"{len(published)} of {len(steps)} entries" + ("" if dry_run else f", {changed} of them new or changed")
-    output.say(f"nothing was sent: {counts}" if dry_run else f"{counts}; {sum(s.recorded for s in steps)} recorded")
+    else:
+        print("\n".join(pushed.url for pushed in published))
 
 
 def _done(step: Step, dry_run: bool) -> str:
