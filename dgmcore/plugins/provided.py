@@ -18,10 +18,11 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 PACKAGES = {
     **dict.fromkeys(("train", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
     **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
-    **dict.fromkeys(("eval", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
+    **dict.fromkeys(("eval", "stats", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
     "push": "dgm-publish",
     **dict.fromkeys(("replay", "describe_file", "requirements", "digest"), "dgm-replay"),
-    **dict.fromkeys(("as_distribution", "write_figure", "preview"), "dgm-export"),
+    **dict.fromkeys(("verify", "rm", "cache", "schema"), "dgm-replay"),
+    **dict.fromkeys(("export", "as_distribution", "write_figure", "preview"), "dgm-export"),
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
     **dict.fromkeys(("given", "asked", "invert", "metropolis"), "dgm-given"),
     **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
