@@ -31,7 +31,6 @@ ALIASES = {
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
     "dgmcore.sampling.pictures.preview": "dgm_export.terminal",
     "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
-    "dgmcore.sampling.shares": "dgm_train.shares",
     "dgmcore.saving": "dgmcore.loading.save",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",
@@ -63,10 +62,8 @@ class _Finder:
     def exec_module(self, module: ModuleType) -> None:
         new = ALIASES[module.__name__]
         warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
-        found = import_module(new)
-        module.__dict__.update(
-            {k: v for k, v in vars(found).items() if not k.startswith("__") or k in ("__all__", "__getattr__")}
-        )
+        found = vars(import_module(new))
+        module.__dict__.update({k: v for k, v in found.items() if k[:2] != "__" or k in ("__all__", "__getattr__")})
 
 
 def install() -> None:

@@ -54,6 +54,5 @@ def asked(model: Model, name: str, tilts: Sequence[str], **seen: Sequence[Any] |
         seen: Those of `--given`, and of the options that go with it: `operator`, `mask`, `sigma`.
     """
     if any(seen.values()) or len(tilts) > 1:
-        under: Model = call("asked")(model, name, tilts, **seen)
-        return under
+        return call("asked")(model, name, tilts, **seen)
     return tilted(model, name, tilts[0]) if tilts else model

@@ -112,8 +112,7 @@ def read_array(path: Path) -> np.ndarray:
         arrays = Npz(path)
         return arrays[_key(path, list(arrays), None)]
     if suffix == ".csv":
-        table: np.ndarray = call("read_csv")(path)
-        return table
+        return call("read_csv")(path)
     try:
         if suffix == ".safetensors":
             return _read_safetensors(path)

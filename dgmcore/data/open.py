@@ -182,8 +182,7 @@ def _open_path(spec: DataSpec) -> Dataset:
         if spec.split != "train":
             raise DataError(f"{path} has no split {spec.split}", "files of images have no splits")
         size = (spec.resize, spec.resize) if spec.crop and spec.resize else None
-        opened: Images = call("open_pictures")(path, size, spec.background)
-        return opened
+        return call("open_pictures")(path, size, spec.background)
     raise DataError(
         f"{path} is of an unknown kind", "give .npy, .npz, .csv, .safetensors, an image, or a folder or zip of images"
     )

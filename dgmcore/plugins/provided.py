@@ -107,6 +107,12 @@ def lacking() -> dict[str, list[str]]:
     return {package: list(what) for package, what in sorted(found.items())}
 
 
+def is_lacking(name: str) -> bool:
+    """Whether the distribution that brings a call or command of the core is not here, or does not work."""
+    here = {plugin.source.distribution for plugin in plugins() if plugin.status == "ok"}
+    return name in PACKAGES and PACKAGES[name] not in here
+
+
 def missing(name: str) -> PluginError:
     """Returns the error for a call or command of the core that no plugin provides."""
     package = PACKAGES[name]

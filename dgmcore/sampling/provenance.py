@@ -13,10 +13,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from .. import plugins
 from ..files.atomic import replacing
 from ..model import Model
-from ..plugins.provided import call as plugin_call
-from ..plugins.provided import provided
 
 #: The key of a record in the text of a PNG and in the metadata of a safetensors file.
 KEY = "dgm"
@@ -34,10 +33,10 @@ def making(call: str, model: Model, *, name: str | None = None, **arguments: Any
         name: What the user called it; None takes the entry's name.
         arguments: What it is done with; tensors are recorded by their digest.
     """
-    if _RECORD.get() is not None or "record" not in provided().calls:
+    if _RECORD.get() is not None or "record" not in plugins.calls():
         yield
         return
-    token = _RECORD.set(plugin_call("record")(call, model, name, arguments))
+    token = _RECORD.set(plugins.call("record")(call, model, name, arguments))
     try:
         yield
     finally:

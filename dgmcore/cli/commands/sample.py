@@ -159,8 +159,7 @@ def initial(model: Model, path: Path) -> Tensor:
 
     if not hasattr(model.sampling(), "init"):
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
-    picture: Tensor = call("read_picture")(path, model)
-    return picture.to(model.device, model.dtype)
+    return call("read_picture")(path, model).to(model.device, model.dtype)
 
 
 @contextmanager
