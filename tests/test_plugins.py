@@ -158,7 +158,8 @@ def test_dgm_plugins_limits_what_is_loaded(installation, monkeypatch, capsys):
         plugins.architecture("alpha")
 
 
-def test_a_file_in_the_plugin_folder_is_a_plugin(installation, capsys):
+def test_a_file_in_the_plugin_folder_is_a_plugin(installation, capsys, monkeypatch):
+    monkeypatch.setenv("DGM_PLUGINS", "mine,bad,replay")
     folder = installation.data / "plugins"
     folder.mkdir(parents=True)
     (folder / "mine.py").write_text(
@@ -208,7 +209,8 @@ def test_a_file_runs_only_as_its_owner_trusted_it(installation, capsys):
     assert invoke(capsys, "plugins", "--trust", "../mine")[0] == 2
 
 
-def test_requirements(installation, capsys):
+def test_requirements(installation, capsys, monkeypatch):
+    monkeypatch.setenv("DGM_PLUGINS", "a,g,replay")
     installation.plugin("a")
     info = installation.distribution("from-git", {"g": "fake_a"}, "2.5")
     (info / "direct_url.json").write_text(
