@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -99,7 +100,8 @@ def stages(place: Path) -> int:
     """Runs all stages in a folder; returns the number of things that are not as they should be."""
 
     wheels, work = place / "wheels", place / "work"
-    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     (work / "recipe.yaml").write_text(RECIPE)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", wheels, ROOT, *PLUGINS], check=True)
