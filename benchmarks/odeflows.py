@@ -5,7 +5,8 @@ r"""Dynamics of energies against flows of likelihood (thesis 5.5.1): a line of J
     python benchmarks/odeflows.py --record         and writes the figures into the entries
 
 For `odeflow-swissroll`, trained by the contrastive gradient, and `odeflow-swissroll-ml`, the same network trained by
-the likelihood of eq. 5.7 (and for 9 Gaussians likewise):
+the likelihood of eq. 5.7 (and for 9 Gaussians likewise, where likelihood has Fourier features, with which the other
+diverges):
 
 nll          mean of -log_prob in nats over the test points, by the entry's own solver
 gap          between the two, with the bar that the thesis's figures set (0.17 and 0.48 there)

@@ -55,6 +55,7 @@ class Weights(Config):
     hub: HubFile | None = None
     ema: bool = False
     parameters: int | None = None
+    dtype: Literal["float16", "bfloat16"] | None = None  # of the file's numbers; loading widens them to the model's
     layout: str = "dgmcore"  # or what the architecture's `tensor_names` knows: names of another library's files
 
 

@@ -321,6 +321,7 @@ class Model(nn.Module):
         papers: Iterable[Paper | Mapping[str, Any]] = (),
         tags: Iterable[str] = (),
         samples_png: str | os.PathLike[str] | None = None,
+        dtype: str | None = None,
     ) -> Path:
         """Writes `model.safetensors` and `model.yaml` into `folder`, each under a temporary name first.
 
@@ -342,6 +343,7 @@ class Model(nn.Module):
             papers: The papers that the model follows.
             tags: Words to search by.
             samples_png: A picture of samples, copied to `samples.png`.
+            dtype: `float16` or `bfloat16` to store the weights in half precision; loading widens them again.
 
         Returns:
             The folder.
@@ -357,7 +359,12 @@ class Model(nn.Module):
             "summary": summary,
             "config": self.config,
             "parts": self._describe_parts(),
-            "weights": {"ema": ema, "parameters": self.num_parameters(), **({"hub": hub} if hub else {})},
+            "weights": {
+                "ema": ema,
+                "parameters": self.num_parameters(),
+                "dtype": dtype,
+                **({"hub": hub} if hub else {}),
+            },
             "sampling": self._sampling_defaults if sampling is None else sampling,
             "metrics": list(metrics),
             "training": training,
@@ -365,7 +372,7 @@ class Model(nn.Module):
             "tags": list(tags),
         }
         with replacing_folder(folder, last=ENTRY_FILE) as stage:
-            described["weights"] |= write_tensors(self.own_state(), stage / WEIGHTS_FILE)._asdict()
+            described["weights"] |= write_tensors(self.own_state(), stage / WEIGHTS_FILE, dtype=dtype)._asdict()
             entry = parse(Entry, msgspec.to_builtins(described), source=f"entry {name}")
             if samples_png is not None and Path(samples_png).resolve() != (folder / "samples.png").resolve():
                 shutil.copyfile(samples_png, stage / "samples.png")

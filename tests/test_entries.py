@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 import dgmcore
+from dgmcore.entry import read_entry
 from dgmcore.registry import list_models
 from dgmcore.sampling.draw import model_range, sample
 
+ROOT = Path(__file__).parents[1]
 NAMES = [m["name"] for m in list_models(can="generator") if m["available"]]
 
 
@@ -22,3 +27,16 @@ def test_samples_do_not_depend_on_batches_or_number(name):
     torch.testing.assert_close(sample(model, 5, batch_size=2, seed=3), five, **near)
     torch.testing.assert_close(sample(model, 3, seed=3), five[:3], **near)
     assert (sample(model, 1, seed=4) - five[:1]).abs().max() > 1e-2 * (high - low)  # another seed, another sample
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "registry").glob("*/model.yaml")), ids=lambda p: p.parent.name)
+def test_an_entry_is_what_its_recipe_makes_or_says_which_legs_it_had(folder):
+    entry = read_entry(folder)
+    if entry.training is None or entry.training.recipe is None:
+        pytest.skip("composed of others, or trained elsewhere")
+    recipe = yaml.safe_load((ROOT / entry.training.recipe).read_text())
+    assert entry.data.options == recipe["data"].get("options", {}), "what it is evaluated on is what it was trained on"
+    assert not any(str(value).startswith("/") for value in (entry.data.dataset, *entry.data.options.values()))
+    steps = [phase.get("steps") for phase in recipe["phases"]]
+    if None not in steps and entry.training.steps != sum(steps):
+        assert entry.training.notes, "other steps than its recipe's, and not a word about it"

@@ -10,6 +10,7 @@ from dgm_latent import interpolate, reconstruct
 from installation import invoke
 from toy_models import Ridge, Walk
 
+import dgmcore
 from dgmcore import Config, IndexedNoise
 from dgmcore.errors import UsageError
 from dgmcore.sampling import draw as sampling
@@ -99,3 +100,47 @@ def test_reconstructions_and_walks(dgm):
     ):
         code, out, err = dgm(*arguments)
         assert code == 2 and out == "" and words in err
+
+
+def test_a_walk_between_ends_that_are_given_is_straight(capsys, tmp_path, monkeypatch):
+    from dgm_latent.ends import between_ends
+
+    model = dgmcore.load("vae-mnist-2d")
+    walk = between_ends(model, "-1,-1", "1", 5)
+    codes = torch.linspace(-1, 1, 5)[:, None].expand(5, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(walk[0], model.decode(codes))
+        gan = dgmcore.load("wgan-mnist")
+        torch.testing.assert_close(between_ends(gan, "-1", "1,1", 5)[0], gan.push({"z": codes}))
+    monkeypatch.chdir(tmp_path)
+    assert invoke(capsys, "interpolate", "vae-mnist-2d", "--from", "-1,-1", "--to", "1,1", "-n", "20")[0] == 0
+    assert (tmp_path / "vae-mnist-2d-walk.png").is_file()
+
+
+def test_a_walk_between_data_that_are_given(tmp_path):
+    from dgm_latent.ends import between_ends
+
+    model, x = Ridge(), sampling.sample(Ridge(), 2)
+    for i, name in enumerate(("a.csv", "b.csv")):
+        (tmp_path / name).write_text(",".join(str(float(v)) for v in x[i]) + "\n")
+    walk = between_ends(model, str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), 3)
+    torch.testing.assert_close(walk[0, [0, -1]], x, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["vae-mnist-2d", "--from", "1"], "two ends"),
+        (["vae-mnist-2d", "--from", "1,2,3", "--to", "1"], "has 2 numbers"),
+        (["vae-mnist-2d", "--from", "nan", "--to", "1"], "no latent"),
+        (["vae-mnist-2d", "--from", "1", "--to", "nothing.png"], "nothing.png"),
+        (["wgan-mnist", "--from", "1", "--to", "a.png"], "can't encode"),
+        (["vae-mnist-2d", "--from", "1", "--to", "2", "--data", "x.npy"], "give one of them"),
+        (["ddgan-25gaussians", "--from", "1", "--to", "2"], "no one latent"),
+    ],
+)
+def test_ends_that_are_none_are_refused_and_nothing_is_written(capsys, tmp_path, monkeypatch, args, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = invoke(capsys, "interpolate", *args)
+    assert code and message in err and len(err.strip().splitlines()) == 2
+    assert not list(tmp_path.iterdir())

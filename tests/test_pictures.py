@@ -58,6 +58,20 @@ def test_what_can_be_drawn_is_known_by_its_shape():
         pictures.Canvas(model)
 
 
+def test_sequences_of_symbols_are_rows_of_colours():
+    assert pictures.kind_of((8,), 4) == "image"
+    model = Judge()
+    model.event_shape, model.data_range, model.data_levels = (3,), (0.0, 3.0), 4
+    canvas = pictures.Canvas(model)
+    picture = canvas.draw(torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 1.5], [torch.nan, 0.0, 1.0]]))
+    side = picture.shape[0] // 7  # three rows, and the gaps around them
+    assert picture.shape == (7 * side, 5 * side, 3)
+    cells = picture[side // 2 :: side, side // 2 :: side][1:-1:2, 1:-1]
+    assert len(np.unique(cells.reshape(-1, 3), axis=0)) == 5, "four symbols, and grey for what is none"
+    assert (cells[0, 0] == cells[1, 1]).all() and (cells[1, 2] == cells[2, 0]).all()
+    assert len(set(cells[1, 2])) == 1, "grey"
+
+
 def test_scatter_plots_put_points_and_density_where_they_belong():
     window = scatter.Window(-1.0, -1.0, 2.0)
     blank = scatter.draw(np.zeros((0, 2)), window, size=90).astype(int)

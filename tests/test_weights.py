@@ -48,6 +48,32 @@ def test_round_trip(model, tmp_path):
         assert torch.equal(other.state_dict()[key], value), key
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_in_half_precision_are_widened_where_the_entry_says_so(model, toys, dtype):
+    folder = model.save(toys / "registry" / "half", name="half", license="mit", data=DATA, dtype=dtype)
+    again = dgmcore.load("half")
+    for key, value in snapshot(model).items():
+        rounded = value.to(getattr(torch, dtype)).to(value.dtype) if value.is_floating_point() else value
+        assert torch.equal(again.state_dict()[key], rounded), key
+    assert again.dtype == torch.float32
+    entry = (folder / "model.yaml").read_text()
+    assert f"dtype: {dtype}" in entry
+    (folder / "model.yaml").write_text(entry.replace(f"  dtype: {dtype}\n", ""))
+    with pytest.raises(WeightsError, match=r"is torch\.b?float16, not torch\.float32"):
+        dgmcore.load("half")
+
+
+def test_weights_that_half_precision_can_not_hold_are_refused(model, tmp_path):
+    with torch.no_grad():
+        model.shift.fill_(1e5)
+    given = {"name": "big", "license": "mit", "data": DATA}
+    with pytest.raises(WeightsError, match="shift has numbers that are too large for float16"):
+        model.save(tmp_path / "big", dtype="float16", **given)
+    with pytest.raises(WeightsError, match="not stored as float8"):
+        model.save(tmp_path / "big", dtype="float8", **given)
+    assert not (tmp_path / "big").exists()
+
+
 def test_all_problems_are_listed_and_nothing_is_touched(model, tmp_path):
     state = {
         "shift": torch.ones(5),

@@ -87,13 +87,23 @@ class Written(NamedTuple):
     size: int
 
 
-def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> Written:
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None, *, dtype: str | None = None
+) -> Written:
     """Writes a safetensors file; tensors that share memory are stored each on its own.
 
+    Floating-point numbers are rounded to `dtype`, if it is given.
+
     Raises:
-        WeightsError: If it can't be written.
+        WeightsError: If it can't be written, or a number is too large for the type.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if dtype is not None:
+        if dtype not in ("float16", "bfloat16"):
+            raise WeightsError(f"weights are not stored as {dtype}", "choose float16 or bfloat16, or leave it out")
+        plain = {k: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for k, t in plain.items()}
+        if wrong := [k for k, t in plain.items() if _not_finite(t) > _not_finite(tensors[k])]:
+            raise WeightsError(f"{wrong[0]} has numbers that are too large for {dtype}", "store it in bfloat16")
     seen: set[int] = set()
     for name, tensor in plain.items():
         start = tensor.untyped_storage().data_ptr()

@@ -124,7 +124,7 @@ class _Loader:
                 model = self._build_bounded(entry, header)
                 layout = entry.weights.layout
                 names = None if layout == "dgmcore" else model.tensor_names(layout, set(header))
-                read_into(model, file, source=path, names=names)
+                read_into(model, file, source=path, names=names, cast=entry.weights.dtype is not None)
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
         return model.eval()
@@ -200,7 +200,9 @@ def skip_init() -> Iterator[None]:
         yield
 
 
-def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, str] | None = None) -> None:
+def read_into(
+    model: Model, file: BinaryIO, *, source: object, names: dict[str, str] | None = None, cast: bool = False
+) -> None:
     """Copies a file's tensors into a model, in place: one memory map, one copy; all of them, or none.
 
     Tied tensors are stored once, under any of their names; the tie is the model's, so the copy reaches all of them.
@@ -210,6 +212,7 @@ def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, 
         file: A safetensors file whose header was read.
         source: What it is called in an error.
         names: For files of another library: the file's name for each of the model's names.
+        cast: Whether the file's floating-point numbers may have another type than the model's.
 
     Raises:
         WeightsError: If it does not fit the model.
@@ -218,7 +221,7 @@ def read_into(model: Model, file: BinaryIO, *, source: object, names: dict[str, 
     groups = ({names.get(name, name): tensor for name, tensor in group.items()} for group in model.own_groups())
     try:
         with read_tensors(file) as tensors:
-            copy_tensors(groups, tensors)
+            copy_tensors(groups, tensors, cast=cast)
     except Misfit as e:
         what = f"{source} does not fit {type(model).__name__}: {e}"
         raise WeightsError(what, "the weights belong to another config or architecture; nothing was changed") from None

@@ -211,8 +211,8 @@ def _check_space(path: Path, n: int, model: Model) -> None:
     size, free = 4 * n * math.prod(model.event_shape), shutil.disk_usage(folder).free
     if size > free:
         raise UsageError(
-            f"{n:,} samples take {size / 1e9:,.0f} GB, and {folder} has {free / 1e9:,.0f} GB free",
-            "draw fewer, or draw them batch by batch with dgmcore.stream",
+            f"{n:,} samples take {round(size / 1e9, 3):,} GB, and {folder} has {round(free / 1e9, 3):,} GB free",
+            "free some disk space, or draw fewer, or batch by batch with dgmcore.stream",
         )
 
 

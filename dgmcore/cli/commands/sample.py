@@ -152,7 +152,7 @@ def default_number(model: Model, target: str) -> int:
         return SAMPLES
     from ...sampling.pictures.pixels import kind_of
 
-    return POINTS if kind_of(tuple(model.event_shape)) == "point" else SAMPLES
+    return POINTS if kind_of(tuple(model.event_shape), model.data_levels) == "point" else SAMPLES
 
 
 def initial(model: Model, path: Path) -> Tensor:

@@ -18,7 +18,7 @@ from ...noise import IndexedNoise
 from ..settings import model_range
 from . import scatter
 from .density import density_behind
-from .pixels import grid, kind_of, to_uint8, write_png
+from .pixels import grid, kind_of, strips, to_uint8, write_png
 from .plot import write_figure
 
 __all__ = ["MAX_POINTS", "Canvas", "check_format", "picture"]
@@ -54,7 +54,7 @@ class Canvas:
 
     def __init__(self, model: Model, samples: Tensor | None = None, size: int = 720):
         self.model, self.size = model, size
-        self.kind = kind_of(tuple(model.event_shape))
+        self.kind = kind_of(tuple(model.event_shape), model.data_levels)
         self.range = model_range(model)
         self.window: scatter.Window | None = None
         self.density: np.ndarray | None = None
@@ -79,12 +79,19 @@ class Canvas:
 
     def keep(self, samples: Tensor | np.ndarray) -> np.ndarray:
         """Returns what is needed to draw samples later, in little memory: pixels of images, or the points."""
-        return to_uint8(samples, self.range) if self.kind == "image" else _points(samples)
+        return self._pixels(samples) if self.kind == "image" else _points(samples)
+
+    def _pixels(self, samples: Tensor | np.ndarray) -> np.ndarray:
+        if len(self.model.event_shape) > 1:
+            return to_uint8(samples, self.range)
+        x = samples.detach().float().cpu().numpy() if isinstance(samples, Tensor) else samples
+        return strips(x, self.range or (0.0, 1.0), self.model.data_levels or 2)
 
     def draw(self, samples: Tensor | np.ndarray) -> np.ndarray:
         """Returns a picture of samples `(n, *event_shape)`, or of what `keep` returned, uint8 `(H, W, C)`."""
         if self.kind == "image":
-            return grid(samples if _is_pixels(samples) else to_uint8(samples, self.range))
+            pixels = samples if _is_pixels(samples) else self._pixels(samples)
+            return grid(pixels) if len(self.model.event_shape) > 1 else grid(pixels, columns=1, gap=1)
         return scatter.draw(_points(samples), self._window(samples), self.density, self.size)
 
     def write(self, samples: Tensor | np.ndarray, file: BinaryIO, suffix: str = ".png") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -19,7 +20,7 @@ from .. import provenance
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["grid", "kind_of", "save_gif", "save_grid", "save_png", "thinned", "to_uint8", "write_png"]
+__all__ = ["grid", "kind_of", "save_gif", "save_grid", "save_png", "strips", "thinned", "to_uint8", "write_png"]
 
 Range = tuple[float, float]
 
@@ -41,8 +42,27 @@ def to_uint8(x: Tensor | np.ndarray, range: Range | None = None) -> np.ndarray:
     return np.rint((x - low) * (255 / (high - low))).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def kind_of(event_shape: tuple[int, ...]) -> str | None:
-    """Returns how a datum is shown: as an `image`, as a `point` (its first two coordinates), or not at all."""
+def strips(x: Tensor | np.ndarray, range: Range, levels: int) -> np.ndarray:
+    """Returns sequences of symbols `(n, N)` as images of one row, a colour for each symbol, uint8 `(n, 1, N, 3)`.
+
+    What is no symbol, such as what a trajectory has not come to, is grey.
+    """
+
+    place = (np.asarray(x, np.float64) - range[0]) * ((levels - 1) / (range[1] - range[0]))
+    index = np.nan_to_num(place, nan=-1).round().clip(-1, levels).astype(int)
+    known = (abs(place - index) < 0.1) & (index >= 0) & (index < levels)
+    colours = [hsv_to_rgb(k / levels, 0.7, 0.9) for k in np.arange(levels)] + [(0.8, 0.8, 0.8)]
+    return (255 * np.array(colours)).astype(np.uint8)[np.where(known, index, levels)][:, None]
+
+
+def kind_of(event_shape: tuple[int, ...], levels: int | None = None) -> str | None:
+    """Returns how a datum is shown: as an `image`, as a `point` (its first two coordinates), or not at all.
+
+    A sequence of symbols, which has `levels`, is an image of one row.
+    """
+
+    if len(event_shape) == 1 and levels is not None:
+        return "image"
     if len(event_shape) == 3 and event_shape[0] in (1, 3):
         return "image"
     if len(event_shape) == 2 and min(event_shape) > 1:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from dgm_ebms.ebm import EBM
 from dgm_ebms.networks import MLPEnergy
-from dgm_ebms.training import DenoisingScoreMatching, MaximumLikelihood, NoiseContrastive
+from dgm_ebms.training import DenoisingScoreMatching, ImplicitScoreMatching, MaximumLikelihood, NoiseContrastive
 from dgm_train.energy import ReplayBuffer, SpectralNorms, clip_by_adam
 
 from dgmcore import IndexedNoise
@@ -65,6 +65,26 @@ def test_denoising_score_matching_finds_the_blurred_density(model, step):
     phase = DenoisingScoreMatching(model, DenoisingScoreMatching.Options(sigma=0.3))
     step(phase, two_gaussians, 256, 4e-3).go(200)
     assert divergence(model, math.hypot(0.4, 0.3)) < 0.1
+
+
+@pytest.mark.parametrize("trace", ["exact", "hutchinson"])
+def test_implicit_score_matching_finds_the_density_itself(model, step, trace):
+    phase = ImplicitScoreMatching(model, ImplicitScoreMatching.Options(trace=trace))
+    step(phase, two_gaussians, 256, 4e-3).go(250)
+    assert divergence(model) < 0.1
+
+
+def test_the_implicit_loss_is_that_of_the_formula(model):
+    phase = ImplicitScoreMatching(model, ImplicitScoreMatching.Options())
+    x = two_gaussians(IndexedNoise(0, 5))
+
+    def score(point):
+        return model.score(point[None])[0]
+
+    for point, loss in zip(x, phase.loss(x, None), strict=True):
+        gradient = torch.autograd.functional.jacobian(score, point)
+        hessian = torch.autograd.functional.hessian(score, point)
+        assert abs(float(loss) - float(hessian.trace() + gradient.square().sum() / 2)) < 1e-4
 
 
 def test_noise_contrast_finds_the_density_and_its_normaliser(model, step):

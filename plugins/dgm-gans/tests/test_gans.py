@@ -260,3 +260,19 @@ def test_eval_measures_tilted_models_and_records_none(capsys):
     assert main([*settings, "--tilt", "nsgan-25gaussians", "--record"]) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert "no entry to record in" in error and "leave out --record" in hint
+
+
+def test_validation_is_the_energy_distance_without_the_bias_of_batches():
+    from dgm_eval.distances import energy_distance
+
+    model = MLPGAN({"dim": 2, "q": 2, "hidden": [8]}).eval()
+    phase = AdversarialPhase(model, AdversarialPhase.Options())
+    model.push = lambda eps: eps["z"]
+    data = IndexedNoise(5, 4000).normal(2)
+    for shift, low, high in ((0.0, -0.006, 0.006), (2.0, 0.6, 0.8)):
+        x = data + shift
+        values = [phase.validate(part, IndexedNoise(0, len(part), 50 * i)) for i, part in enumerate(x.split(50))]
+        found = float(torch.cat(values).mean())
+        published = energy_distance(x, IndexedNoise(0, 4000).named(model.noise_shapes)["z"])
+        assert low < found < high
+        assert found == pytest.approx(published, abs=0.006), "batches of fifty alone would add 0.018"

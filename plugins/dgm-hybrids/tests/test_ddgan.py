@@ -319,3 +319,72 @@ def test_patches_keep_the_shape_of_images(patch):
     x, t = torch.zeros(2, 1, 32, 32), torch.tensor([0, 3])
     assert model.generator(x, t, torch.zeros(2, 3)).shape == x.shape
     assert model.discriminator(x, t, x).shape == (2,)
+
+
+class Echo(torch.nn.Module):
+    """A perfect generator of data that are all 0.5: what is left of the start is the start's own."""
+
+    def forward(self, x, t, z):
+        return torch.full_like(x, 0.5)
+
+
+def test_a_drawing_is_sent_a_share_of_the_way_and_back():
+    model = DDGAN({**DDGAN.example, "parametrization": "posterior"}).eval()
+    drawing, noise = torch.tensor([3.0, -3.0]), lambda: IndexedNoise(0, 400)
+    for strength, k in ((0.1, 1), (0.5, 2), (1.0, 4)):
+        states = list(model.trajectory(noise(), init=drawing, strength=strength))
+        bar = model.diffusion.alpha_bar[k]
+        assert len(states) == k + 1, "as many steps as the share says"
+        assert torch.allclose(states[0].mean(0), bar.sqrt() * drawing, atol=0.2)
+        assert torch.allclose(states[0].std(0), (1 - bar).sqrt().expand(2), atol=0.1)
+    model.generator = Echo()
+    assert torch.allclose(model.sample(noise(), init=drawing), torch.tensor(0.5), atol=1e-5)
+    assert not torch.equal(states[-1], model.sample(noise()))
+    for wrong, message in (({"init": torch.zeros(3)}, "no picture"), ({"init": drawing, "strength": 0.0}, "nothing")):
+        with pytest.raises(DgmError, match=message):
+            model.sample(noise(), **wrong)
+
+
+def test_clean_data_given_a_state():
+    model = DDGAN(DDGAN.example).eval()
+    x, t, z = torch.ones(4, 2), torch.tensor([0, 1, 2, 3]), IndexedNoise(1, 4).normal(3)
+    with torch.no_grad():
+        last = model.step(x[:1], t[:1], z[:1], None)
+        assert torch.allclose(model.clean(x, t, z)[:1], last, atol=1e-6), "the last step is x_0"
+    direct = DDGAN({**DDGAN.example, "parametrization": "direct"})
+    with pytest.raises(DgmError, match="predicts no clean data"):
+        direct.clean(x, t, z)
+
+
+def test_a_shipped_model_makes_a_garment_of_a_drawing(tmp_path, monkeypatch):
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    from dgmcore.cli import main
+
+    picture = Image.new("L", (28, 28))
+    ImageDraw.Draw(picture).rectangle((9, 4, 18, 25), fill=180)  # the trunk of a dress
+    picture.save(tmp_path / "drawing.png")
+    monkeypatch.chdir(tmp_path)
+    asked = ["--init", "drawing.png", "--set", "strength=0.5", "-n", "4", "--out", "made.npy"]
+    assert main(["sample", "ddgan-fashion", *asked]) in (0, None)
+    made, drawing = np.load("made.npy"), np.asarray(picture) / 127.5 - 1
+    assert made.shape == (4, 1, 28, 28)
+    assert np.abs(made - drawing).mean() < 0.3 < np.abs(made[:, :, ::-1, ::-1].transpose(0, 1, 3, 2) - drawing).mean()
+    assert made.std(0).mean() > 0.02, "four garments, not one"
+
+
+def test_augmentation_shows_the_discriminator_noised_data_and_samples_of_one_shot_models():
+    from dgm_hybrids.ddgan.training import AdversarialDenoising as Phase
+
+    model = DDGAN({**DDGAN.example, "steps": 1})
+    plain, augmented = (Phase(model, Phase.Options(**more)) for more in ({}, {"augment": 4}))
+    x, noise = torch.full((3000, 2), 5.0), IndexedNoise(0, 3000)
+    assert torch.equal(plain._seen(x, noise), x)
+    seen = augmented._seen(x, noise)[:, 0]
+    kept = Diffusion(4).alpha_bar
+    untouched = (seen - 5).abs() < 0.1
+    assert 0.15 < float(untouched.float().mean()) < 0.25, "one of the five amounts of noise is none"
+    assert float(seen.mean()) == pytest.approx(5 * float(kept.sqrt().mean()), abs=0.1)
+    with pytest.raises(DgmError, match="models of one step"):
+        Phase(DDGAN(DDGAN.example), Phase.Options(augment=4))

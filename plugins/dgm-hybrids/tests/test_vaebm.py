@@ -126,6 +126,7 @@ def learned(model):
         {"steps": 12},
         {"steps": 5, "buffer_size": 500, "buffer_probability": 0.9, "buffer_anneal": 10},
         {"steps": 0, "loss": "ratio"},
+        {"steps": 30, "sampler": "metropolis", "step_size": 0.5},
     ],
 )
 def test_training_finds_the_data(model, changes):

@@ -12,7 +12,7 @@ from dgm_vaes.convert import rh_vae_state
 from dgm_vaes.distributions import Bernoulli, Gaussian, standard_normal_log_prob
 from dgm_vaes.mlp import MLPVAE
 from dgm_vaes.nvae import NVAE
-from dgm_vaes.posteriors import InverseAutoregressive, Planar
+from dgm_vaes.posteriors import InverseAutoregressive, Planar, Radial
 from dgm_vaes.rh import RHVAE
 from dgm_vaes.training import ELBO
 from torch.func import jacrev, vmap
@@ -41,7 +41,7 @@ def log_prob_on_grid(model: MLPVAE, x: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(joint + standard_normal_log_prob(z), 1) + math.log(16 / 4000)
 
 
-@pytest.mark.parametrize("posterior", ["normal", "planar", "iaf"])
+@pytest.mark.parametrize("posterior", ["normal", "planar", "radial", "iaf"])
 def test_bounds_rise_with_samples_to_the_likelihood(posterior):
     model = toy(posterior=posterior)
     x = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -76,7 +76,9 @@ def test_kl_closed_forms():
     torch.testing.assert_close(a.kl_to_standard(), a.kl(Gaussian(zero, zero)))
 
 
-@pytest.mark.parametrize("flow", [Planar(4, 3, 5), InverseAutoregressive(4, 3, 3, 16)], ids=["planar", "iaf"])
+@pytest.mark.parametrize(
+    "flow", [Planar(4, 3, 5), Radial(4, 3, 5), InverseAutoregressive(4, 3, 3, 16)], ids=["planar", "radial", "iaf"]
+)
 def test_log_determinants_of_posterior_flows(flow):
     flow = flow.double()
     z, context = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)

@@ -25,16 +25,22 @@ from dgmcore.noise import IndexedNoise, Noise
 from .labels import Classes, Guidance, Label, guided, labels_of
 from .networks import MLP, UNet, build_network, of_pictures, with_network
 from .samplers import SAMPLERS, Asked
-from .schedules import Schedule, tables
+from .schedules import Schedule, posterior_variances, tables
 
 __all__ = ["DDPM"]
 
 
 class DDPM(Model):
-    """A denoising diffusion model.
+    r"""A denoising diffusion model.
 
     Its `Density` is the variational bound of Ho et al. (2020), equation 5, with the variances `variance` and a
     Gaussian last step. `terms` of its T - 1 inner terms, drawn at random, estimate it without bias; default: all.
+
+    The variance of a step is the posterior's (`small`), beta (`large`), or `learned` [1] between the two,
+    :math:`\exp(v \log\beta_t + (1 - v) \log\tilde\beta_t)`, of which a second output of the network is 2v - 1.
+
+    References:
+        [1] Improved Denoising Diffusion Probabilistic Models (Nichol and Dhariwal, 2021), equations 15 and 16
     """
 
     class Config(Config):
@@ -44,7 +50,7 @@ class DDPM(Model):
         schedule: Schedule = Schedule()
         prediction: Literal["eps", "x0", "v"] = "eps"
         clip: tuple[Real, Real] | None = None  # predictions of x_0 are cut to this range while sampling
-        variance: Literal["small", "large"] = "small"  # posterior variance, or beta
+        variance: Literal["small", "large", "learned"] = "small"
 
     class Sampling(Options):
         sampler: Literal["ddpm", "ddim", "dpm-solver++"] = "ddpm"
@@ -68,7 +74,7 @@ class DDPM(Model):
         self.config = with_network(self.config)
         c = self.config
         self.event_shape = tuple(c.event_shape)
-        self.network = build_network(c.network, self.event_shape, c.classes)
+        self.network = build_network(c.network, self.event_shape, c.classes, 2 if c.variance == "learned" else 1)
 
     @classmethod
     def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
@@ -90,17 +96,32 @@ class DDPM(Model):
 
     # --- the network's three ways of saying the same -------------------------------------------
 
-    def predict(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
-        """Returns the network's raw output for `x` at integer times `t`, `(n,)`, or one time `()`."""
+    def outputs(
+        self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns what the network predicts for `x` at integer times `t`, `(n,)`, or one time `()`.
+
+        Also the shares v of learned variances, `(n, *event_shape)`, or None.
+        """
 
         if isinstance(self.config.network, MLP):
             t = t.to(x.dtype) * (1000.0 / self.config.schedule.steps)
         asked = (labels, guidance, self.config.classes)
         if torch.is_grad_enabled():
-            return guided(self.network, x, t, *asked)
-        with torch.inference_mode():  # a few percent less around each of a U-Net's hundreds of operations
             out = guided(self.network, x, t, *asked)
-        return out.clone()  # out here a copy is an ordinary tensor again
+        else:
+            with torch.inference_mode():  # a few percent less around each of a U-Net's hundreds of operations
+                out = guided(self.network, x, t, *asked)
+            out = out.clone()  # out here a copy is an ordinary tensor again
+        if self.config.variance != "learned":
+            return out, None
+        out, share = out.chunk(2, 1)
+        return out, ((share + 1) / 2).clamp(-1, 2)  # far from the data a network may say anything
+
+    def predict(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """Returns the network's prediction for `x` at integer times `t`, `(n,)`, or one time `()`."""
+
+        return self.outputs(x, t, labels, guidance)[0]
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Returns what `predict` should return for `x_t = diffuse(x0, eps, t)`."""
@@ -117,13 +138,24 @@ class DDPM(Model):
     ) -> Tensor:
         """Returns the prediction of `x_0`, whatever the network predicts."""
 
-        out = self.predict(x, t, labels, guidance)
+        return self.moments(x, t, clip, labels, guidance)[0]
+
+    def moments(
+        self, x: Tensor, t: Tensor, clip: bool = False, labels: Tensor | None = None, guidance: float = 1.0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns the prediction of `x_0`, and the shares of learned variances, as :meth:`outputs`."""
+
+        out, share = self.outputs(x, t, labels, guidance)
+        x0 = self.data_of(x, out, t)
+        return (x0.clamp(*self.config.clip) if clip and self.config.clip is not None else x0), share
+
+    def data_of(self, x: Tensor, out: Tensor, t: Tensor) -> Tensor:
+        """Returns the `x_0` that a prediction `out` for `x` at times `t` stands for."""
+
         a, s = self.coefficients(t, x)
         if self.config.prediction == "eps":
-            out = (x - s * out) / a
-        elif self.config.prediction == "v":
-            out = a * x - s * out
-        return out.clamp(*self.config.clip) if clip and self.config.clip is not None else out
+            return (x - s * out) / a
+        return a * x - s * out if self.config.prediction == "v" else out
 
     def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         r"""Returns :math:`\sqrt{\bar\alpha_t}` and :math:`\sqrt{1 - \bar\alpha_t}`, shaped to multiply `like`."""
@@ -196,20 +228,36 @@ class DDPM(Model):
         return -(prior + first + bound * ((total - 1) / len(steps)))
 
     def _term(self, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None) -> Tensor:
-        r"""Returns :math:`KL(q(x_{t-1} | x_t, x_0) \| p(x_{t-1} | x_t))`, at t = 0 :math:`-\log p(x_0 | x_1)`."""
+        return self.divergence(x0, *self.moments(self.diffuse(x0, eps, t), t, labels=labels), t)
 
-        shape = (-1, *[1] * (x0.ndim - 1))
-        beta, bar = self.betas[t], self.alpha_bar[t]
-        before = torch.where(t > 0, self.alpha_bar[(t - 1).clamp_min(0)], torch.ones_like(bar))
-        small = beta * (1 - before) / (1 - bar)
-        model = beta if self.config.variance == "large" else torch.where(t > 0, small, beta)
-        guess = self.denoise(self.diffuse(x0, eps, t), t, labels=labels)
-        weight = (before.sqrt() * beta / (1 - bar)).reshape(shape)  # of x_0 in the posterior mean
-        squared = (weight * (x0 - guess)).square().flatten(1).sum(1) / (2 * model)
-        d = math.prod(self.event_shape)
-        ratio = torch.where(t > 0, small / model, torch.ones_like(model))
-        kl = 0.5 * d * (ratio - 1 - ratio.log())
-        return squared + torch.where(t > 0, kl, 0.5 * d * torch.log(2 * math.pi * model))
+    def divergence(self, x0: Tensor, guess: Tensor, share: Tensor | None, t: Tensor) -> Tensor:
+        r"""Returns :math:`KL(q(x_{t-1} | x_t, x_0) \| p(x_{t-1} | x_t))`, at t = 0 :math:`-\log p(x_0 | x_1)`, `(n,)`.
+
+        Arguments:
+            x0: The data.
+            guess: The prediction of them from :math:`x_t`.
+            share: Of learned variances, or None.
+            t: The times, `(n,)`.
+        """
+
+        def shaped(values: Tensor) -> Tensor:
+            return values[t].reshape(-1, *[1] * (x0.ndim - 1))
+
+        small = posterior_variances(self.betas, self.alpha_bar)
+        floor = torch.cat([small[1:2] if len(small) > 1 else self.betas, small[1:]])  # the first has none of its own
+        inner = shaped(torch.arange(len(small), device=x0.device)) > 0
+        if share is None:
+            own = self.betas if self.config.variance == "large" else torch.cat([self.betas[:1], small[1:]])
+            log_model = shaped(own.log())
+        else:
+            log_model = share * shaped(self.betas.log()) + (1 - share) * shaped(floor.log())
+        before = torch.cat([torch.ones_like(small[:1]), self.alpha_bar[:-1]])
+        weight = before.sqrt() * self.betas / (1 - self.alpha_bar)  # of x_0 in the posterior mean
+        squared = (shaped(weight) * (x0 - guess)).square()
+        precision = (-log_model).exp()
+        kl = log_model - shaped(floor.log()) - 1 + (shaped(floor) + squared) * precision
+        nll = log_model + math.log(2 * math.pi) + squared * precision
+        return 0.5 * torch.where(inner, kl, nll).expand_as(x0).flatten(1).sum(1)
 
     # --- files of diffusers --------------------------------------------------------------------
 

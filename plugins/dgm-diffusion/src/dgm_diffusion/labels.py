@@ -6,18 +6,23 @@ References:
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import deque
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
+from dgmcore import Config, Model
+from dgmcore.config import Shape
 from dgmcore.errors import OptionError
-from dgmcore.noise import Noise
+from dgmcore.noise import IndexedNoise, Noise
 
-from .networks import evaluate
+from .networks import MLP, UNet, build_network, evaluate, of_pictures, with_network
+from .odes import sign_probes
 
-__all__ = ["Classes", "Guidance", "Label", "dropped", "guided", "labels_of"]
+__all__ = ["Classes", "Guidance", "Label", "Timed", "dropped", "guided", "labels_of"]
 
 #: One class for all samples, or classes that are repeated over them; None: no class.
 Label = int | list[int] | None
@@ -85,3 +90,54 @@ def dropped(labels: Tensor, share: float, classes: int, noise: Noise) -> Tensor:
     """Returns labels of which a random share, by `noise`, is replaced by none: a network learns both at once."""
 
     return torch.where(noise.uniform() < share, torch.full_like(labels, classes), labels)
+
+
+class Timed(Model):
+    """Base of models whose network sees a point, a time and perhaps a class, and whose flow goes from noise to data.
+
+    A subclass gives `trajectory`, and `decode` from noise to data unless it overrides `push`.
+    """
+
+    class Config(Config):
+        event_shape: Shape = (2,)
+        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
+        classes: Classes = 0
+
+    example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        self.config = with_network(self.config)
+        self.event_shape = tuple(self.config.event_shape)
+        self.network = build_network(self.config.network, self.event_shape, self.config.classes)
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return of_pictures(shape, next(iter(cls.phases)))
+
+    @property
+    def noise_shapes(self) -> Mapping[str, Any]:
+        return {"x": self.event_shape}
+
+    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
+        """Maps noise to data by the flow, with the default number of steps."""
+        return self.decode(eps["x"])
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        return deque(self.trajectory(noise, **options), maxlen=1).pop()
+
+    def predicted(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """Returns the network's output at `x` and times in 0..1000, `(n,)` or `()`; see :func:`guided`."""
+
+        return guided(self.network, x, t, labels, guidance, self.config.classes)
+
+    def labels(self, label: Label, noise: Noise) -> Tensor | None:
+        """Returns what an option says of each sample's class; see :func:`labels_of`."""
+
+        return labels_of(label, noise, self.config.classes)
+
+    def scored(self, x: Tensor, noise: Noise | None, o: Any) -> tuple[Tensor | None, list[Tensor]]:
+        """Returns the labels and the probes that the options of a density ask for; no noise stands for seed 0."""
+
+        noise = noise or IndexedNoise.like(x)
+        return self.labels(o.label, noise), sign_probes(noise, self.event_shape, o.probes)

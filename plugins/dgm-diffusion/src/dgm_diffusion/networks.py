@@ -109,15 +109,18 @@ def of_pictures(shape: tuple[int, ...], phase: str, **more: Any) -> dict[str, An
     }
 
 
-def build_network(spec: MLP | UNet, event_shape: tuple[int, ...], classes: int = 0) -> nn.Module:
+def build_network(spec: MLP | UNet, event_shape: tuple[int, ...], classes: int = 0, outputs: int = 1) -> nn.Module:
     """Builds a network that maps `(n, *event_shape)` and times `(n,)` in 0..1000 to `(n, *event_shape)`.
 
-    With `classes` it takes labels `(n,)` too, of which the last, `classes`, stands for no label.
+    With `classes` it takes labels `(n,)` too, of which the last, `classes`, stands for no label. It has so many
+    `outputs` of that shape, one after the other along the axis of the channels.
     """
 
     if isinstance(spec, MLP):
-        return TimeMLP(math.prod(event_shape), spec, classes)
+        return TimeMLP(math.prod(event_shape), spec, classes, outputs)
     args = {**spec.args, "num_class_embeds": classes + 1} if classes else spec.args
+    if outputs > 1:
+        args = {**args, "out_channels": outputs * spec.patch**2 * event_shape[0]}
     if spec.patch == 1:
         return build_unet(args, event_shape)
     c, h, w = event_shape if len(event_shape) == 3 else (0, 1, 1)
@@ -188,7 +191,7 @@ class Patched(nn.Module):
 class TimeMLP(nn.Module):
     """Residual blocks that add an embedding of the time to every hidden layer."""
 
-    def __init__(self, dim: int, spec: MLP, classes: int = 0):
+    def __init__(self, dim: int, spec: MLP, classes: int = 0, outputs: int = 1):
         super().__init__()
         width = spec.width
         self.frequencies = spec.frequencies
@@ -197,7 +200,7 @@ class TimeMLP(nn.Module):
         self.blocks = nn.ModuleList(
             nn.ModuleDict({"a": nn.Linear(width, width), "b": nn.Linear(width, width)}) for _ in range(spec.depth)
         )
-        self.last = nn.Linear(width, dim)
+        self.last = nn.Linear(width, outputs * dim)
         self.labels = nn.Embedding(classes + 1, width) if classes else None
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -209,4 +212,4 @@ class TimeMLP(nn.Module):
         h = self.first(x.flatten(1))
         for block in self.blocks:
             h = h + block["b"](nn.functional.silu(block["a"](nn.functional.silu(h + e))))
-        return self.last(nn.functional.silu(h)).reshape(x.shape)
+        return self.last(nn.functional.silu(h)).reshape(len(x), -1, *x.shape[2:])

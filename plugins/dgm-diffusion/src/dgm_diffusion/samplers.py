@@ -33,6 +33,10 @@ class Denoiser(Protocol):
         """Returns the prediction of `x_0`."""
         ...
 
+    def moments(self, x: Tensor, t: Tensor, clip: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Returns the prediction of `x_0`, and where a learned variance lies between the posterior's and beta."""
+        ...
+
 
 class Asked:
     """A model that is asked for labels `(n,)`, with a weight of guidance, as a sampler sees it."""
@@ -42,6 +46,7 @@ class Asked:
         self.betas, self.alpha_bar = model.betas, model.alpha_bar
         self.predict = partial(model.predict, labels=labels, guidance=guidance)
         self.denoise = partial(model.denoise, labels=labels, guidance=guidance)
+        self.moments = partial(model.moments, labels=labels, guidance=guidance)
 
 
 def ancestral(model: Denoiser, x: Tensor, times: list[int], noise: Noise, options: Any) -> Iterator[Tensor]:
@@ -54,12 +59,15 @@ def ancestral(model: Denoiser, x: Tensor, times: list[int], noise: Noise, option
         now = model.alpha_bar[t]
         before = model.alpha_bar[times[i + 1]] if i + 1 < len(times) else torch.ones_like(now)
         beta = 1 - now / before
-        x0 = model.denoise(x, torch.tensor(t, device=x.device), clip=True)
+        x0, share = model.moments(x, torch.tensor(t, device=x.device), clip=True)
         mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x) / (1 - now)
         if i + 1 == len(times):
             x = mean
         else:
-            variance = beta if model.config.variance == "large" else beta * (1 - before) / (1 - now)
+            small = beta * (1 - before) / (1 - now)
+            variance = beta if model.config.variance == "large" else small
+            if share is not None:  # learned, between the two
+                variance = (share * beta.log() + (1 - share) * small.log()).exp()
             x = mean + variance.sqrt() * noise.normal(*model.event_shape)
         yield x
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dgmcore import Config
 from dgmcore.config import Count
 
-__all__ = ["Beta", "Schedule", "betas", "tables", "vp_log_alpha_bar"]
+__all__ = ["Beta", "Schedule", "betas", "posterior_variances", "tables", "vp_log_alpha_bar"]
 
 Beta = Annotated[float, msgspec.Meta(gt=0.0, le=100.0)]
 
@@ -72,6 +72,13 @@ def tables(schedule: Schedule, device: torch.device) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):  # what is kept may later be part of a graph
         b = betas(schedule)
         return b.float().to(device), (1 - b).cumprod(0).float().to(device)
+
+
+def posterior_variances(betas: Tensor, alpha_bar: Tensor) -> Tensor:
+    r"""Returns :math:`\tilde\beta_t = \beta_t (1 - \bar\alpha_{t-1}) / (1 - \bar\alpha_t)`, `(T,)`; the first is 0."""
+
+    before = torch.cat([torch.ones_like(alpha_bar[:1]), alpha_bar[:-1]])
+    return betas * (1 - before) / (1 - alpha_bar)
 
 
 def vp_log_alpha_bar(t: Tensor, beta_min: float, beta_max: float) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,13 +18,11 @@ import msgspec
 import torch
 from torch import Tensor
 
-from dgmcore import Config, Likelihood, Model, Options
-from dgmcore.config import Shape
-from dgmcore.noise import IndexedNoise, Noise
+from dgmcore import Likelihood, Options
+from dgmcore.noise import Noise
 
-from .labels import Classes, Guidance, Label, guided, labels_of
-from .networks import MLP, UNet, build_network, of_pictures, with_network
-from .odes import Field, Probes, Solver, Steps, log_density, log_normal, sign_probes, solve
+from .labels import Guidance, Label, Timed
+from .odes import Field, Probes, Solver, Steps, log_density, log_normal, solve
 from .schedules import Beta, vp_log_alpha_bar
 
 __all__ = ["ScoreSDE"]
@@ -33,13 +31,10 @@ Time = Annotated[float, msgspec.Meta(ge=1e-6, lt=1.0)]
 Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 
-class ScoreSDE(Model):
+class ScoreSDE(Timed):
     """A score model in continuous time; its default sampler is the probability flow, so it is a Pushforward too."""
 
-    class Config(Config):
-        event_shape: Shape = (2,)
-        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
-        classes: Classes = 0
+    class Config(Timed.Config):
         beta_min: Beta = 0.1
         beta_max: Beta = 20.0
         t_min: Time = 1e-3  # where the flow ends: the data plus noise of variance 1 - alpha_bar(t_min)
@@ -61,21 +56,6 @@ class ScoreSDE(Model):
     dtypes = (torch.float32, torch.float64)  # the flow's steps are smaller than the roundings of others
     likelihood = Likelihood.ESTIMATE  # of the discretised flow, from a prior that is only nearly N(0, I)
     phases = {"score": "dgm_diffusion.training:MatchScore"}
-    example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
-
-    def __init__(self, config: Any = None, **parts: Model):
-        super().__init__(config, **parts)
-        self.config = with_network(self.config)
-        self.event_shape = tuple(self.config.event_shape)
-        self.network = build_network(self.config.network, self.event_shape, self.config.classes)
-
-    @classmethod
-    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
-        return of_pictures(shape, "score")
-
-    @property
-    def noise_shapes(self) -> Mapping[str, Any]:
-        return {"x": self.event_shape}
 
     # --- the SDE -------------------------------------------------------------------------------
 
@@ -106,7 +86,7 @@ class ScoreSDE(Model):
     def eps(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
         r"""The predicted noise, :math:`-\sigma(t)` times the score, for times `(n,)`, or one time `()`."""
 
-        return guided(self.network, x, t * 1000.0, labels, guidance, self.config.classes)
+        return self.predicted(x, t * 1000.0, labels, guidance)
 
     def gradient_field(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
         r"""The predicted :math:`\nabla_x \log p_t(x)`, of noised data at times `t`, `(n,)` or `()`."""
@@ -128,16 +108,9 @@ class ScoreSDE(Model):
 
     # --- drawing -------------------------------------------------------------------------------
 
-    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
-        """Maps noise to data by the probability flow, with the default number of steps."""
-        return self.decode(eps["x"])
-
-    def sample(self, noise: Noise, **options: Any) -> Tensor:
-        return deque(self.trajectory(noise, **options), maxlen=1).pop()
-
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         o = self.sampling(options)
-        asked = {"labels": labels_of(o.label, noise, self.config.classes), "guidance": o.guidance}
+        asked = {"labels": self.labels(o.label, noise), "guidance": o.guidance}
         x = noise.normal(*self.event_shape, name="x")
         times = self.grid(o.steps, x).flip(0)
         if o.sampler == "ode":
@@ -181,7 +154,5 @@ class ScoreSDE(Model):
         r"""Integrates :math:`\frac{d}{dt} \log p_t(x_t) = -\nabla \cdot v` along the flow (equation 39), `(n,)`."""
 
         o = self.scoring(options)
-        noise = noise or IndexedNoise.like(x)
-        drift = partial(self.drift, labels=labels_of(o.label, noise, self.config.classes))
-        probes = sign_probes(noise, self.event_shape, o.probes)
-        return log_density(drift, x, self.grid(o.steps, x), log_normal, probes, o.solver)
+        labels, probes = self.scored(x, noise, o)
+        return log_density(partial(self.drift, labels=labels), x, self.grid(o.steps, x), log_normal, probes, o.solver)

@@ -67,16 +67,29 @@ class LabelledRegression(Regression):
 
 
 class Denoise(LabelledRegression):
-    r"""The simple loss of DDPM (Ho et al., 2020, equation 14): the squared error of what the network predicts."""
+    r"""The simple loss of DDPM (Ho et al., 2020, equation 14): the squared error of what the network predicts.
+
+    Where variances are learned, plus `bound_weight` times an estimate of the variational bound, in nats per dimension,
+    whose gradient reaches the variances only (Nichol and Dhariwal, 2021, equation 16).
+    """
 
     model: DDPM
 
+    class Options(LabelledRegression.Options):
+        bound_weight: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.001
+
     def losses(self, x: Tensor, noise: Noise, labels: Tensor | None = None) -> Tensor:
-        t = noise.integers(self.model.config.schedule.steps)
+        model = self.model
+        total = model.config.schedule.steps
+        t = noise.integers(total)
         eps = noise.normal(*x.shape[1:])
-        seen = self.hidden(labels, noise)
-        error = self.model.predict(self.model.diffuse(x, eps, t), t, seen) - self.model.target(x, eps, t)
-        return error.square().flatten(1).mean(1)
+        at = model.diffuse(x, eps, t)
+        out, share = model.outputs(at, t, self.hidden(labels, noise))
+        simple = (out - model.target(x, eps, t)).square().flatten(1).mean(1)
+        if share is None:
+            return simple
+        term = model.divergence(x, model.data_of(at, out.detach(), t), share, t) / x[0].numel()
+        return simple + self.options.bound_weight * total * term
 
 
 class MatchScore(LabelledRegression):

@@ -14,20 +14,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
 from torch import Tensor
 
-from dgmcore import Config, Likelihood, Model, Options
-from dgmcore.config import Shape
-from dgmcore.noise import IndexedNoise, Noise
+from dgmcore import Likelihood, Options
+from dgmcore.noise import Noise
 
-from .labels import Classes, Guidance, Label, guided, labels_of
-from .networks import MLP, UNet, build_network, of_pictures, with_network
-from .odes import Field, Probes, Steps, log_density, log_normal, sign_probes, solve
+from .labels import Guidance, Label, Timed
+from .odes import Field, Probes, Steps, log_density, log_normal, solve
 
 __all__ = ["VESDE"]
 
@@ -35,17 +33,14 @@ Positive = Annotated[float, msgspec.Meta(gt=0, le=1e4)]
 RHO = 7.0  # how levels of the flow and of the SDE are spaced (Karras et al., equation 5)
 
 
-class VESDE(Model):
+class VESDE(Timed):
     r"""A denoiser :math:`D(x, \sigma)`, the mean of :math:`x_0` given :math:`x_\sigma`.
 
     Its score is :math:`(D(x, \sigma) - x) / \sigma^2`. Its default sampler is the probability flow
     :math:`dx / d\sigma = (x - D(x, \sigma)) / \sigma`, so it is a pushforward, an encoder and a density too.
     """
 
-    class Config(Config):
-        event_shape: Shape = (2,)
-        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
-        classes: Classes = 0
+    class Config(Timed.Config):
         sigma_min: Positive = 0.01  # where everything ends: the data plus noise of this level
         sigma_max: Positive = 20.0  # from which on noised data are nearly N(0, sigma_max^2 I)
         sigma_data: Positive = 0.5  # the data's standard deviation, about
@@ -67,21 +62,7 @@ class VESDE(Model):
 
     likelihood = Likelihood.ESTIMATE  # of the discretised flow, from a prior that is only nearly normal
     phases = {"score": "dgm_diffusion.training:MatchDenoiser"}
-    example = {"network": {"kind": "mlp", "width": 16, "depth": 1}, "sigma_min": 0.05}
-
-    def __init__(self, config: Any = None, **parts: Model):
-        super().__init__(config, **parts)
-        self.config = with_network(self.config)
-        self.event_shape = tuple(self.config.event_shape)
-        self.network = build_network(self.config.network, self.event_shape, self.config.classes)
-
-    @classmethod
-    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
-        return of_pictures(shape, "score")
-
-    @property
-    def noise_shapes(self) -> Mapping[str, Any]:
-        return {"x": self.event_shape}
+    example = {**Timed.example, "sigma_min": 0.05}
 
     # --- the network ---------------------------------------------------------------------------
 
@@ -100,7 +81,7 @@ class VESDE(Model):
         total = (level.square() + data**2).sqrt()
         low, high = math.log(self.config.sigma_min), math.log(self.config.sigma_max)
         t = 1000.0 * (sigma.log() - low) / (high - low)
-        out = guided(self.network, x / total, t, labels, guidance, self.config.classes)
+        out = self.predicted(x / total, t, labels, guidance)
         return (data / total).square() * x + level * data / total * out
 
     def gradient_field(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
@@ -127,15 +108,9 @@ class VESDE(Model):
 
     # --- drawing -------------------------------------------------------------------------------
 
-    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
-        return self.decode(eps["x"])
-
-    def sample(self, noise: Noise, **options: Any) -> Tensor:
-        return deque(self.trajectory(noise, **options), maxlen=1).pop()
-
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         o = self.sampling(options)
-        labels = labels_of(o.label, noise, self.config.classes)
+        labels = self.labels(o.label, noise)
         x = self.config.sigma_max * noise.normal(*self.event_shape, name="x")
         if o.sampler == "ode":
             yield from solve(self.drift(labels, o.guidance), x, self.levels(o.steps, x), "heun")
@@ -190,9 +165,7 @@ class VESDE(Model):
         """Returns the density of the probability flow, with `label` that of the class, nats, `(n,)`."""
 
         o = self.scoring(options)
-        noise = noise or IndexedNoise.like(x)
-        labels = labels_of(o.label, noise, self.config.classes)
-        probes = sign_probes(noise, self.event_shape, o.probes)
+        labels, probes = self.scored(x, noise, o)
         top = self.config.sigma_max
 
         def base(z: Tensor) -> Tensor:

@@ -20,9 +20,21 @@ def dgm_architectures():
         architecture(
             "odeflow", "odeflow:ODEFlow", "Descent of an energy as a flow with a density", f"{THESIS}, chapter 5"
         ),
+        architecture("rbm", "rbm:RBM", "Restricted Boltzmann machine of binary images", f"{THESIS}, section 2.3.1"),
         architecture("mlp-energy", "networks:MLPEnergy", "Energy network: perceptron with swish", f"{THESIS}, 4.4.1"),
         architecture("conv-energy", "networks:ConvEnergy", "Energy network: convolutions", f"{THESIS}, Table 5.2"),
         architecture("resnet-energy", "networks:ResNetEnergy", "Energy network of VAEBM: residual", VAEBM),
+    ]
+
+
+@hookimpl
+def dgm_metrics():
+    return [
+        {
+            "name": "log-normaliser",
+            "import": "dgm_ebms.metrics:log_normaliser",
+            "summary": "Log Z of a Boltzmann machine by annealed importance sampling",
+        }
     ]
 
 

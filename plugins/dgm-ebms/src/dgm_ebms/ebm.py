@@ -41,6 +41,7 @@ class EBM(Model):
     phases = {
         "likelihood": "dgm_ebms.training:MaximumLikelihood",
         "score-matching": "dgm_ebms.training:DenoisingScoreMatching",
+        "implicit-score-matching": "dgm_ebms.training:ImplicitScoreMatching",
         "noise-contrastive": "dgm_ebms.training:NoiseContrastive",
     }
     example = {"start": "normal"}

@@ -15,7 +15,7 @@ from dgmcore import IndexedNoise, Likelihood, Model, Noise
 from dgmcore.compose import gradients, leaf
 from dgmcore.config import Config, Count, Options
 
-__all__ = ["ODEFlow", "ascent"]
+__all__ = ["ODEFlow", "ascent", "tangents"]
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Time = Annotated[float, msgspec.Meta(gt=0.0, le=1e3)]
@@ -185,10 +185,10 @@ class ODEFlow(Model):
         chosen = self.Sampling(
             solver=o.solver or own.solver, steps=o.steps or own.steps, tolerance=o.tolerance or own.tolerance
         )
-        tangents = self._tangents(x, o, noise)
+        vectors = tangents(x, noise, o.trace, o.probes)
         if torch.is_grad_enabled() or chosen.solver == "dopri5":
-            return self._log_prob(x, chosen, tangents)
-        blocks = zip(x.split(_ROWS), tangents.split(_ROWS, 1), strict=True)  # bounds the memory
+            return self._log_prob(x, chosen, vectors)
+        blocks = zip(x.split(_ROWS), vectors.split(_ROWS, 1), strict=True)  # bounds the memory
         return torch.cat([self._log_prob(part, chosen, t) for part, t in blocks])
 
     def _log_prob(self, x: Tensor, options: Any, tangents: Tensor) -> Tensor:
@@ -197,16 +197,25 @@ class ODEFlow(Model):
         constant = scaled.shape[1] * (math.log(2 * math.pi) / 2 + math.log(self.config.start_scale))
         return -scaled.square().sum(1) / 2 - constant - trace
 
-    def _tangents(self, x: Tensor, options: Any, noise: Noise | None) -> Tensor:
-        """Returns the vectors of the trace, `(k, n, *event_shape)`: a basis, or signs over the root of k."""
 
-        d = math.prod(self.event_shape)
-        if options.trace == "exact" or (options.trace == "auto" and d <= _EXACT_UP_TO):
-            basis = torch.eye(d, dtype=x.dtype, device=x.device).view(d, 1, *self.event_shape)
-            return basis.expand(-1, len(x), *self.event_shape)
-        noise = noise or IndexedNoise.like(x)
-        normal = noise.normal(options.probes, *self.event_shape, name="probes").movedim(1, 0)
-        return torch.where(normal < 0, -1.0, 1.0).to(x) / math.sqrt(options.probes)
+def tangents(x: Tensor, noise: Noise | None, trace: str, probes: int) -> Tensor:
+    """Returns the vectors of a trace, `(k, n, *event_shape)`: a basis, or signs over the root of k.
+
+    Arguments:
+        x: Points, `(n, *event_shape)`.
+        noise: Of the signs; None stands for seed 0.
+        trace: `exact`, `hutchinson`, or `auto`, which is exact up to 8 dimensions.
+        probes: The number of sign vectors.
+    """
+
+    shape = x.shape[1:]
+    d = math.prod(shape)
+    if trace == "exact" or (trace == "auto" and d <= _EXACT_UP_TO):
+        basis = torch.eye(d, dtype=x.dtype, device=x.device).view(d, 1, *shape)
+        return basis.expand(-1, len(x), *shape)
+    noise = noise or IndexedNoise.like(x)
+    normal = noise.normal(probes, *shape, name="probes").movedim(1, 0)
+    return torch.where(normal < 0, -1.0, 1.0).to(x) / math.sqrt(probes)
 
 
 def ascent(critic: Any, x: Tensor, tangents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

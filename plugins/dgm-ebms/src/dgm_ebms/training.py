@@ -20,9 +20,18 @@ from dgmcore.config import Config, Count, Fraction, NonNegative, Positive
 from dgmcore.noise import Noise
 from dgmcore.training.phase import Phase, Step
 
-from .odeflow import Solver, ascent
+from .odeflow import Solver, ascent, tangents
+from .rbm import RBM
 
-__all__ = ["Contrastive", "DenoisingScoreMatching", "FlowLikelihood", "MaximumLikelihood", "NoiseContrastive"]
+__all__ = [
+    "Contrastive",
+    "DenoisingScoreMatching",
+    "FlowLikelihood",
+    "ImplicitScoreMatching",
+    "MaximumLikelihood",
+    "NoiseContrastive",
+    "PersistentContrastiveDivergence",
+]
 
 #: Steps of chains and solvers: each costs a pass through the network in every step of training.
 Steps = Annotated[int, Meta(ge=1, le=10_000)]
@@ -122,6 +131,42 @@ class DenoisingScoreMatching(_EnergyPhase):
         return self.loss(x, noise).detach()
 
 
+class ImplicitScoreMatching(_EnergyPhase):
+    r"""Matches the data's own score, without knowing it (thesis, eq. 2.41; [1], theorem 1).
+
+    .. math:: E \Big[ \mathrm{tr}\, \nabla\nabla s_\theta(x) + \frac{1}{2} |\nabla s_\theta(x)|^2 \Big]
+
+    Unlike the denoising objective it blurs nothing; it needs the curvature, of which the trace takes d products, or
+    `probes` with random signs (Hutchinson; "sliced" in [2]). Where data lie on points or lines there is no minimum.
+
+    References:
+        [1] Estimation of Non-Normalized Statistical Models by Score Matching (Hyvärinen, 2005)
+        [2] Sliced Score Matching (Song et al., 2019), https://arxiv.org/abs/1905.07088
+    """
+
+    class Options(ContrastivePhase.Options):
+        #: `exact` takes d products, `hutchinson` as many as `probes`; `auto` is exact up to 8 dimensions.
+        trace: Literal["auto", "exact", "hutchinson"] = "auto"
+        probes: Annotated[int, Meta(ge=1, le=1_000)] = 1
+
+    def step(self, step: Step) -> None:
+        x = step.batch()
+        step.minimize(self.loss(x, step.noise(len(x))).mean())
+
+    def loss(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns the loss of each datum, `(n,)`."""
+
+        o = self.options
+        gradient, trace = ascent(self.critic(), x, tangents(x, noise, o.trace, o.probes))
+        std = getattr(self.model.config, "reference_std", None)
+        if std is not None:  # the reference is a Gaussian, whose curvature is constant
+            gradient, trace = gradient - x / std**2, trace - x[0].numel() / std**2
+        return trace + gradient.flatten(1).square().sum(1) / 2
+
+    def validate(self, x: Tensor, noise: Noise) -> Tensor:
+        return self.loss(x, noise).detach()
+
+
 class NoiseContrastive(_EnergyPhase):
     r"""Tells data from noise of known density, with the normalising constant as a parameter (thesis, eq. 2.43).
 
@@ -177,6 +222,58 @@ class NoiseContrastive(_EnergyPhase):
         super().restore(state)
         if "noise/mean" in state:
             self.mean, self.root = state["noise/mean"], state["noise/root"]
+
+
+class PersistentContrastiveDivergence(ContrastivePhase):
+    r"""Maximum likelihood of a Boltzmann machine, with negatives from Gibbs chains that never restart (Tieleman, 2008).
+
+    Visible biases start at the logits of the pixels' means [1, section 8], which also are the base of annealed
+    importance sampling.
+
+    References:
+        Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient (Tieleman, 2008)
+        [1] A Practical Guide to Training Restricted Boltzmann Machines (Hinton, 2012)
+    """
+
+    model: RBM
+
+    class Options(ContrastivePhase.Options):
+        #: Gibbs steps between two updates, and the number of chains; None: that of the batch.
+        steps: Annotated[int, Meta(ge=1, le=10_000)] = 1
+        chains: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+        #: Batches from which the pixels' means are taken.
+        init_batches: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+    def __init__(self, model: Any, options: Any):
+        super().__init__(model, options)
+        self.states: Tensor | None = None
+
+    def critic(self) -> Any:
+        return self.model
+
+    def setup(self, step: Step) -> None:
+        batches = [self.model.places(step.batch()).mean(0) for _ in range(self.options.init_batches)]
+        means = torch.stack(batches).mean(0).clamp(1e-3, 1 - 1e-3)
+        self.model.base.copy_(means.logit())
+        with torch.no_grad():
+            self.model.visible_bias.copy_(self.model.base)
+
+    def step(self, step: Step) -> None:
+        x = step.batch()
+        noise = step.noise(self.options.chains or len(x))
+        if self.states is None:
+            base = torch.sigmoid(self.model.base)
+            self.states = (noise.uniform(len(base)) < base).to(base)
+        for v in self.model.gibbs(self.states, noise, self.options.steps):
+            self.states = v
+        step.minimize(self.contrast(step, x, self.model.data(self.states)))
+
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), **({} if self.states is None else {"chains": self.states})}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        super().restore(state)
+        self.states = state.get("chains")
 
 
 # --- the dynamics of an energy as a generator ------------------------------------------------------------

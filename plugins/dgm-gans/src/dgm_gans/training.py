@@ -75,6 +75,24 @@ class AdversarialPhase(Game):
         share = 0.0 if step.progress >= o.noise_until else 1 - step.progress / o.noise_until
         return blur(x, o.instance_noise * share, step.noise(len(x)))
 
+    def validate(self, x: Tensor, noise: Noise) -> Tensor:
+        r"""Returns terms `(n,)` whose mean is the energy distance of data `x` and as many samples (R&H, Fig. 11).
+
+        .. math::
+            \tfrac14 \big(2 \bar d(x_i, y) - \bar d(x_i, x) - \bar d(y_i, y)\big),
+            \quad d(a, b) = \sqrt{|a - b|^2 + 0.1}
+
+        As the metric `energy-distance`, but with means over the others only, so that the batches of a validation don't
+        bias it. No loss of the game says how good the samples are.
+        """
+
+        y = self.model.push(noise.named(self.model.noise_shapes)).flatten(1)
+        x = x.flatten(1)
+        between, of_x, of_y = (torch.cdist(a, b).square().add(0.1).sqrt() for a, b in ((x, y), (x, x), (y, y)))
+        others = max(len(x) - 1, 1)
+        within = (of_x + of_y).fill_diagonal_(0.0).sum(1) / others
+        return (2 * between.mean(1) - within) / 4
+
     def finish(self) -> None:
         """Measures the statistics of the generator's batch norms anew: averaged weights have others."""
         renormalize(self.model)

@@ -160,7 +160,7 @@ class Label(Model):
     r"""What class a datum is of: :math:`w \log p(k \mid x)` by a classifier.
 
     Classifiers that were trained with smoothed labels are never sure: the weight w sharpens them, as the scale of
-    classifier guidance does (Diffusion Models Beat GANs on Image Synthesis, Dhariwal & Nichol, 2021, section 4).
+    classifier guidance does (Diffusion Models Beat GANs on Image Synthesis, Dhariwal & Nichol, 2021).
 
     Arguments:
         label: The class k.

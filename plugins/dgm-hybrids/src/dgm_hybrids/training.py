@@ -43,7 +43,8 @@ class EnergyPhase(ContrastivePhase):
         spectral_weight: NonNegative = 0.2
         adam_clip: NonNegative | None = 3.0
         loss: Literal["likelihood", "ratio"] = "likelihood"
-        #: Of a chain.
+        #: Of a chain. Metropolis steps need no small steps where modes are narrow, and have no bias.
+        sampler: Literal["langevin", "metropolis"] = "langevin"
         steps: Annotated[int, Meta(ge=0, le=10_000)] = 10
         step_size: Positive = 5e-6
         temperature: NonNegative = 1.0
@@ -125,6 +126,7 @@ class EnergyPhase(ContrastivePhase):
 
         o, model = self.options, self.model
         chosen = model.Sampling(
+            sampler=o.sampler,
             steps=o.steps,
             step_size=o.step_size,
             temperature=o.temperature,

@@ -32,6 +32,13 @@ def interpolate(
             autocompletion=complete.data,
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LATENT", help="Walk straight from here: a latent as -1,-1, or data that are encoded."
+        ),
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="LATENT", help="And to there.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A .png, a walk in each row, or a .gif; points also .pdf or .svg. [NAME-walk-seedS.png]"),
@@ -42,11 +49,15 @@ def interpolate(
     """Walk between samples or data in latent space.
 
     Between samples the walk is on great circles of the noise, which Gaussian noise stays near to; between the codes of
-    data it is straight. Points of the plane have lines between them.
+    data, or the ends that --from and --to give, it is straight. Points of the plane have lines between them.
     """
 
     if out is not None and out.suffix.lower() not in (".png", ".gif", ".pdf", ".svg"):
         raise UsageError(f"--out {out}: walks are written as .png or .gif", "give it a name that ends so")
+    if (start is None) != (end is None):
+        raise UsageError("a walk has two ends, and one is given", "give both --from and --to")
+    if start is not None and data is not None:
+        raise UsageError("--data and --from both say where walks begin", "give one of them")
     from dgmcore.loading.load import load
     from dgmcore.sampling.processes import device_here, here
     from dgmcore.sampling.settings import model_name
@@ -54,9 +65,9 @@ def interpolate(
     from .made import write_interpolation
 
     model = load(name, device=device_here(device, here()))
-    target = out or Path(f"{model_name(model)}-walk-seed{seed}.png")
+    target = out or Path(f"{model_name(model)}-walk{'' if start else f'-seed{seed}'}.png")
     about = {"rows": rows, "steps": steps, "seed": seed}
-    target, walks = write_interpolation(model, target, name=name, data=data, **about)
+    target, walks = write_interpolation(model, target, name=name, data=data, start=start, end=end, **about)
     if json:
         output.emit_json({"model": model_name(model), "rows": len(walks), "steps": steps, "out": str(target)})
     else:

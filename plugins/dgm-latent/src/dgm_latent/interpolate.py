@@ -76,7 +76,7 @@ def between_samples(model: Model, rows: int, steps: int, *, seed: int = 0) -> Te
         scales["x"] = 0.0
     scaled = {name: tree_map(lambda e, k=scales[name]: k * e, {name: tree})[name] for name, tree in noise.items()}
     start, end = _ends(scaled)
-    return _walk(model, lambda t: push(tree_map(lambda a, b: slerp(a, b, t), start, end)), steps)
+    return walk(model, lambda t: push(tree_map(lambda a, b: slerp(a, b, t), start, end)), steps)
 
 
 def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
@@ -94,7 +94,7 @@ def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
     with torch.no_grad():
         codes = {"code": encoder.encode(x[: len(x) // 2 * 2].to(model.device, model.dtype))}
     start, end = _ends(codes)
-    return _walk(model, lambda t: encoder.decode(tree_map(lambda a, b: a + t * (b - a), start, end)["code"]), steps)
+    return walk(model, lambda t: encoder.decode(tree_map(lambda a, b: a + t * (b - a), start, end)["code"]), steps)
 
 
 def write_walks(model: Model, walks: Tensor, path: str | os.PathLike[str]) -> Path:
@@ -116,7 +116,9 @@ def write_walks(model: Model, walks: Tensor, path: str | os.PathLike[str]) -> Pa
     return path
 
 
-def _walk(model: Model, at: Callable[[float], Tensor], steps: int) -> Tensor:
+def walk(model: Model, at: Callable[[float], Tensor], steps: int) -> Tensor:
+    """Returns the walks `(rows, steps, *event_shape)` of which `at` gives the points at a time from 0 to 1."""
+
     with torch.no_grad():
         points = [outgoing(at(t), model, "walks").cpu() for t in np.linspace(0, 1, steps).tolist()]
     return torch.stack(points, 1)

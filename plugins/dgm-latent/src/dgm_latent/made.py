@@ -14,6 +14,7 @@ from dgmcore.data import as_tensor, open_for
 from dgmcore.errors import DataError
 from dgmcore.sampling.provenance import digest, making
 
+from .ends import between_ends
 from .interpolate import between_data, between_samples, write_walks
 from .reconstruct import as_encoder, reconstruct, write_beside
 
@@ -35,8 +36,10 @@ def write_interpolation(
     seed: int = 0,
     data: str | None = None,
     data_is: Mapping[str, Any] | None = None,
+    start: str | None = None,
+    end: str | None = None,
 ) -> tuple[Path, Tensor]:
-    """Writes walks between samples, or between the codes of data.
+    """Writes walks between samples, between the codes of data, or between two ends that are given.
 
     Arguments:
         model: A model.
@@ -47,6 +50,8 @@ def write_interpolation(
         seed: Of the samples.
         data: The data whose codes are the ends, if not samples.
         data_is: Says by `sha256` which data they must be.
+        start: Where one straight walk begins, see :func:`~dgm_latent.ends.between_ends`, and
+        end: where it ends; both or none.
 
     Returns:
         Where they are, and the walks `(rows, steps, *event_shape)`.
@@ -56,13 +61,16 @@ def write_interpolation(
     """
 
     ends = None
-    if data is None:
+    if start is not None and end is not None:
+        walks = between_ends(model, start, end, steps)
+    elif data is None:
         walks = between_samples(model, rows, steps, seed=seed)
     else:
         as_encoder(model)
         ends = _data(model, data, 2 * rows, data_is)
         walks = between_data(model, ends, steps)
-    about = {"rows": rows, "steps": steps, "seed": seed, "data": data}
+    given = {} if start is None else {"start": start, "end": end}
+    about = {"rows": rows, "steps": steps, "seed": seed, "data": data, **given}
     with making("interpolate", model, name=name, **about, data_is=ends):
         return write_walks(model, walks, target), walks
 

@@ -191,7 +191,7 @@ def _drawn(located: Located) -> bytes:
     from dgmcore.sampling.pictures import kind_of, picture
 
     model = load(located.folder)
-    n = 16 if kind_of(tuple(model.event_shape)) == "image" else 1000
+    n = 16 if kind_of(tuple(model.event_shape), model.data_levels) == "image" else 1000
     with tempfile.TemporaryDirectory(prefix="dgm-push-") as folder:
         return Path(picture(model, sample(model, n, seed=0), Path(folder) / PICTURE)).read_bytes()
 

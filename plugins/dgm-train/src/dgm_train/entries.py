@@ -93,6 +93,7 @@ def write_entries(
         sampling=recipe.sampling,
         tags=recipe.tags,
         samples_png=picture if drawn else None,
+        dtype=recipe.stored_as,
     )
 
 

@@ -110,6 +110,7 @@ class Recipe(Config):
     validate_every: Steps | None = None
     validation: DataSpec | None = None
     sampling: dict[str, Any] = {}
+    stored_as: Literal["float16", "bfloat16"] | None = None  # the file's numbers; None: as they were trained
     papers: tuple[Paper, ...] = ()
     tags: tuple[str, ...] = ()
 

@@ -25,7 +25,7 @@ def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
     recipe's `sampling` says otherwise.
     """
 
-    kind = kind_of(tuple(model.event_shape)) if model.can("generator") else None
+    kind = kind_of(tuple(model.event_shape), model.data_levels) if model.can("generator") else None
     if kind is None:
         return False
     noise = IndexedNoise(seed, IMAGES if kind == "image" else POINTS, device=model.device)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["InverseAutoregressive", "Kind", "Planar", "make_flow"]
+__all__ = ["InverseAutoregressive", "Kind", "Planar", "Radial", "make_flow"]
 
-Kind = Literal["normal", "planar", "iaf"]
+Kind = Literal["normal", "planar", "radial", "iaf"]
 
 
 class Planar(nn.Module):
@@ -39,6 +39,35 @@ class Planar(nn.Module):
             h = torch.tanh((w * z).sum(1, keepdim=True) + b)
             total = total + torch.log1p((1.0 - h.square()) * (w * u).sum(1, keepdim=True)).squeeze(1)
             z = z + u * h
+        return z, total
+
+
+class Radial(nn.Module):
+    r"""Radial steps :math:`z + \beta (z - c) / (\alpha + |z - c|)` with parameters given by the encoder [1].
+
+    They pull towards a point `c` or push away from it; :math:`\beta > -\alpha`, so every step can be inverted.
+
+    References:
+        [1] Variational Inference with Normalizing Flows (Rezende & Mohamed, 2015), eq. 14 and appendix A.2
+    """
+
+    def __init__(self, latents: int, context: int, steps: int):
+        super().__init__()
+        self.latents, self.steps = latents, steps
+        self.amortize = nn.Linear(context, steps * (latents + 2))
+
+    def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the bent `z` and the log-determinant `(n,)`; `z` and `context` have `n` rows."""
+        parameters = self.amortize(context).unflatten(1, (self.steps, -1))
+        total = z.new_zeros(len(z))
+        for c, a, b in zip(*(p.unbind(1) for p in parameters.split([self.latents, 1, 1], 2)), strict=True):
+            alpha = F.softplus(a) + 1e-3
+            beta = alpha * (F.softplus(b + math.log(math.e - 1.0)) - 1.0)  # 0 at b = 0: the identity
+            r = (z - c).norm(dim=1, keepdim=True)
+            h = 1.0 / (alpha + r)
+            around, along = torch.log1p(beta * h), torch.log1p(beta * alpha * h.square())
+            total = total + ((self.latents - 1) * around + along).squeeze(1)
+            z = z + beta * h * (z - c)
         return z, total
 
 
@@ -92,4 +121,4 @@ def make_flow(kind: Kind, latents: int, context: int, steps: int) -> nn.Module |
 
     if kind == "normal":
         return None
-    return {"planar": Planar, "iaf": InverseAutoregressive}[kind](latents, context, steps)
+    return {"planar": Planar, "radial": Radial, "iaf": InverseAutoregressive}[kind](latents, context, steps)

@@ -8,42 +8,23 @@ References:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dgmcore import Config, Likelihood, Model, Options
-from dgmcore.config import Shape
-from dgmcore.noise import IndexedNoise, Noise
+from dgmcore import Likelihood, Options
+from dgmcore.noise import Noise
 
-from ..labels import Classes, Guidance, Label, guided, labels_of
-from ..networks import MLP, UNet, build_network, of_pictures, with_network
-from ..odes import Probes, Solver, Steps, Tolerance, log_density, log_normal, sign_probes, solve
+from ..labels import Guidance, Label, Timed
+from ..odes import Probes, Solver, Steps, Tolerance, log_density, log_normal, solve
 
 __all__ = ["FlowMatching", "Velocity"]
 
 
-class Velocity(Model):
+class Velocity(Timed):
     r"""Base of models whose network is a velocity :math:`v(x, t \mid y)`, perhaps of classes y."""
-
-    class Config(Config):
-        event_shape: Shape = (2,)
-        network: MLP | UNet | None = None  # None: a perceptron for points, a small U-Net for images
-        classes: Classes = 0
-
-    example = {"network": {"kind": "mlp", "width": 16, "depth": 1}}
-
-    def __init__(self, config: Any = None, **parts: Model):
-        super().__init__(config, **parts)
-        self.config = with_network(self.config)
-        self.event_shape = tuple(self.config.event_shape)
-        self.network = build_network(self.config.network, self.event_shape, self.config.classes)
-
-    @property
-    def noise_shapes(self) -> Mapping[str, Any]:
-        return {"x": self.event_shape}
 
     def velocity(self, x: Tensor, t: Tensor, labels: Tensor | None = None, guidance: float = 1.0) -> Tensor:
         """Returns the velocity at `x` and times `(n,)`, or one time `()`, `(n, *event_shape)`.
@@ -55,7 +36,7 @@ class Velocity(Model):
             guidance: The weight of classifier-free guidance, see :func:`dgm_diffusion.labels.guided`.
         """
 
-        return guided(self.network, x, t * 1000.0, labels, guidance, self.config.classes)
+        return self.predicted(x, t * 1000.0, labels, guidance)
 
 
 class FlowMatching(Velocity):
@@ -84,19 +65,9 @@ class FlowMatching(Velocity):
 
     # --- drawing -------------------------------------------------------------------------------
 
-    @classmethod
-    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
-        return of_pictures(shape, "match")
-
-    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
-        return self.decode(eps["x"])
-
-    def sample(self, noise: Noise, **options: Any) -> Tensor:
-        return deque(self.trajectory(noise, **options), maxlen=1).pop()
-
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         o = self.sampling(options)
-        labels = labels_of(o.label, noise, self.config.classes)
+        labels = self.labels(o.label, noise)
         x = noise.normal(*self.event_shape, name="x")
 
         def field(x: Tensor, t: Tensor) -> Tensor:
@@ -125,9 +96,7 @@ class FlowMatching(Velocity):
         """Returns the density of the flow, with `label` that of the class, nats, `(n,)`."""
 
         o = self.scoring(options)
-        noise = noise or IndexedNoise.like(x)
-        labels = labels_of(o.label, noise, self.config.classes)
-        probes = sign_probes(noise, self.event_shape, o.probes)
+        labels, probes = self.scored(x, noise, o)
 
         def field(x: Tensor, t: Tensor) -> Tensor:
             return self.velocity(x, t, labels)

@@ -19,7 +19,7 @@ from dgmcore import Model, Options
 from dgmcore.errors import RegistryError
 from dgmcore.noise import Noise
 
-from ..labels import Label, labels_of
+from ..labels import Label
 from .model import Velocity
 
 __all__ = ["FlowStudent"]
@@ -48,6 +48,10 @@ class FlowStudent(Velocity):
                 f"times: {list(times)} do not increase from 0 to 1", "for two steps write times: [0, 0.5, 1]"
             )
 
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        return {}  # it needs a teacher, which a recipe must name
+
     def states(self, x: Tensor, labels: Tensor | None = None) -> Iterator[Tensor]:
         """Yields the states from noise `x` on, which is the first, `(n, *event_shape)` each."""
 
@@ -59,9 +63,6 @@ class FlowStudent(Velocity):
     def push(self, eps: Mapping[str, Tensor]) -> Tensor:
         return deque(self.states(eps["x"]), maxlen=1).pop()
 
-    def sample(self, noise: Noise, **options: Any) -> Tensor:
-        return deque(self.trajectory(noise, **options), maxlen=1).pop()
-
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
-        labels = labels_of(self.sampling(options).label, noise, self.config.classes)
+        labels = self.labels(self.sampling(options).label, noise)
         yield from self.states(noise.normal(*self.event_shape, name="x"), labels)

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dgmcore import Config, Model
-from dgmcore.config import Depth, Real, Shape, Size
+from dgmcore import Config, Model, Options
+from dgmcore.config import Depth, Fraction, Real, Shape, Size
+from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
 
 from .discriminator import Conv, ConvDiscriminator
@@ -57,6 +58,10 @@ class DDGAN(Model):
         generator: UNet | MLP = MLP()
         discriminator: Conv | MLP | Absent = MLP()
 
+    class Sampling(Options):
+        init: Any = None  # a picture `event_shape` to start from: `--init FILE` on the command line
+        strength: Fraction = 0.5  # with `init`: the share of the T steps that the picture is sent through
+
     phases = {"adversarial": "dgm_hybrids.ddgan.training:AdversarialDenoising"}
     example = {"generator": {"kind": "mlp", "width": 8}, "discriminator": {"kind": "mlp", "width": 8}, "latent": 3}
 
@@ -91,17 +96,29 @@ class DDGAN(Model):
         return deque(self._states(eps), maxlen=1).pop()
 
     def sample(self, noise: Noise, **options: Any) -> Tensor:
-        self.sampling(options)
-        return self.push(noise.named(self.noise_shapes))
+        """Draws `noise.n` samples; with `init`, pictures that resemble it (stroke-based synthesis, thesis 6.4.6)."""
+        return deque(self.trajectory(noise, **options), maxlen=1).pop()
 
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
-        self.sampling(options)
-        yield from self._states(noise.named(self.noise_shapes))
+        o = self.sampling(options)
+        eps, steps = noise.named(self.noise_shapes), self.config.steps
+        if o.init is not None:
+            if not isinstance(o.init, Tensor) or tuple(o.init.shape[-len(self.event_shape) :]) != self.event_shape:
+                raise OptionError(
+                    f"init is no picture of shape {list(self.event_shape)}",
+                    "give a tensor, or --init FILE in a command",
+                )
+            if o.strength == 0:
+                raise OptionError("strength 0 would change nothing", "try --set strength=0.5")
+            steps = max(1, round(o.strength * steps))
+            times = torch.full((noise.n,), steps, device=eps["x"].device)
+            eps["x"] = self.diffusion.diffuse(o.init.to(eps["x"]).expand_as(eps["x"]), times, eps["x"])
+        yield from self._states(eps, steps)
 
-    def _states(self, eps: Mapping[str, Any]) -> Iterator[Tensor]:
+    def _states(self, eps: Mapping[str, Any], steps: int | None = None) -> Iterator[Tensor]:
         x = eps["x"]
         yield x
-        for t in reversed(range(self.config.steps)):
+        for t in reversed(range(steps or self.config.steps)):
             times = torch.full((len(x),), t, device=x.device)
             z = eps["z"][str(t)] if self.config.latent else None
             x = self.step(x, times, z, eps["posterior"][str(t)] if t and "posterior" in eps else None)
@@ -110,13 +127,29 @@ class DDGAN(Model):
     def step(self, after: Tensor, t: Tensor, z: Tensor | None, eps: Tensor | None) -> Tensor:
         r"""Draws :math:`x_t \sim p_\theta(x_t | x_{t+1})` (thesis, eq. 6.12)."""
 
-        out = self.generator(after, t, z)
         if self.config.parametrization == "direct":
-            return out
+            return self.generator(after, t, z)
+        x0 = self.clean(after, t, z)
+        return self.diffusion.posterior(x0, after, t, torch.zeros_like(x0) if eps is None else eps)
+
+    def clean(self, after: Tensor, t: Tensor, z: Tensor | None) -> Tensor:
+        r"""Draws :math:`x_0 \sim p_\theta(x_0 | x_{t+1})` (thesis, Fig. 6.14); not where a step predicts :math:`x_t`.
+
+        Arguments:
+            after: :math:`x_{t+1}`, `(n, *event_shape)`.
+            t: Integer times from 0 to T - 1, `(n,)`.
+            z: Latents `(n, latent)`, or None where the model has none.
+        """
+
+        out = self.generator(after, t, z)
         if self.config.parametrization == "noise":
             bar = self.diffusion.alpha_bar[t + 1].reshape(-1, *[1] * (after.ndim - 1))
-            out = (after - (1 - bar).sqrt() * out) / bar.sqrt()
-        return self.diffusion.posterior(out, after, t, torch.zeros_like(out) if eps is None else eps)
+            return (after - (1 - bar).sqrt() * out) / bar.sqrt()
+        if self.config.parametrization == "direct":
+            raise OptionError(
+                "a direct model predicts no clean data", "train one with parametrization: posterior or noise"
+            )
+        return out
 
 
 class PointGenerator(nn.Module):

@@ -40,11 +40,16 @@ class Diffusion(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value.float(), persistent=False)
 
+    def diffuse(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Returns `x_t` for integer times from 0 (the data) to T."""
+
+        bar = _like(self.alpha_bar[t], x0)
+        return bar.sqrt() * x0 + (1 - bar).sqrt() * eps
+
     def pair(self, x0: Tensor, t: Tensor, eps: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """Returns `x_t` and, one true step of the chain later, `x_{t+1}`."""
 
-        bar, beta = _like(self.alpha_bar[t], x0), _like(self.betas[t], x0)
-        x = bar.sqrt() * x0 + (1 - bar).sqrt() * eps
+        beta, x = _like(self.betas[t], x0), self.diffuse(x0, t, eps)
         return x, (1 - beta).sqrt() * x + beta.sqrt() * step
 
     def posterior(self, x0: Tensor, after: Tensor, t: Tensor, eps: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dgmcore.config import Config, Count, NonNegative
+from dgmcore.config import Config, Count, Depth, NonNegative
 from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
 from dgmcore.training import Game, Step
+
+from .schedule import Diffusion
 
 if TYPE_CHECKING:
     from .model import DDGAN
@@ -31,11 +33,18 @@ class AdversarialDenoising(Game):
         #: Weight of the gradient penalty, and the steps from one to the next.
         r1: NonNegative = 0.05
         lazy: Count = 15
+        #: Diffusion as data augmentation of a one-shot model (thesis, Table 6.2): of so many steps, data and samples
+        #: alike are sent through 0 to all, at random, before the discriminator sees them.
+        augment: Depth | None = None
 
     def __init__(self, model: DDGAN, options: Config):
         super().__init__(model, options)
         if model.discriminator is None:
             raise OptionError("this model has no discriminator", "config: discriminator: {kind: conv} gives it one")
+        c = model.config
+        if options.augment and c.steps != 1:
+            raise OptionError("augment is for models of one step", "config: steps: 1, or leave out augment")
+        self.augmentation = Diffusion(options.augment, c.beta_min, c.beta_max) if options.augment else None
 
     def step(self, step: Step) -> None:
         x0 = step.batch()
@@ -43,10 +52,10 @@ class AdversarialDenoising(Game):
         regularize = self.options.r1 > 0 and step.index % self.options.lazy == 0
 
         t, x, after = self._pair(x0, noise)
-        x.requires_grad_(regularize)
+        x = self._seen(x, noise).requires_grad_(regularize)
         real = self.model.discriminator(x, t, after)
         with torch.no_grad():
-            fake = self._fake(after, t, noise)
+            fake = self._seen(self._fake(after, t, noise), noise)
         d = F.softplus(-real).mean() + F.softplus(self.model.discriminator(fake, t, after)).mean()
         loss = d
         if regularize:
@@ -55,7 +64,8 @@ class AdversarialDenoising(Game):
         step.minimize(loss, "discriminator")
 
         t, _, after = self._pair(x0, noise)
-        g = F.softplus(-self.model.discriminator(self._fake(after, t, noise), t, after)).mean()
+        fake = self._seen(self._fake(after, t, noise), noise)
+        g = F.softplus(-self.model.discriminator(fake, t, after)).mean()
         step.minimize(g, "generator")
         step.log(discriminator=d.detach(), generator=g.detach())
 
@@ -67,3 +77,11 @@ class AdversarialDenoising(Game):
     def _fake(self, after: Tensor, t: Tensor, noise: Noise) -> Tensor:
         z = noise.normal(self.model.config.latent) if self.model.config.latent else None
         return self.model.step(after, t, z, noise.normal(*after.shape[1:]))
+
+    def _seen(self, x: Tensor, noise: Noise) -> Tensor:
+        """Returns what the discriminator sees of data or samples: themselves, or what some steps of noise leave."""
+
+        if self.augmentation is None:
+            return x
+        diffusion = self.augmentation.to(x.device)
+        return diffusion.diffuse(x, noise.integers(len(diffusion.betas) + 1), noise.normal(*x.shape[1:]))

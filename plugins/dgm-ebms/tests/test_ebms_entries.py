@@ -1,0 +1,49 @@
+"""Recipes of energies of two moons, run for a hundredth of their steps, and the entries that they made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import dgmcore
+from dgmcore.entry import read_entry
+
+ROOT = Path(__file__).parents[3]
+MOONS = ("dsm-moons", "nce-moons")
+ENTROPY = 0.290  # of the data, in nats
+
+
+def recipe_of(name):
+    return yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", [*MOONS, "rbm-mnist"])
+def test_an_entry_is_what_its_recipe_says(name):
+    if not (ROOT / "registry" / name).is_dir():
+        pytest.skip(f"{name} has not been trained yet")
+    recipe, entry = recipe_of(name), read_entry(ROOT / "registry" / name)
+    assert entry.architecture == recipe["architecture"] and entry.summary == recipe["summary"]
+    assert {k: entry.config[k] for k in recipe["config"]} == recipe["config"]
+    assert entry.sampling == recipe.get("sampling", {})
+    assert entry.training.steps == sum(phase["steps"] for phase in recipe["phases"])
+    assert entry.metrics and all(m.command for m in entry.metrics)
+
+
+@pytest.mark.parametrize("name", MOONS)
+def test_a_shipped_energy_is_near_the_truth(name):
+    if not (ROOT / "registry" / name).is_dir():
+        pytest.skip(f"{name} has not been trained yet")
+    (found,) = dgmcore.evaluate(name, ["nll"], n=4000)
+    assert found.value - ENTROPY < 0.1 + 3 * found.std, "its KL divergence"
+
+
+@pytest.mark.parametrize("name", MOONS)
+def test_a_recipe_starts_to_learn_at_once(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    phases = recipe_of(name)["phases"]
+    few = [f"phases.{i}.steps={max(20, phase['steps'] // 100)}" for i, phase in enumerate(phases)]
+    folder = dgmcore.train(ROOT / "recipes" / f"{name}.yaml", set=few)
+    (found,) = dgmcore.evaluate(folder, ["nll"], n=1000)
+    assert found.value < 2.5, "the reference alone has 3.0 nats"
