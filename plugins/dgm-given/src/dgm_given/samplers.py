@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
+from dgmcore.sampling import model_range
 from dgmcore.sampling.pictures import kind_of
 
 from .chains import Population, Scale, State, StepSize, hmc, independence, langevin, mala, pcn, populate, walk
@@ -183,7 +184,7 @@ def _finished(model: Any, target: Posterior, eps: Tensor, record: Record, seen: 
         if isinstance(one, Observation):
             record.misfit(one.what, one.sigma, one.misfit(x), one in seen)
     if seen:
-        yield partial(corrected, x, seen)
+        yield partial(corrected, x, seen, limits=model_range(model))
 
 
 def _start(target: Posterior, eps: Tensor, noise: Noise, options: Any) -> Tensor:
