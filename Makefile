@@ -7,7 +7,7 @@ PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
 EDITABLE := $(foreach p,$(PLUGINS),-e $(patsubst %/,%,$(dir $(p))))
 NAME   ?= $(if $(wildcard registry/vaebm-celeba/model.yaml),vaebm-celeba,glow-fashion)
 
-.PHONY: help install sample test test-page lint format bench site docs clean
+.PHONY: help install sample test test-page lint format bench wheel site docs clean
 
 help:
 	@echo "make install   the command dgm, with every plugin and all extras, in $(VENV)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-page the page of dgm serve in a headless Chromium, if there is one"
 	@echo "make lint      style, formatting, the directions of imports, and types"
 	@echo "make bench     speed, side by side with other libraries"
+	@echo "make wheel     the wheels of the core and of every plugin in dist/; weights that are on a Hub stay there"
 	@echo "make site      the documentation with the API as a site in site/"
 	@echo "make docs      rewrite docs/cli.md and the README's table from the commands"
 
@@ -57,6 +58,9 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+wheel:
+	@$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist . $(patsubst -e,,$(EDITABLE))
+
 # needs no network once it is installed
 site: $(VENV)/.dev
 	@test -x $(BIN)/mkdocs || $(PIP) -e ".[docs]"
@@ -66,4 +70,4 @@ docs: $(VENV)/.dev
 	@$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) runs site .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) dist runs site .ruff_cache .mypy_cache .import_linter_cache

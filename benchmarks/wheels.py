@@ -1,16 +1,18 @@
 """What a user gets from wheels: the core alone, then with one family and the weights, then with everything.
 
-    python benchmarks/wheels.py [--keep FOLDER]
+    python benchmarks/wheels.py [--keep FOLDER] [--only stages|release]
 
 Builds the wheels of the core and of every plugin and installs them into an empty environment that grows from stage to
 stage. After each it runs commands outside of the repository and checks their exit codes, and that what is not installed
-is two lines that name its package. Installs torch, so it takes minutes and a few gigabytes: no part of `make test`.
+is two lines that name its package. Then comes the day of a release (benchmarks/release.py). Installs torch, so it takes
+minutes and a few gigabytes: no part of `make test`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,11 @@ CORE = [
     Try("eval realnvp-moons", 1, "dgm-eval"),
     Try("push realnvp-moons --repo me/mine", 1, "dgm-publish"),
     Try("interpolate realnvp-moons", 1, "dgm-latent"),
+    *(Try(f"{name} x", 1, "dgm-replay") for name in ("replay", "verify", "rm", "cache", "schema")),
+    Try("serve", 1, "dgm-serve"),
+    Try("export realnvp-moons", 1, "dgm-export"),
+    Try("check-plugin x", 1, "dgm-authors"),
+    Try("pull vaebm-celeba", 1, "dgm-weights"),
     Try("sample realnvp-moons --out a.npy", 1, "dgm-weights"),
 ]
 FAMILY = [
@@ -45,11 +52,15 @@ FAMILY = [
     Try("score realnvp-moons a.npy"),
     Try("train recipe.yaml", 1, "dgm-train"),
     Try("sample vae-fashion --out b.npy", 1, "dgm-vaes"),
+    Try("sample realnvp-moons --given x0=0.5 --out c.npy", 1, "dgm-given"),
 ]
 ALL = [
     Try("sample vae-fashion -n 4 --out b.npy"),
     Try("train recipe.yaml --out registry"),
     Try("eval realnvp-moons --metric nll --n 1000"),
+    Try("sample realnvp-moons --given x0=0.5 -n 16 --out c.npy"),
+    Try("replay a.npy"),
+    Try("verify realnvp-moons"),
     Try("push --help"),
 ]
 STAGES = [("the core alone", ["dgmcore"], CORE), ("with one family", ["dgm-flows", "dgm-weights"], FAMILY)]
@@ -72,16 +83,25 @@ license: Apache-2.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", help="work in this folder, and leave it there")
-    keep = parser.parse_args().keep
+    parser.add_argument("--only", choices=("stages", "release"), help="do one of the two")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        return experiment(Path(keep or temporary).absolute())
+        place = Path(asked.keep or temporary).absolute()
+        wrong = 0 if asked.only == "release" else stages(place / "stages")
+        if asked.only != "stages":
+            from release import release
+
+            wrong += release(place / "release")
+    print(f"{wrong} things are not as they should be" if wrong else "all is as it should be")
+    return wrong
 
 
-def experiment(place: Path) -> int:
+def stages(place: Path) -> int:
     """Runs all stages in a folder; returns the number of things that are not as they should be."""
 
     wheels, work = place / "wheels", place / "work"
-    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     (work / "recipe.yaml").write_text(RECIPE)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", wheels, ROOT, *PLUGINS], check=True)
@@ -98,7 +118,6 @@ def experiment(place: Path) -> int:
         print(f"{name}: pip install {' '.join(packages)}", flush=True)
         subprocess.run([*install, *packages], check=True)
         wrong += sum(not attempt(python, work, t) for t in tries)
-    print(f"{wrong} things are not as they should be" if wrong else "all is as it should be")
     return wrong
 
 

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 #: The old path of a module, and its path today.
 ALIASES = {
+    "dgmcore.data.decode": "dgm_data.decode",
     "dgmcore.data.idx": "dgm_data.idx",
     "dgmcore.data.locate": "dgm_data.locate",
     "dgmcore.data.named": "dgm_data.named",
@@ -24,17 +25,20 @@ ALIASES = {
     "dgmcore.data.toys": "dgm_data.toys",
     "dgmcore.evaluation.distances": "dgm_eval.metrics.energy_distance",
     "dgmcore.evaluation.extractor": "dgm_eval.extractor",
+    "dgmcore.evaluation.records": "dgm_eval.comparing",
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
+    "dgmcore.sampling.pictures.preview": "dgm_export.terminal",
     "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
     "dgmcore.saving": "dgmcore.loading.save",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",
     "dgmcore.train.energy": "dgm_train.energy",
-    "dgmcore.train.objectives": "dgmcore.training.objectives",
+    "dgmcore.train.objectives": "dgm_train.objectives",
     "dgmcore.train.phase": "dgmcore.training.phase",
     "dgmcore.training.energy": "dgm_train.energy",
+    "dgmcore.training.objectives": "dgm_train.objectives",
 }
 
 
@@ -58,8 +62,8 @@ class _Finder:
     def exec_module(self, module: ModuleType) -> None:
         new = ALIASES[module.__name__]
         warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
-        found = import_module(new)
-        module.__dict__.update({k: v for k, v in vars(found).items() if not k.startswith("__") or k == "__all__"})
+        found = vars(import_module(new))
+        module.__dict__.update({k: v for k, v in found.items() if k[:2] != "__" or k in ("__all__", "__getattr__")})
 
 
 def install() -> None:

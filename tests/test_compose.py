@@ -225,9 +225,9 @@ def test_flatten_and_tree_map_keep_the_order():
 
 
 def test_an_unknown_sampler_offers_those_there_are(tilted):
-    with pytest.raises(OptionError, match="invalid enum value 'mala'") as caught:
-        tilted.sample(IndexedNoise(0, 2), sampler="mala")
-    assert caught.value.hint == "choose one of langevin, metropolis"
+    with pytest.raises(OptionError, match="no sampler is called 'langevim'") as caught:
+        tilted.sample(IndexedNoise(0, 2), sampler="langevim")
+    assert "langevin" in caught.value.hint
 
 
 class Odd(Model):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from dgm_data.idx import read_idx
-from dgm_train.loop.stream import Stream
+from dgm_train.loop.stream import Stream, augment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -221,9 +221,9 @@ def test_celeba_is_split_by_people_and_decoded_once(home, monkeypatch):
     assert isinstance(train.base.array, np.memmap)
     flipped = open_data(DataSpec(dataset="celeba64", flip=True))
     x = every(flipped)
-    noisy = flipped.augment(x, StreamNoise(0, 4, scope="f"))
+    noisy = augment(flipped, x, StreamNoise(0, 4, scope="f"))
     assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(noisy, x, strict=True))
-    assert torch.equal(noisy, flipped.augment(x, StreamNoise(0, 4, scope="f")))
+    assert torch.equal(noisy, augment(flipped, x, StreamNoise(0, 4, scope="f")))
 
 
 # --- files -----------------------------------------------------------------------------------------
@@ -424,10 +424,10 @@ def test_truncated_jpegs_are_never_accepted(tmp_path_factory, cut):
 
 
 def test_bombs_are_refused(home, monkeypatch):
-    monkeypatch.setattr("dgmcore.data.decode._PIXEL_LIMIT", 100)
+    monkeypatch.setattr("dgm_data.decode._PIXEL_LIMIT", 100)
     with pytest.raises(DataError, match="400 x 1 pixels"):
         open_data(folder(home, a=png(pixels(1, 400))))
-    monkeypatch.setattr("dgmcore.data.decode._FILE_LIMIT", 1000)
+    monkeypatch.setattr("dgm_data.regular._FILE_LIMIT", 1000)
     with zipfile.ZipFile(home / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", b"\0" * 100_000)
     with pytest.raises(DataError, match=r"a\.png has more than 1000 bytes"):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
 COMMAND = re.compile(r"^(?:\$ |    )((?:dgm |python benchmarks/|torchrun ).*)$", re.MULTILINE)
 #: Words that stand for something, what a page makes itself, and what it gets from elsewhere.
-OWN = re.compile(r"NAME|\bA\b|^\./|published|^my-|^hf:|^rh-|^mine$|^otflow-swissroll$|\.ya?ml$|^circle$|^my_")
+OWN = re.compile(r"NAME|\bA\b|^\./|published|^my-|^hf:|^rh-|^mine$|^otflow-swissroll$|\.(ya?ml|npz|npy|csv|png)$|^circle$|^my_")
 #: Models that have a recipe, and no weights yet.
 RECIPES = {p.stem for p in (ROOT / "recipes").glob("*.yaml")}
 

@@ -21,7 +21,7 @@ from dgmcore.errors import DgmError
 from dgmcore.loading.load import build
 
 DATA = {"dataset": "moons", "event_shape": [2]}
-PUBLISHED = {"LICENSE", "README.md", "model.safetensors", "model.yaml", "samples.png"}
+PUBLISHED = {"LICENSE", "README.md", "config.json", "model.safetensors", "model.yaml", "samples.png"}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from dgm_export import terminal
 from PIL import Image
 from test_sampling import entry_of
 from toy_models import Bound, Judge, Pixels, Ridge, Walk
@@ -19,7 +20,6 @@ from dgmcore.errors import DataError, UsageError
 from dgmcore.sampling import draw as sampling
 from dgmcore.sampling import pictures
 from dgmcore.sampling.pictures import density as densities
-from dgmcore.sampling.pictures import preview as terminal
 from dgmcore.sampling.pictures import scatter
 
 

@@ -10,9 +10,10 @@ from installation import PLUGIN, invoke, invoke_json
 
 from dgmcore import plugins, registry
 from dgmcore.errors import PluginError
-from dgmcore.plugins import current
+from dgmcore.plugins import current, provided
 from dgmcore.plugins.records import KINDS, Provides, hook_keys
 
+ROOT = Path(__file__).parent.parent
 HOOK = "from dgmcore.hookspecs import hookimpl\n"
 
 
@@ -157,7 +158,8 @@ def test_dgm_plugins_limits_what_is_loaded(installation, monkeypatch, capsys):
         plugins.architecture("alpha")
 
 
-def test_a_file_in_the_plugin_folder_is_a_plugin(installation, capsys):
+def test_a_file_in_the_plugin_folder_is_a_plugin(installation, capsys, monkeypatch):
+    monkeypatch.setenv("DGM_PLUGINS", "mine,bad,replay")
     folder = installation.data / "plugins"
     folder.mkdir(parents=True)
     (folder / "mine.py").write_text(
@@ -207,7 +209,8 @@ def test_a_file_runs_only_as_its_owner_trusted_it(installation, capsys):
     assert invoke(capsys, "plugins", "--trust", "../mine")[0] == 2
 
 
-def test_requirements(installation, capsys):
+def test_requirements(installation, capsys, monkeypatch):
+    monkeypatch.setenv("DGM_PLUGINS", "a,g,replay")
     installation.plugin("a")
     info = installation.distribution("from-git", {"g": "fake_a"}, "2.5")
     (info / "direct_url.json").write_text(
@@ -304,3 +307,12 @@ def test_every_hook_is_documented():
     for name in dir(hookspecs):
         if name.startswith("dgm_"):
             assert f"`{name}`" in text, name
+
+
+def test_every_command_of_our_plugins_names_its_package_where_it_is_not_installed():
+    """What the core says without a plugin, against what the plugins of this repository say of themselves."""
+    sources = {record.name: record.source for record in provided.plugins()}
+    brought = {name: sources[c.plugin].distribution for name, c in provided.provided().commands.items()}
+    ours = {name: package for name, package in brought.items() if (ROOT / "plugins" / (package or "-")).is_dir()}
+    assert len(ours) >= 10
+    assert {name: provided.PACKAGES.get(name) for name in ours} == ours

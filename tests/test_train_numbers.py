@@ -195,6 +195,8 @@ def test_every_number_of_a_phase(where):
     model = build(name, recipe["config"], recipe["parts"]).eval()
     # its own samples, which are in the range and of the levels of its data; networks for features draw none
     recipe["data"] = write_data(Subject(name, model, name, kind.data_range).data(32).numpy())
+    if limits := vars(model).get("data_range"):  # what the config says of the data, the recipe says too
+        recipe["data"]["range"] = list(limits)
     assert two_steps(recipe, name) == "accepted"
     for path, number in numbers_of(import_string(where).Options):
         for odd, value in odd_values(number).items():

@@ -21,7 +21,7 @@ PLUGIN_API = 1
 class Blob(Model):
     """A Gaussian in the plane with a diagonal covariance."""
 
-    phases = {"fit": "dgmcore.training.objectives:MaximumLikelihood", "point": f"{__name__}:Point"}
+    phases = {"fit": "dgm_train.objectives:MaximumLikelihood", "point": f"{__name__}:Point"}
     likelihood = Likelihood.EXACT
 
     def __init__(self, config=None, **parts):

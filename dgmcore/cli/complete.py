@@ -14,7 +14,7 @@ from ..plugins import current
 from ..plugins.provided import provided
 from ..registry import info, list_models
 
-__all__ = ["capabilities", "critics", "data", "datasets", "families", "metrics", "model_names", "options"]
+__all__ = ["capabilities", "critics", "data", "datasets", "families", "model_names", "options", "starting"]
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
@@ -25,44 +25,40 @@ def model_names(incomplete: str) -> list[tuple[str, str]]:
 
 def families(incomplete: str) -> list[str]:
     """Families of architectures."""
-    return _starting({record.family for record in provided().architectures.values()}, incomplete)
+    return starting({record.family for record in provided().architectures.values()}, incomplete)
 
 
 def datasets(incomplete: str) -> list[str]:
     """Data sets that plugins provide."""
-    return _starting(set(provided().datasets), incomplete)
+    return starting(set(provided().datasets), incomplete)
 
 
 def capabilities(incomplete: str) -> list[str]:
     """Names of the interfaces of a model."""
-    return _starting(set(CAPABILITIES), incomplete)
+    return starting(set(CAPABILITIES), incomplete)
 
 
 def critics(incomplete: str) -> list[str]:
     """Names of models that judge, for `--tilt`."""
-    return _starting({model["name"] for model in list_models(can="critic")}, incomplete)
-
-
-def metrics(incomplete: str) -> list[str]:
-    """Metrics that plugins provide."""
-    return _starting(set(provided().metrics), incomplete)
+    return starting({model["name"] for model in list_models(can="critic")}, incomplete)
 
 
 def data(incomplete: str) -> list[str]:
     """Data sets with their splits, and files."""
     splits = {f"{name}:{split}" for name in datasets("") for split in ("train", "test")}
     files = {path + os.sep if os.path.isdir(path) else path for path in glob(f"{glob_escape(incomplete)}*")}
-    return _starting(splits | files, incomplete)
+    return starting(splits | files, incomplete)
 
 
 def options(context: typer.Context, incomplete: str) -> list[str]:
     """Options of the model that is on the line, for `--set`."""
     name = context.params.get("name") or next(iter(context.args), "")  # the line is not complete yet
     try:
-        return _starting({f"{key}=" for key in info(name)["options"]}, incomplete)
+        return starting({f"{key}=" for key in info(name)["options"]}, incomplete)
     except DgmError:
         return []
 
 
-def _starting(words: set[str], incomplete: str) -> list[str]:
+def starting(words: set[str], incomplete: str) -> list[str]:
+    """Words that start as the incomplete one, sorted."""
     return sorted(w for w in words if w.startswith(incomplete))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..plugins.provided import call
 
 if TYPE_CHECKING:
     from ..compose.tilted import Tilted
@@ -43,25 +44,15 @@ def tilted(model: Model, name: str, text: str) -> Tilted:
     return tilt(model, model if critic == name else load(critic, device=model.device), weight)
 
 
-def asked(model: Model, name: str, tilts: Sequence[str], given: Sequence[str] | None = None, **how: Any) -> Model:
+def asked(model: Model, name: str, tilts: Sequence[str], **seen: Sequence[Any] | None) -> Model:
     """Returns the model tilted by critics, and under observations; all but one critic are the work of dgm-given.
 
     Arguments:
         model: The model.
         name: What it was loaded by.
         tilts: The values of `--tilt`.
-        given: The values of `--given`.
-        how: Those of the options that go with it: `operator`, `mask`, `sigma`.
+        seen: Those of `--given`, and of the options that go with it: `operator`, `mask`, `sigma`.
     """
-
-    from ..calls import given as under
-    from ..loading.load import load
-
-    seen = {option: values for option, values in how.items() if values}
-    if seen and not given:
-        raise UsageError(f"--{next(iter(seen))} says how something was seen, but nothing is given", "add --given")
-    if not given and len(tilts) < 2:
-        return tilted(model, name, tilts[0]) if tilts else model
-    pairs = [critic_and_weight(text) for text in tilts]
-    critics = [(model if critic == name else load(critic, device=model.device), weight) for critic, weight in pairs]
-    return under(model, *(given or ()), tilt=critics, **seen)
+    if any(seen.values()) or len(tilts) > 1:
+        return call("asked")(model, name, tilts, **seen)
+    return tilted(model, name, tilts[0]) if tilts else model

@@ -9,8 +9,8 @@ Its samples are :math:`x = g(\epsilon)` where :math:`\epsilon` has the density (
 
 .. math:: h(\epsilon) \propto \exp(-U(\epsilon)), \qquad U(\epsilon) = \frac{1}{2} |\epsilon|^2 - w \, s(g(\epsilon)),
 
-so Langevin dynamics runs on :math:`\epsilon`, where all coordinates have one scale (eq. 4.10), or Metropolis steps,
-which need no gradient of the critic.
+so Langevin dynamics runs on :math:`\epsilon`, where all coordinates have one scale (eq. 4.10), or Metropolis steps
+(of dgm-given), which need no gradient of the critic.
 
 References:
     [1] Designing Deep Generative Models with Symbiotic Composition (Xiao, doctoral thesis, 2022),
@@ -42,7 +42,6 @@ from ..suggestions import did_you_mean
 from . import temperature
 from .gradients import step_frozen
 from .langevin import langevin
-from .metropolis import metropolis
 from .nested import Nested, flatten, half_square, tree_map
 
 __all__ = ["Tilted", "tilt"]
@@ -198,7 +197,7 @@ class Tilted(Model):
             "temperature": temperature.linear(options.temperature, last, options.steps),
         }
         if options.sampler == "metropolis":
-            states = metropolis(partial(self.excess, weight=options.weight), eps, noise, **given)
+            states = call("metropolis")(partial(self.excess, weight=options.weight), eps, noise, **given)
         else:
             potential = partial(self.potential, weight=options.weight)
             states = langevin(potential, eps, noise, gradient_clip=options.gradient_clip, **given)

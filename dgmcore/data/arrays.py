@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import zipfile
-from array import array as numbers
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError, DgmError
 from ..files.safetensors import read_header
+from ..plugins.provided import call
 from .base import Dataset
 from .images import Images
 
@@ -26,7 +25,8 @@ SUFFIXES = (".npy", ".npz", ".csv", ".safetensors")
 _UNPACKED = 1 << 28  # bytes that an array of a .npz may always have; beyond, not more than _RATIO times its packed size
 _RATIO = 20
 _BLOCK = 1 << 22
-_LARGEST = float(np.finfo(np.float32).max)
+#: Of the numbers that data may have.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Arrays(Dataset):
@@ -112,7 +112,7 @@ def read_array(path: Path) -> np.ndarray:
         arrays = Npz(path)
         return arrays[_key(path, list(arrays), None)]
     if suffix == ".csv":
-        return _read_csv(path)
+        return call("read_csv")(path)
     try:
         if suffix == ".safetensors":
             return _read_safetensors(path)
@@ -121,7 +121,7 @@ def read_array(path: Path) -> np.ndarray:
         raise
     except Exception as e:  # numpy and safetensors say many things about damaged files
         raise DataError(
-            f"{path} can't be read: {_first_line(e)}", "store plain numbers, and check that it is complete"
+            f"{path} can't be read: {first_line(e)}", "store plain numbers, and check that it is complete"
         ) from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} can't be read: it holds several arrays", f"call it {path.stem}.npz")
@@ -146,9 +146,7 @@ class Npz:
             with zipfile.ZipFile(path) as archive:
                 members = [(i.filename.removesuffix(".npy"), i) for i in archive.infolist()]
         except Exception as e:  # zipfile says many things about damaged files
-            raise DataError(
-                f"{path} can't be read: {_first_line(e)}", "check that it is a complete .npz file"
-            ) from None
+            raise DataError(f"{path} can't be read: {first_line(e)}", "check that it is a complete .npz file") from None
         self.members = dict(members)
         if not self.members:
             raise DataError(f"{path} holds no arrays", "store the data as the array `samples`")
@@ -174,7 +172,7 @@ class Npz:
                 array: np.ndarray = file[key]
         except Exception as e:  # numpy and zlib say many things about damaged files
             raise DataError(
-                f"{self.path}: array {key} can't be read: {_first_line(e)}",
+                f"{self.path}: array {key} can't be read: {first_line(e)}",
                 "store plain numbers, and check that the file is complete",
             ) from None
         return array
@@ -195,62 +193,6 @@ def _key(path: Path, keys: list[str], split: str | None) -> str:
     return keys[0]
 
 
-#: How tables say that a number is missing.
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "?", "-"}
-
-
-def _read_csv(path: Path) -> np.ndarray:
-    """Reads numbers in columns, with or without a line of names before them.
-
-    A first column without a name or called `index` that counts the rows from 0, as tables are often written, is left
-    out.
-    """
-    values, width, names = numbers("f"), 0, None
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            for cells in filter(None, csv.reader(file)):
-                row = _numbers(cells)
-                if row is None and not width and names is None and not _lacks(cells):
-                    names = cells
-                    continue
-                shown = ",".join(cells)[:60]
-                if row is None:
-                    raise DataError(f"{path}: a line has no number: {shown}", "correct or remove the line")
-                if width and len(row) != width:
-                    raise DataError(
-                        f"{path}: a line has {len(row)} numbers, the first {width}: {shown}", "correct the line"
-                    )
-                if not all(-_LARGEST <= x <= _LARGEST for x in row):
-                    raise DataError(f"{path}: a line is not finite, as float32: {shown}", "remove the line")
-                width = len(row)
-                values.extend(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise DataError(f"{path} can't be read: {_first_line(e)}", "give numbers separated by commas") from None
-    if not values:
-        raise DataError(f"{path} is empty", "give numbers separated by commas")
-    table = np.array(values, np.float32).reshape(-1, width)
-    if names and names[0].strip().lower() in ("", "index") and width > 1 and _counts(table[:, 0]):
-        return table[:, 1:]
-    return table
-
-
-def _numbers(cells: list[str]) -> list[float] | None:
-    """Returns the numbers of a line, or None if a cell is none."""
-    try:
-        return [float(cell) for cell in cells]
-    except ValueError:
-        return None
-
-
-def _lacks(cells: list[str]) -> bool:
-    """Whether a line without names is one of data in which something is missing."""
-    return any(_numbers([cell]) for cell in cells) or all(cell.strip().lower() in _MISSING for cell in cells)
-
-
-def _counts(column: np.ndarray) -> bool:
-    return np.array_equal(column, np.arange(len(column), dtype=np.float32))
-
-
 def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
     if array.ndim == 3:
         return array[:, None]
@@ -266,7 +208,7 @@ def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
 def _check_finite(array: np.ndarray, what: str) -> None:
     rows = max(1, _BLOCK // max(1, math.prod(array.shape[1:])))
     for start in range(0, len(array), rows):
-        good = np.abs(array[start : start + rows]) <= min(_LARGEST, float(np.finfo(array.dtype).max))  # not so for NaN
+        good = np.abs(array[start : start + rows]) <= min(LARGEST, float(np.finfo(array.dtype).max))  # not so for NaN
         if not good.all():
             row = start + int(np.argwhere(~good)[0][0])
             raise DataError(f"{what} is not finite in row {row}, as float32", "remove the row")
@@ -277,7 +219,8 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "")
 
 
-def _first_line(e: Exception) -> str:
+def first_line(e: Exception) -> str:
+    """What an error says, in one line."""
     return (str(e).splitlines() or [type(e).__name__])[0]
 
 

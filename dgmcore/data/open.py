@@ -20,11 +20,12 @@ from ..plugins.provided import call, provided
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
-from .decode import SUFFIXES as PICTURES
-from .decode import Wanted, decode, read_file
 from .images import Images
 from .spec import DataSpec
 from .view import View
+
+#: Files that dgm-data opens.
+PICTURES = (".png", ".jpg", ".jpeg", ".zip")
 
 __all__ = ["as_tensor", "is_path", "open_data", "open_for"]
 
@@ -93,7 +94,7 @@ def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
 
 def is_path(name: str) -> bool:
     """Whether data are in a file or a folder, by their name, rather than known by a name."""
-    return "/" in name or os.sep in name or is_array_file(name) or name.lower().endswith((*PICTURES, ".zip"))
+    return "/" in name or os.sep in name or is_array_file(name) or name.lower().endswith(PICTURES)
 
 
 def _spec_of(spec: str | os.PathLike[str] | DataSpec, split: str | None, changes: dict[str, Any]) -> DataSpec:
@@ -177,15 +178,11 @@ def _open_path(spec: DataSpec) -> Dataset:
         if spec.background is not None:
             raise DataError(f"{path} has no transparent pictures", "drop data.background")
         return open_arrays(path, spec.split)
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in (*PICTURES, ".zip")):
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in PICTURES):
         if spec.split != "train":
             raise DataError(f"{path} has no split {spec.split}", "files of images have no splits")
         size = (spec.resize, spec.resize) if spec.crop and spec.resize else None
-        wanted = Wanted(size=size, background=spec.background)
-        if path.is_dir() or path.suffix.lower() == ".zip":
-            opened: Images = call("open_pictures")(path, wanted)
-            return opened
-        return Images(str(path), decode(read_file(path), str(path), wanted)[None])
+        return call("open_pictures")(path, size, spec.background)
     raise DataError(
         f"{path} is of an unknown kind", "give .npy, .npz, .csv, .safetensors, an image, or a folder or zip of images"
     )

@@ -1,11 +1,10 @@
-"""A data set as a recipe wants it: another range and size, some of it, augmented in training."""
+"""A data set as a recipe wants it: another range and size, some of it."""
 
 from __future__ import annotations
 
 import builtins
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,7 +32,7 @@ class View(Dataset):
 
     Arguments:
         base: The data set.
-        spec: The range, size, and limit wanted, and how to augment.
+        spec: The range, size, and limit wanted.
     """
 
     def __init__(self, base: Dataset, spec: DataSpec):
@@ -111,15 +110,6 @@ class View(Dataset):
     def draw(self, noise: Noise) -> Tensor | None:
         x = None if self.spec.limit else self.base.draw(noise)
         return None if x is None else self._carry(x)
-
-    def augment(self, x: Tensor, noise: Noise) -> Tensor:
-        """Returns a batch as training sees it: flipped at random, dequantised."""
-        if self.spec.flip:
-            mirrored = noise.child("flip").uniform() < 0.5
-            x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
-        if self.spec.dequantize and self.range is not None and self.levels is not None:
-            x = dequantize(x, noise.child("dequantize"), self.range, self.levels)
-        return x
 
 
 def _crop(x: Tensor) -> Tensor:

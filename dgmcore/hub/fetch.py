@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from huggingface_hub import hf_hub_download
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..console import progress, say
-from ..errors import RegistryError, WeightsError
+from ..errors import DgmError, RegistryError, WeightsError
 from ..files.atomic import hidden
 from ..files.safetensors import read_header
 from ..files.verify import Mismatch, open_verified, remember
@@ -137,7 +138,10 @@ def _download_weights(repo: str, file: str, revision: str | None, size: int | No
     if limit is None:
         what = f"neither the Hub nor the entry {name} says how large {repo}/{file} is"
         raise WeightsError(what, "it was not fetched; write weights.size into the entry")
-    return _download(repo, file, revision, head, limit, sha256, name)
+    path = _download(repo, file, revision, head, limit, sha256, name)
+    with suppress(DgmError):  # the Hub counts as downloads the questions for this file, if a repository has it
+        ask(repo, "config.json", head.commit, name)
+    return path
 
 
 def _download(

@@ -16,15 +16,17 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
-    **dict.fromkeys(("train", "describe", "recipe"), "dgm-train"),
-    **dict.fromkeys(("eval", "evaluate", "extractor"), "dgm-eval"),
+    **dict.fromkeys(("train", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
+    **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
+    **dict.fromkeys(("eval", "stats", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
     "push": "dgm-publish",
-    **dict.fromkeys(("replay", "describe_file"), "dgm-replay"),
-    "as_distribution": "dgm-export",
+    **dict.fromkeys(("replay", "describe_file", "requirements", "digest"), "dgm-replay"),
+    **dict.fromkeys(("verify", "rm", "cache", "schema"), "dgm-replay"),
+    **dict.fromkeys(("export", "as_distribution", "write_figure", "preview"), "dgm-export"),
     **dict.fromkeys(("serve", "page"), "dgm-serve"),
-    **dict.fromkeys(("given", "invert"), "dgm-given"),
-    **dict.fromkeys(("interpolate", "reconstruct"), "dgm-latent"),
-    "open_pictures": "dgm-data",
+    **dict.fromkeys(("given", "asked", "invert", "metropolis"), "dgm-given"),
+    **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
+    **dict.fromkeys(("open_pictures", "read_picture", "read_file", "read_csv"), "dgm-data"),
     **dict.fromkeys(
         ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
     ),
@@ -103,6 +105,12 @@ def lacking() -> dict[str, list[str]]:
         if package and package not in here and name not in known:
             found.setdefault(package, {})[name] = None
     return {package: list(what) for package, what in sorted(found.items())}
+
+
+def is_lacking(name: str) -> bool:
+    """Whether the distribution that brings a call or command of the core is not here, or does not work."""
+    here = {plugin.source.distribution for plugin in plugins() if plugin.status == "ok"}
+    return name in PACKAGES and PACKAGES[name] not in here
 
 
 def missing(name: str) -> PluginError:

@@ -23,10 +23,10 @@ import numpy as np
 
 from ..errors import UsageError, require_finite
 from ..files.atomic import replacing, replacing_folder
+from ..plugins import call
 from . import provenance
 from .processes import here
 from .settings import model_name, model_range
-from .shares import pour, pour_together
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -216,6 +216,13 @@ def _check_space(path: Path, n: int, model: Model) -> None:
         )
 
 
+def pour(xs: Iterable[np.ndarray], write: Write, watch: Write) -> None:
+    """Writes batches, and shows each when it is written."""
+    for x in xs:
+        write(x)
+        watch(x)
+
+
 def write_samples(
     path: Path, model: Model, n: int, own: Iterable[np.ndarray], size: int, watch: Callable[[np.ndarray], Any]
 ) -> Path:
@@ -234,7 +241,7 @@ def write_samples(
     """
     path, sink = path.expanduser(), open_sink(path, n, model)
     if here().world > 1:
-        pour_together(sink, path, own, (size, *model.event_shape), watch)
+        call("pour_together")(sink, path, own, (size, *model.event_shape), watch)
     else:
         with sink as write:
             pour(own, write, watch)

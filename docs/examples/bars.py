@@ -63,7 +63,7 @@ class MadeBars(dgmcore.Model):
     likelihood = dgmcore.Likelihood.EXACT
     base_measure = "counting"  # `log_prob` is the log-probability of a picture
     data_range, data_levels = (0.0, 1.0), 2
-    phases = {"likelihood": "dgmcore.training.objectives:MaximumLikelihood"}
+    phases = {"likelihood": "dgm_train.objectives:MaximumLikelihood"}
 
     def __init__(self, config=None, **parts):
         super().__init__(config, **parts)

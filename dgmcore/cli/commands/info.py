@@ -30,7 +30,7 @@ def command(
         call("describe_file")(name, json)
         return
     if not current.index().named(name) and name in provided().architectures:
-        _architecture(call("describe")(name), json)
+        call("describe_architecture")(name, json)
         return
     model = info(name)
     if json:
@@ -41,36 +41,13 @@ def command(
     for title, values in (("config", model["config"]), ("sampling options (--set)", _options(model))):
         if values:
             output.heading(title)
-            output.fields([(key, _text(value)) for key, value in values.items()])
+            output.fields([(key, text(value)) for key, value in values.items()])
     if model["metrics"]:
         output.heading("metrics")
         output.fields([(metric["name"], _metric(metric)) for metric in model["metrics"]])
     if model["papers"]:
         output.heading("papers")
         output.fields([("", _paper(paper)) for paper in model["papers"]])
-
-
-def _architecture(kind: dict[str, Any], json: bool) -> None:
-    """Shows an architecture, as `describe` of dgm-train says it."""
-
-    if json:
-        output.emit_json(kind)
-        return
-    output.heading(kind["name"], kind["summary"])
-    parts = ", ".join(f"{name}: a {' and '.join(needs)}" for name, needs in kind["parts"].items())
-    facts = [("family", kind["family"]), ("can", ", ".join(kind["capabilities"])), ("parts", parts)]
-    facts += [("package", kind["package"]), ("paper", kind["paper"])]
-    output.fields([*facts, ("first model", f"dgm train {kind['name']} DATA" if kind["starts"] else None)])
-    sections = [("config", kind["config"])]
-    sections += [(f"phase {name}: {phase['summary']}", phase["options"]) for name, phase in kind["phases"].items()]
-    sections += [("sampling options (--set)", kind["sampling"]), ("scoring options (--set)", kind["scoring"])]
-    for title, keys in sections:
-        output.heading(title)
-        output.fields([(key, _key(field)) for key, field in keys.items()])
-
-
-def _key(field: dict[str, Any]) -> str:
-    return f"{_text(field['default'])} ({field['type']})" + (f"  {field['help']}" if field["help"] else "")
 
 
 def _fields(model: dict[str, Any]) -> list[tuple[str, str | None]]:
@@ -138,7 +115,7 @@ def _training(training: dict[str, Any] | None) -> str | None:
 
 
 def _options(model: dict[str, Any]) -> dict[str, str]:
-    return {key: f"{_text(option['default'])} ({option['type']})" for key, option in model["options"].items()}
+    return {key: f"{text(option['default'])} ({option['type']})" for key, option in model["options"].items()}
 
 
 def _metric(metric: dict[str, Any]) -> str:
@@ -148,7 +125,7 @@ def _metric(metric: dict[str, Any]) -> str:
         known.pop(key, None)
     known.pop("features_sha256", None)
     value = f"{metric['value']:.6g}" + (f" {metric['unit']}" if metric["unit"] else "")
-    protocol = ", ".join(f"{k} {_text(v)}" for k, v in known.items())
+    protocol = ", ".join(f"{k} {text(v)}" for k, v in known.items())
     command = f"\n$ {metric['command']}" if metric["command"] else ""
     return value + (f"  ({protocol})" if protocol else "") + command
 
@@ -158,11 +135,12 @@ def _paper(paper: dict[str, Any]) -> str:
     return f"{paper['title']}{f' ({by})' if by else ''}" + (f"\n{paper['url']}" if paper["url"] else "")
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Writes a value of a config."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k}: {text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_text(v) for v in value) + "]"
+        return "[" + ", ".join(text(v) for v in value) + "]"
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,7 +9,7 @@ import typer
 
 from ... import console as output
 from ...plugins import current
-from ...plugins.provided import provided
+from ...plugins.provided import call
 from ...plugins.records import NOT_NAMED
 from ...registry.listing import Listed, list_models, listed
 from .. import complete
@@ -41,27 +41,13 @@ def command(
 ) -> None:
     """List the models."""
     if architectures:
-        _architectures(pattern, family, can, json)
+        call("list_architectures")(pattern, family, can, json)
     elif json:
         output.emit_json(list_models(pattern, family=family, can=can, dataset=dataset))
     else:
         _print(listed(pattern, family=family, can=can, dataset=dataset), pattern)
     for warning in _warnings():
         output.warn(warning)
-
-
-def _architectures(pattern: str | None, family: str | None, can: str | None, json: bool) -> None:
-    """Lists architectures: the same filters, but for the data set, which they have none of."""
-
-    kinds = provided().architectures
-    some = [k for name, k in kinds.items() if (pattern or "") in name and family in (None, k.family)]
-    some = sorted((k for k in some if can is None or can in k.capabilities), key=lambda k: (k.family, k.name))
-    if json:
-        output.emit_json(
-            [{"name": k.name, "family": k.family, "can": k.capabilities, "about": k.summary} for k in some]
-        )
-    else:
-        output.table(["architecture", "family", "about"], [(k.name, k.family, k.summary) for k in some], wrap="about")
 
 
 def _nothing(pattern: str | None) -> str:

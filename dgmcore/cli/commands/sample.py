@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,7 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
+from ...plugins.provided import call
 from ..arguments import BatchSize, Device, ModelName, Set, Tilts
 from ..set_options import parse_set
 from ..tilt_option import asked, critic_and_weight
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 16
 POINTS = 2000  # of a picture of the plane
-ANIMATED = 64  # samples of a trajectory that are drawn
 PREVIEWED = 5000  # points in the terminal; images: 64
 
 
@@ -82,6 +80,7 @@ def command(
     options = parse_set(set_ or ())
     _check_targets(out, trajectory, json)
     shown: list[np.ndarray] = []
+    show = call("preview") if preview else None
     seen = {"given": given, "mask": mask, "operator": operator, "sigma": sigma}
     run = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
     with stopping_cleanly(), joined(**run, **seen) as place:
@@ -98,19 +97,19 @@ def command(
 
             def watch(x: np.ndarray) -> None:
                 advance(len(x))
-                if preview and sum(map(len, shown)) < PREVIEWED:
+                if show and sum(map(len, shown)) < PREVIEWED:
                     shown.append(x)
 
             first = None
             if trajectory is not None and place.is_main:
-                first = animate(model, trajectory.expanduser(), count, chosen)
+                first = call("animate")(model, trajectory.expanduser(), count, chosen)
             sample_to(target, model, count, first=first, watch=watch, **chosen)
     if not place.is_main:
         return
     report: dict[str, Any] = getattr(model, "report", dict)()  # of chains that were diagnosed
     if report:
         output.say(model.report_line())
-    if preview:
+    if show:
         show(model, shown)
     if json:
         record = {"model": model_name(model), "n": count, "seed": seed, "out": target}
@@ -158,50 +157,9 @@ def default_number(model: Model, target: str) -> int:
 def initial(model: Model, path: Path) -> Tensor:
     """Returns a picture in the model's range and shape, for the sampling option `init`."""
 
-    from ...sampling.pictures.reading import read_picture
-
     if not hasattr(model.sampling(), "init"):
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
-    return read_picture(path, model).to(model.device, model.dtype)
-
-
-def animate(model: Model, path: Path, n: int, given: Mapping[str, Any]) -> Tensor:
-    """Writes the sampler's way to its first samples as a GIF, and returns where it ends, the first batch."""
-
-    from ...sampling.draw import first_states
-    from ...sampling.pictures.canvas import Canvas
-    from ...sampling.pictures.pixels import save_gif, thinned
-
-    canvas = Canvas(model, size=480)
-    last: list[Tensor] = []
-
-    def states() -> Iterator[np.ndarray]:
-        for state in first_states(model, n, **given):
-            last[:] = [state]
-            yield canvas.keep(state[:ANIMATED])
-
-    kept = thinned(states())
-    canvas.frame(kept[-1], margin=0.35)  # the window is that of the samples, with room for the way to them
-    save_gif((canvas.draw(x) for x in kept), path)
-    return last[0]
-
-
-def show(model: Model, batches: list[np.ndarray]) -> None:
-    """Shows samples in the terminal; on stderr, as stdout is for data."""
-
-    import numpy as np
-
-    from ...sampling.pictures.canvas import Canvas
-    from ...sampling.pictures.preview import ASCII_SHADES, SHADES, preview
-
-    x = np.concatenate(batches)[:PREVIEWED]
-    canvas = Canvas(model)
-    x = x[:64] if canvas.kind == "image" else x
-    columns, lines = shutil.get_terminal_size()
-    size = min(columns, 96), max(8, min(lines - 2, 48))
-    blocks = output.encodes(SHADES, sys.stderr)
-    colours = output.colours(sys.stderr) if blocks else "none"
-    output.say(preview(canvas.draw(x), *size, colours, SHADES if blocks else ASCII_SHADES))
+    return call("read_picture")(path, model).to(model.device, model.dtype)
 
 
 @contextmanager

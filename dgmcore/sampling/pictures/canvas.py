@@ -15,11 +15,11 @@ from ...files.atomic import replacing
 from ...interfaces import Generator
 from ...model import Model
 from ...noise import IndexedNoise
+from ...plugins import call
 from ..settings import model_range
 from . import scatter
 from .density import density_behind
 from .pixels import grid, kind_of, strips, to_uint8, write_png
-from .plot import write_figure
 
 __all__ = ["MAX_POINTS", "Canvas", "check_format", "picture"]
 
@@ -121,7 +121,7 @@ class Canvas:
         if suffix.lower() in ("", ".png"):
             write_png(scatter.figure(points, window, self.density, ways, self.size), file)
         else:
-            write_figure(file, suffix, points, window, self.density, ways)
+            call("write_figure")(file, suffix, points, window, self.density, ways)
 
     def _window(self, samples: Tensor | np.ndarray) -> scatter.Window:
         window = self.window or self.frame(samples)

@@ -20,7 +20,7 @@ from .. import provenance
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["grid", "kind_of", "save_gif", "save_grid", "save_png", "strips", "thinned", "to_uint8", "write_png"]
+__all__ = ["as_image", "grid", "kind_of", "save_grid", "save_png", "strips", "thinned", "to_uint8", "write_png"]
 
 Range = tuple[float, float]
 
@@ -103,39 +103,12 @@ def write_png(picture: np.ndarray, file: BinaryIO, **facts: Any) -> None:
     about = PngInfo()
     if record := provenance.text(**facts):
         about.add_text(provenance.KEY, record)
-    _image(picture).save(file, format="PNG", pnginfo=about)
+    as_image(picture).save(file, format="PNG", pnginfo=about)
 
 
 def save_grid(x: Tensor, range: Range | None, path: str | os.PathLike[str], columns: int | None = None) -> Path:
     """Writes a grid of images `(n, C, H, W)`, whose values are in `range`, as PNG."""
     return save_png(grid(to_uint8(x, range), columns), path)
-
-
-def save_gif(
-    frames: Iterable[np.ndarray], path: str | os.PathLike[str], *, seconds: float = 4.0, hold: float = 2.0
-) -> Path:
-    """Writes pictures, each uint8 `(H, W, C)`, as an endless animation.
-
-    Arguments:
-        frames: The pictures, all of one size.
-        path: The file.
-        seconds: How long all take together.
-        hold: How long the last one stays.
-    """
-    images = [_image(frame) for frame in frames]
-    each = min(200, max(30, round(seconds * 1000 / len(images))))
-    durations = [each] * (len(images) - 1) + [round(hold * 1000)]
-    with replacing(path) as file:
-        images[0].save(
-            file,
-            format="GIF",
-            save_all=True,
-            append_images=images[1:],
-            duration=durations,
-            loop=0,
-            comment=provenance.text().encode(),
-        )
-    return Path(path)
 
 
 def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
@@ -152,5 +125,6 @@ def thinned(states: Iterable[T], limit: int = 48) -> list[T]:
     return kept + last
 
 
-def _image(picture: np.ndarray) -> Image:
+def as_image(picture: np.ndarray) -> Image:
+    """Returns a picture, uint8 `(H, W, C)`, as one of Pillow's."""
     return pillow.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

@@ -13,6 +13,7 @@ from dgm_autoregressive.levels import Levels
 from dgm_autoregressive.made import MADE, degrees_of, orders_of
 from dgm_autoregressive.pixelcnn import PixelCNN
 from dgm_autoregressive.rnn import RNN
+from dgm_train.objectives import MaximumLikelihood
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -23,7 +24,6 @@ from dgmcore.errors import DataError, DgmError, RegistryError
 from dgmcore.interfaces import Likelihood
 from dgmcore.noise import IndexedNoise
 from dgmcore.testing import parametrize_with_checks
-from dgmcore.training.objectives import MaximumLikelihood
 
 KINDS = {"made": MADE, "pixelcnn": PixelCNN, "rnn": RNN}
 TOYS = {  # whose data can all be counted

@@ -36,7 +36,7 @@ class Chain(Model):
 
     likelihood: ClassVar[Likelihood] = Likelihood.EXACT
     base_measure = "counting"
-    phases: ClassVar[Mapping[str, str]] = {"likelihood": "dgmcore.training.objectives:MaximumLikelihood"}
+    phases: ClassVar[Mapping[str, str]] = {"likelihood": "dgm_train.objectives:MaximumLikelihood"}
 
     levels: Levels
     orders: Tensor

@@ -21,8 +21,13 @@ _DATASETS = [
 
 @hookimpl
 def dgm_calls():
-    what = "Open a folder or a zip of pictures"
-    return [{"name": "open_pictures", "import": "dgm_data.picture_files:open_pictures", "summary": what}]
+    what = "Open a picture, or a folder or a zip of pictures"
+    return [
+        {"name": "open_pictures", "import": "dgm_data.picture_files:open_pictures", "summary": what},
+        {"name": "read_csv", "import": "dgm_data.tables:read_csv", "summary": "A table of numbers as text"},
+        {"name": "read_file", "import": "dgm_data.regular:read_file", "summary": "A regular file of limited size"},
+        {"name": "read_picture", "import": "dgm_data.reading:read_picture", "summary": "A picture as a model wants it"},
+    ]
 
 
 @hookimpl

@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dgmcore.data.decode import SUFFIXES, Wanted, decode, read_file, read_limited
 from dgmcore.data.images import Images
 from dgmcore.errors import DataError
 from dgmcore.files.atomic import hidden
 
+from .decode import SUFFIXES, Wanted, decode
 from .locate import cache_folder
+from .regular import read_file, read_limited
 
 __all__ = ["open_pictures", "read_pictures"]
 
@@ -31,16 +32,26 @@ _CACHE_FROM = 1 << 24  # bytes from which on decoded images are kept on disk
 _VERSION = 2  # of what decoding does; kept images of another are none
 
 
-def open_pictures(path: Path, wanted: Wanted = Wanted()) -> Images:
-    """Opens a folder (with its subfolders) or a zip of images, sorted by name.
+def open_pictures(
+    path: Path, size: tuple[int, int] | None = None, background: tuple[int, int, int] | None = None
+) -> Images:
+    """Opens an image, or a folder (with its subfolders) or a zip of images, sorted by name.
 
     Files that are no pictures by their names, and hidden ones, are none of the data.
+
+    Arguments:
+        path: The file, or folder.
+        size: Height and width that they get, cut to these proportions; None: as they are.
+        background: The colour behind transparent pixels; None: there must be none.
 
     Raises:
         DataError: If there is none, or if one can't be read or differs from the first in size or mode.
     """
 
-    return Images(str(path), read_pictures(path, wanted)[0])
+    wanted = Wanted(size=size, background=background)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return Images(str(path), read_pictures(path, wanted)[0])
+    return Images(str(path), decode(read_file(path), str(path), wanted)[None])
 
 
 def read_pictures(path: Path, wanted: Wanted = Wanted()) -> tuple[np.ndarray, list[str]]:

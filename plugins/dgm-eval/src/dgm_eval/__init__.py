@@ -93,5 +93,7 @@ def dgm_commands() -> list[dict[str, Any]]:
 def dgm_calls() -> list[dict[str, Any]]:
     return [
         {"name": "evaluate", "import": "dgm_eval.evaluate:evaluate", "summary": "Measure a model"},
+        {"name": "compare", "import": "dgm_eval.comparing:compare", "summary": "The ratio of two records"},
+        {"name": "differences", "import": "dgm_eval.comparing:differences", "summary": "Where protocols differ"},
         {"name": "extractor", "import": "dgm_eval.extractor:Extractor", "summary": "Features of another model's data"},
     ]

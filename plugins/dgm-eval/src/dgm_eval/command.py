@@ -10,11 +10,17 @@ from dgmcore import console
 from dgmcore.cli import complete
 from dgmcore.cli.arguments import BatchSize, Device, Set, Tilt
 from dgmcore.errors import UsageError
+from dgmcore.plugins.provided import provided
 
 if TYPE_CHECKING:
     from .request import Request
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _metrics(incomplete: str) -> list[str]:
+    """Metrics that plugins provide."""
+    return complete.starting(set(provided().metrics), incomplete)
 
 
 @app.command()
@@ -28,7 +34,7 @@ def command(
     ],
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="A metric; repeatable. Without: all that fit.", autocompletion=complete.metrics),
+        typer.Option(help="A metric; repeatable. Without: all that fit.", autocompletion=_metrics),
     ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Samples, and real data at most.")] = None,
     against: Annotated[

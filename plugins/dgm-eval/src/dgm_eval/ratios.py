@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
-from dgmcore.evaluation.records import compare
 
+from .comparing import compare
 from .records import matching
 
 __all__ = ["Other", "Ratio", "ratios", "require_records", "verdict"]

@@ -10,10 +10,11 @@ import msgspec
 
 from dgmcore.entry import ENTRY_FILE, Metric, read_entry, write_entry
 from dgmcore.errors import UsageError, require_finite
-from dgmcore.evaluation.records import differences
 from dgmcore.files.atomic import replacing_folder
 from dgmcore.files.folders import user_registry
 from dgmcore.registry.find import Located
+
+from .comparing import differences
 
 __all__ = ["matching", "merged", "record"]
 

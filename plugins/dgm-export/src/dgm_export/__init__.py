@@ -1,4 +1,4 @@
-"""Models into what people use: ONNX (`dgm export`), distributions of torch, estimators of scikit-learn, tables."""
+"""Models into what people use: ONNX (`dgm export`), distributions, estimators of scikit-learn, tables, figures."""
 
 from __future__ import annotations
 
@@ -17,4 +17,8 @@ def dgm_commands() -> list[dict[str, Any]]:
 @hookimpl
 def dgm_calls() -> list[dict[str, Any]]:
     summary = "A model as a distribution of torch"
-    return [{"name": "as_distribution", "import": "dgm_export.distribution:as_distribution", "summary": summary}]
+    return [
+        {"name": "as_distribution", "import": "dgm_export.distribution:as_distribution", "summary": summary},
+        {"name": "preview", "import": "dgm_export.terminal:show", "summary": "Samples in the terminal"},
+        {"name": "write_figure", "import": "dgm_export.figure:write_figure", "summary": "Points as .pdf or .svg"},
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
+from dgm_train.objectives import MaximumLikelihood
 from msgspec import Meta
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from dgmcore.data.view import dequantize
 from dgmcore.model import Model
 from dgmcore.noise import Noise
 from dgmcore.training import Phase, Step
-from dgmcore.training.objectives import MaximumLikelihood
 
 from .ffjord import signs
 from .flow import log_normal

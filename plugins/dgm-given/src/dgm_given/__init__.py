@@ -74,5 +74,7 @@ def dgm_operators():
 def dgm_calls():
     return [
         {"name": "given", "import": "dgm_given.model:given", "summary": "A model under observations"},
+        {"name": "asked", "import": "dgm_given.asking:asked", "summary": "What options of a command ask for"},
+        {"name": "metropolis", "import": "dgm_given.chains.metropolis:metropolis", "summary": "Metropolis steps"},
         {"name": "invert", "import": "dgm_given.optimum:invert", "summary": "Data as noise, by optimisation"},
     ]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dgmcore.data.decode import read_file
 from dgmcore.errors import DataError, PluginError, UsageError
+from dgmcore.plugins import call
 from dgmcore.plugins.provided import import_string, provided
 from dgmcore.suggestions import did_you_mean
 
@@ -159,7 +159,7 @@ def read_array(path: str, example: str) -> np.ndarray:
 
     if not path:
         raise UsageError("no file is named", f"write {example}")
-    data = read_file(Path(os.path.expanduser(path)))
+    data = call("read_file")(Path(os.path.expanduser(path)))
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
         array = np.asarray(array, dtype=np.float64)

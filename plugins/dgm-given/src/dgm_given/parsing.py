@@ -211,10 +211,10 @@ def _mask(path: Path, shape: tuple[int, ...]) -> Tensor:
 def _open(path: Path) -> Image.Image:
     import io
 
-    from dgmcore.data.decode import read_file
+    from dgmcore.plugins import call
 
     try:
-        image = Image.open(io.BytesIO(read_file(path)), formats=["PNG", "JPEG"])
+        image = Image.open(io.BytesIO(call("read_file")(path)), formats=["PNG", "JPEG"])
         if image.width * image.height > 1 << 24:
             raise DataError(f"{path} has {image.width} x {image.height} pixels", "make it smaller")
         image.load()

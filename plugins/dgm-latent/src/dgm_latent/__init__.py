@@ -1,4 +1,4 @@
-"""Latent space: walks between samples or data, and reconstructions."""
+"""Latent space: walks between samples or data, reconstructions, and animations of them and of samplers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def dgm_commands() -> list[dict[str, Any]]:
 @hookimpl
 def dgm_calls() -> list[dict[str, Any]]:
     return [
+        {"name": "animate", "import": "dgm_latent.animation:animate", "summary": "A sampler's way as an animation"},
+        {"name": "save_gif", "import": "dgm_latent.animation:save_gif", "summary": "Pictures as an animation"},
         {"name": "make_interpolate", "import": "dgm_latent.made:write_interpolation", "summary": "Walks, for replay"},
         {"name": "make_reconstruct", "import": "dgm_latent.made:write_reconstructions", "summary": "The same"},
     ]

@@ -28,9 +28,10 @@ from dgmcore.files.atomic import replacing
 from dgmcore.interfaces import Pushforward
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.pictures.canvas import Canvas, check_format
-from dgmcore.sampling.pictures.pixels import save_gif, save_grid
+from dgmcore.sampling.pictures.pixels import save_grid
 from dgmcore.sampling.settings import MAX_SEED, model_name, outgoing, whole
 
+from .animation import save_gif
 from .reconstruct import as_encoder
 
 if TYPE_CHECKING:

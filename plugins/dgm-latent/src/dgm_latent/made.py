@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dgmcore.data import as_tensor, open_for
 from dgmcore.errors import DataError
-from dgmcore.sampling.provenance import digest, making
+from dgmcore.plugins import call
+from dgmcore.sampling.provenance import making
 
 from .ends import between_ends
 from .interpolate import between_data, between_samples, write_walks
@@ -100,7 +101,7 @@ def write_reconstructions(
 
 def _data(model: Model, data: str, n: int, data_is: Mapping[str, Any] | None) -> Tensor:
     x = as_tensor(open_for(model, data), n)
-    if data_is is not None and digest(x) != data_is.get("sha256"):
+    if data_is is not None and call("digest")(x) != data_is.get("sha256"):
         what = f"{data} has other data than when the file was made"
         raise DataError(what, "the file can't be made again with these")
     return x

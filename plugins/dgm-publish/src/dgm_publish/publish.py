@@ -5,6 +5,7 @@ All files go into one commit: either everything is there afterwards, or nothing 
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,8 @@ __all__ = ["Pushed", "push"]
 #: What a repository may hold that is no model yet.
 _SCAFFOLD = {".gitattributes", "README.md", "LICENSE", ".gitignore"}
 PICTURE = "samples.png"
+#: The file whose requests the Hub counts as downloads.
+CONFIG = "config.json"
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -104,6 +107,7 @@ def _files(located: list[Located], repo: str, stack: ExitStack) -> dict[str, byt
             entry = msgspec.structs.replace(entry, weights=stated)
         files[f"{inside}{ENTRY_FILE}"] = dump_entry(entry)
         published[id(place)] = entry
+    files[CONFIG] = _config(top.entry)
     picture = _picture(top)
     if picture is not None:
         files[PICTURE] = picture
@@ -112,6 +116,13 @@ def _files(located: list[Located], repo: str, stack: ExitStack) -> dict[str, byt
     text = model_card(entries[0], repo, entries[1:], capabilities=_capabilities(top), picture=picture is not None)
     files["README.md"] = text.encode()
     return dict(sorted(files.items()))
+
+
+def _config(entry: Entry) -> bytes:
+    """Returns a few words for the Hub, which counts the requests for this file; `model.yaml` says everything."""
+
+    words = {"architectures": [entry.architecture], "library_name": "dgmcore", "name": entry.name}
+    return (json.dumps(words, indent=2) + "\n").encode()
 
 
 def _weights(place: Located, stack: ExitStack) -> BinaryIO:

@@ -22,4 +22,9 @@ def dgm_commands() -> list[dict[str, Any]]:
 
 @hookimpl
 def dgm_calls() -> list[dict[str, Any]]:
-    return [{"name": "describe_file", "import": "dgm_replay.describe:describe_file", "summary": "How a file was made"}]
+    return [
+        {"name": "describe_file", "import": "dgm_replay.describe:describe_file", "summary": "How a file was made"},
+        {"name": "record", "import": "dgm_replay.record:record", "summary": "What a file says of how it was made"},
+        {"name": "digest", "import": "dgm_replay.record:digest", "summary": "The sha256 of tensors"},
+        {"name": "requirements", "import": "dgm_replay.requirements:requirements", "summary": "The plugins, for pip"},
+    ]

@@ -20,7 +20,9 @@ from PIL import Image, ImageSequence
 from dgmcore.data.arrays import read_array
 from dgmcore.errors import DataError
 from dgmcore.files.safetensors import MAX_HEADER, read_header
-from dgmcore.sampling.provenance import KEY, SCHEMA
+from dgmcore.sampling.provenance import KEY
+
+from .record import SCHEMA
 
 __all__ = ["Record", "pictures_of", "read_contents", "read_record"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dgmcore import plugins
-from dgmcore.cli.commands.sample import animate, initial
+from dgmcore.cli.commands.sample import initial
 from dgmcore.cli.commands.score import write_scores
 from dgmcore.cli.tilt_option import asked
 from dgmcore.data import open_for
@@ -101,7 +101,7 @@ def _sample(record: Record, model: Model, name: str, target: Path, init: Path | 
         if record.index is not None:
             return _one_of_a_folder(record.index, model, said["n"], given, target)
         if target.suffix.lower() == ".gif":
-            animate(model, target, said["n"], given)
+            plugins.call("animate")(model, target, said["n"], given)
             return target
         return sample_to(target, model, said["n"], **given)
 

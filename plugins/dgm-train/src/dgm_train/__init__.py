@@ -18,6 +18,23 @@ def dgm_commands() -> list[dict[str, Any]]:
 def dgm_calls() -> list[dict[str, Any]]:
     return [
         {"name": "train", "import": "dgm_train.engine:train", "summary": "Train a model by a recipe"},
-        {"name": "describe", "import": "dgm_train.describe:describe", "summary": "What an architecture can be told"},
+        {
+            "name": "describe_architecture",
+            "import": "dgm_train.describe:describe_architecture",
+            "summary": "Print what an architecture can be told",
+        },
+        {
+            "name": "list_architectures",
+            "import": "dgm_train.describe:list_architectures",
+            "summary": "Print what can be trained",
+        },
+        {"name": "place_of_process", "import": "dgm_train.processes:place", "summary": "Which of several processes"},
+        {"name": "join_processes", "import": "dgm_train.processes:join_processes", "summary": "Several processes meet"},
+        {"name": "agree", "import": "dgm_train.processes:agree", "summary": "What all processes say"},
+        {
+            "name": "pour_together",
+            "import": "dgm_train.shares:pour_together",
+            "summary": "One file of all processes",
+        },
         {"name": "recipe", "import": "dgm_train.recipe:Recipe", "summary": "What a recipe may say, as a type"},
     ]

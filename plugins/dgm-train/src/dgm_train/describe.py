@@ -1,4 +1,5 @@
-"""What an architecture can be told: its config, its phases and their options, in words, for `dgm info ARCHITECTURE`."""
+"""What an architecture can be told: its config, its phases and their options, in words, for `dgm info ARCHITECTURE`
+and `dgm list --architectures`."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from dgmcore import plugins
+from dgmcore import console, plugins
+from dgmcore.cli.commands.info import text
 from dgmcore.config import said
 from dgmcore.plugins.imports import import_string
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_architecture", "list_architectures"]
 
 _FIELD = re.compile(r"\s+(?P<name>\w+):\s(?:.*?\s\s#:? (?P<comment>.*))?")
 _ABOVE = re.compile(r"\s+#: (?P<comment>.*)")
@@ -51,6 +53,44 @@ def describe(architecture: str) -> dict[str, Any]:
         "sampling": _fields(kind.Sampling),
         "scoring": _fields(kind.Scoring),
     }
+
+
+def describe_architecture(name: str, json: bool) -> None:
+    """Prints everything that may be said of an architecture, as JSON if so asked."""
+
+    kind = describe(name)
+    if json:
+        console.emit_json(kind)
+        return
+    console.heading(kind["name"], kind["summary"])
+    parts = ", ".join(f"{name}: a {' and '.join(needs)}" for name, needs in kind["parts"].items())
+    facts = [("family", kind["family"]), ("can", ", ".join(kind["capabilities"])), ("parts", parts)]
+    facts += [("package", kind["package"]), ("paper", kind["paper"])]
+    console.fields([*facts, ("first model", f"dgm train {kind['name']} DATA" if kind["starts"] else None)])
+    sections = [("config", kind["config"])]
+    sections += [(f"phase {name}: {phase['summary']}", phase["options"]) for name, phase in kind["phases"].items()]
+    sections += [("sampling options (--set)", kind["sampling"]), ("scoring options (--set)", kind["scoring"])]
+    for title, keys in sections:
+        console.heading(title)
+        console.fields([(key, _key(field)) for key, field in keys.items()])
+
+
+def _key(field: dict[str, Any]) -> str:
+    return f"{text(field['default'])} ({field['type']})" + (f"  {field['help']}" if field["help"] else "")
+
+
+def list_architectures(pattern: str | None, family: str | None, can: str | None, json: bool) -> None:
+    """Prints the architectures that can be trained: the same filters, but for the data set, which they have none of."""
+
+    kinds = plugins.architectures()
+    some = [k for name, k in kinds.items() if (pattern or "") in name and family in (None, k.family)]
+    some = sorted((k for k in some if can is None or can in k.capabilities), key=lambda k: (k.family, k.name))
+    if json:
+        console.emit_json(
+            [{"name": k.name, "family": k.family, "can": k.capabilities, "about": k.summary} for k in some]
+        )
+    else:
+        console.table(["architecture", "family", "about"], [(k.name, k.family, k.summary) for k in some], wrap="about")
 
 
 def _phase(where: str) -> dict[str, Any]:

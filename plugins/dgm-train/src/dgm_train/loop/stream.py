@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dgmcore.data.view import View
+from dgmcore.data.view import View, dequantize
 from dgmcore.errors import DataError
-from dgmcore.noise import StreamNoise, derive_seed
+from dgmcore.noise import Noise, StreamNoise, derive_seed
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "augment"]
 
 _Made = tuple[Tensor, np.ndarray | None]  # a batch, and the numbers of its data unless they are endless
 
@@ -100,15 +100,25 @@ class Stream:
         if self.endless:
             whole = self.data.draw(StreamNoise(self.seed, self.batch_size, scope=f"{self.scope}/data/{k}"))
             assert whole is not None
-            return self.data.augment(whole[mine], noise), None
+            return augment(self.data, whole[mine], noise), None
         epoch, place = divmod(k, self.per_epoch)
         if epoch != self._epoch:
             key = derive_seed(self.seed, f"{self.scope}/order/{epoch}")
             self._epoch = epoch
             self._order = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.data))
         index = self._order[place * self.batch_size : (place + 1) * self.batch_size][mine]
-        return self.data.augment(self.data.take(index), noise), index
+        return augment(self.data, self.data.take(index), noise), index
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+def augment(data: View, x: Tensor, noise: Noise) -> Tensor:
+    """Returns a batch `x` of data as training sees it: flipped at random, dequantised."""
+    if data.spec.flip:
+        mirrored = noise.child("flip").uniform() < 0.5
+        x = torch.where(mirrored.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+    if data.spec.dequantize and data.range is not None and data.levels is not None:
+        x = dequantize(x, noise.child("dequantize"), data.range, data.levels)
+    return x

@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..files.atomic import hidden, temporary_name, write_error
-from .processes import agree, here
+from dgmcore.files.atomic import hidden, temporary_name, write_error
+from dgmcore.sampling.processes import here
+from dgmcore.sampling.sinks import pour
 
-__all__ = ["pour", "pour_together"]
+from .processes import agree
+
+__all__ = ["pour_together"]
 
 Write = Callable[[np.ndarray], Any]
-
-
-def pour(xs: Iterable[np.ndarray], write: Write, watch: Write) -> None:
-    """Writes batches, and shows each when it is written."""
-    for x in xs:
-        write(x)
-        watch(x)
 
 
 def pour_together(

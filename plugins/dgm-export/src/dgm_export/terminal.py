@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 import numpy as np
 from PIL import Image
 
-__all__ = ["ASCII_SHADES", "SHADES", "preview"]
+from dgmcore import console
+from dgmcore.model import Model
+from dgmcore.sampling.pictures.canvas import Canvas
+
+__all__ = ["ASCII_SHADES", "SHADES", "preview", "show"]
+
+PREVIEWED = 5000  # points; images: 64
 
 #: Shades of grey, and those of a terminal that has no others.
 SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
+
+
+def show(model: Model, batches: list[np.ndarray]) -> None:
+    """Shows samples, in batches `(b, *event_shape)`, in the terminal; on stderr, as stdout is for data."""
+
+    x = np.concatenate(batches)[:PREVIEWED]
+    canvas = Canvas(model)
+    x = x[:64] if canvas.kind == "image" else x
+    columns, lines = shutil.get_terminal_size()
+    size = min(columns, 96), max(8, min(lines - 2, 48))
+    blocks = console.encodes(SHADES, sys.stderr)
+    colours = console.colours(sys.stderr) if blocks else "none"
+    console.say(preview(canvas.draw(x), *size, colours, SHADES if blocks else ASCII_SHADES))
 
 
 def preview(

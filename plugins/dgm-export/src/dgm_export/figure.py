@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...errors import UsageError
-from .. import provenance
-from .scatter import Window, coloured, ticks
+from dgmcore.errors import UsageError
+from dgmcore.sampling import provenance
+from dgmcore.sampling.pictures.scatter import Window, coloured, ticks
 
 __all__ = ["write_figure"]
 

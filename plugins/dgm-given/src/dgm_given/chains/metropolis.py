@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..errors import OptionError
-from ..noise import Noise
-from .finite import finite_potential
-from .nested import Nested, Potential, tree_map
-from .temperature import of_each_step
+from dgmcore.compose.finite import finite_potential
+from dgmcore.compose.nested import Nested, Potential, tree_map
+from dgmcore.compose.temperature import of_each_step
+from dgmcore.errors import OptionError
+from dgmcore.noise import Noise
 
 __all__ = ["metropolis"]
 

@@ -10,12 +10,14 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ...data.decode import decode, read_file
-from ...data.images import to_range
-from ...errors import DataError, UsageError
-from ...model import Model
-from ..settings import model_range
-from .pixels import kind_of
+from dgmcore.data.images import to_range
+from dgmcore.errors import DataError, UsageError
+from dgmcore.model import Model
+from dgmcore.sampling.pictures.pixels import kind_of
+from dgmcore.sampling.settings import model_range
+
+from .decode import decode
+from .regular import read_file
 
 __all__ = ["read_picture"]
 

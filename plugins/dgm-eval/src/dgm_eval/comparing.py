@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..entry import Metric
-from ..errors import UsageError
+from dgmcore.entry import Metric
+from dgmcore.errors import UsageError
 
 __all__ = ["compare", "differences"]
 

@@ -8,19 +8,19 @@ one is asked for; another shape is refused, or cut to the wanted proportions whe
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import DataError
+from dgmcore.errors import DataError
+
+from .regular import read_file, read_limited
 
 __all__ = ["SUFFIXES", "Wanted", "decode", "read_file", "read_limited"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-_FILE_LIMIT = 1 << 26  # bytes of one file
 _PIXEL_LIMIT = 1 << 24
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on the picture lies on its side
 #: What the modes of PNG and JPEG become. 16 bits of grey are `I;16`, or `I` in older versions of Pillow.
@@ -78,25 +78,6 @@ def decode(
     if like is not None:
         _check_like(array.shape, what, *like)
     return array
-
-
-def read_file(path: Path) -> bytes:
-    """Returns what is in a regular file of limited size: never waits for a pipe."""
-    try:
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path} is no regular file", "give a file")
-        with open(path, "rb") as file:
-            return read_limited(file, str(path))
-    except (OSError, ValueError) as e:
-        raise DataError(f"{path} can't be read: {getattr(e, 'strerror', None) or e}", "check the path") from None
-
-
-def read_limited(file: IO[bytes], what: str) -> bytes:
-    """Returns what is in an open file, whatever size an archive states for it."""
-    data = file.read(_FILE_LIMIT + 1)
-    if len(data) > _FILE_LIMIT:
-        raise DataError(f"{what} has more than {_FILE_LIMIT} bytes", "make it smaller")
-    return data
 
 
 def _check(image: Image.Image, what: str) -> None:

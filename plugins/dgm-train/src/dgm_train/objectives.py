@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from msgspec import Meta
 from torch import Tensor
 
-from ..config import Config, Real
-from ..data.view import dequantize
-from ..errors import TrainingError
-from ..interfaces import Likelihood
-from ..model import Model
-from ..noise import Noise
-from .phase import Phase, Step
+from dgmcore.config import Config, Real
+from dgmcore.data.view import dequantize
+from dgmcore.errors import TrainingError
+from dgmcore.interfaces import Likelihood
+from dgmcore.model import Model
+from dgmcore.noise import Noise
+from dgmcore.training.phase import Phase, Step
 
 __all__ = ["MaximumLikelihood"]
 
