@@ -22,7 +22,7 @@ from dgmcore.data import as_tensor, open_for
 from dgmcore.noise import IndexedNoise
 
 POINTS = {
-    "realnvp-moons": ("x0=0.5", (1.0, 0.3, 0.1, 0.03)),
+    "realnvp-moons": ("x0=0.5", (1.0, 0.3, 0.1, 0.03, 0.01)),
     "nsf-moons": ("x0=0.5", (1.0, 0.3, 0.1, 0.03)),
     "vae-25gaussians": ("x0=0.5", (2.0, 1.0, 0.5, 0.1)),
     "vaebm-25gaussians": ("x0=0.5", (2.0, 1.0, 0.5, 0.1)),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from dgm_given import Observation, given
 from dgm_given.chains import effective_size, hmc, independence, mala, pcn, populate, r_hat, walk
+from dgm_given.chains.population import _forgetting
 from dgm_given.chains.state import State
 
 import dgmcore
@@ -105,7 +106,9 @@ def test_population_knows_the_evidence_and_the_posterior():
     exact = -target.y @ torch.linalg.solve(spread, target.y) / 2 - torch.logdet(spread / target.s**2) / 2
     assert crowd.evidence == pytest.approx(float(exact), abs=0.2)
     assert (crowd.eps.mean(0) - mean).abs().max() < 0.05
-    assert crowd.efficiency > 0.5
+    assert 1 <= crowd.tau < 3
+    assert _forgetting(torch.full((8,), 1 / 8)) == pytest.approx(1.0), "proposals of the posterior itself"
+    assert _forgetting(torch.tensor([0.25, 0.75])) == pytest.approx(0.25 * 1 + 0.75 * (2 / (2 / 3) - 1)), "1 of 3 times"
 
 
 def test_r_hat_and_effective_size_of_known_chains():

@@ -124,6 +124,11 @@ def test_corrections_are_the_gaussian_posterior_mean():
     tau2 = (1 - 0.01) / 0.25  # the miss is 1, the gain of means of four is 1/4
     expected = tau2 / 4 / (tau2 / 4 + 0.01)
     assert torch.allclose(corrected(x, [seen]), torch.full_like(x, expected), atol=1e-4)
+    uneven = torch.tensor([-1.0, 1.0]).repeat(1, 3, 8, 4)  # half of it can't rise, the other must do it alone
+    one = Observation(torch.full((3, 4, 4), 0.4), "downsample:2", sigma=0.1).fit(Painter())
+    once, again = corrected(uneven, [one]).clamp(-1, 1), corrected(uneven, [one], limits=(-1.0, 1.0))
+    assert again.abs().max() <= 1
+    assert one.misfit(again).max() < 0.11 < one.misfit(once).min(), "cutting undid what correcting did"
 
 
 def test_optimum_is_the_best_and_says_so():

@@ -23,6 +23,7 @@ from .operators import adjoint
 __all__ = ["corrected", "heat_of"]
 
 _ITERATIONS = 30
+_ROUNDS = 20  # of corrections and of cutting to the range
 
 
 def heat_of(x: Tensor, seen: Sequence[Observation]) -> Tensor:
@@ -32,12 +33,18 @@ def heat_of(x: Tensor, seen: Sequence[Observation]) -> Tensor:
     return torch.stack([*factors, torch.ones_like(factors[0])]).amin(0)
 
 
-def corrected(x: Tensor, seen: Sequence[Any]) -> Tensor:
-    """Returns samples, corrected for one observation after another, `(n, *event_shape)`; others change nothing."""
+def corrected(x: Tensor, seen: Sequence[Any], limits: tuple[float, float] | None = None) -> Tensor:
+    """Returns samples, corrected for one observation after another, `(n, *event_shape)`; others change nothing.
 
-    for one in seen:
-        if isinstance(one, Observation):
-            x = _corrected(x, one)
+    With `limits` samples are brought into that range, and corrected again for what that undid, a few times.
+    """
+
+    for _ in range(1 if limits is None else _ROUNDS):
+        for one in seen:
+            if isinstance(one, Observation):
+                x = _corrected(x, one)
+        if limits is not None:
+            x = x.clamp(*limits)
     return x
 
 

@@ -62,8 +62,8 @@ class Given(Model):
         sigma: tuple[Positive, ...] = ()
         #: Further critics: names of entries, each with its weight.
         tilt: dict[str, Real] = {}
-        #: The size of a population, where the options name none.
-        particles: Count = 4096
+        #: The size of a population, where the options name none; None: 4,096, of pictures 1,024.
+        particles: Count | None = None
 
     class Sampling(Options):
         #: auto chooses by what the model can; see docs/given.md.

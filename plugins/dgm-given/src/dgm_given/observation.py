@@ -14,11 +14,14 @@ from torch import Tensor
 
 from dgmcore.errors import UsageError
 from dgmcore.model import Model
+from dgmcore.sampling.pictures import kind_of
 
 from . import operators
 from .operators import Operator
 
 __all__ = ["Label", "Nothing", "Observation"]
+
+_TURNS = (-15.0, 0.0, 15.0)  # in degrees, under which a picture keeps its class
 
 
 class Nothing(Model):
@@ -220,6 +223,19 @@ class Label(Model):
         return x
 
     def score(self, x: Tensor) -> Tensor:
-        """Returns w log p(k | x), `(n,)`."""
+        """Returns w log p(k | x), `(n,)`; of pictures the mean over small turns, which are rarely all mistaken."""
 
-        return self.weight * self.logits(x).log_softmax(1)[:, self.label]
+        views = [_turned(x, angle) for angle in _TURNS] if kind_of(tuple(x.shape[1:])) == "image" else [x]
+        told = [self.logits(view).log_softmax(1)[:, self.label] for view in views]
+        return self.weight * torch.stack(told).mean(0)
+
+
+def _turned(x: Tensor, angle: float) -> Tensor:
+    """Returns pictures turned by an angle in degrees, their borders continued."""
+
+    if not angle:
+        return x
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    matrix = x.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(x), 2, 3)
+    grid = torch.nn.functional.affine_grid(matrix, list(x.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=False)

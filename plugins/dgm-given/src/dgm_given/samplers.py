@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
+from dgmcore.sampling import model_range
 from dgmcore.sampling.pictures import kind_of
 
 from .chains import Population, Scale, State, StepSize, hmc, independence, langevin, mala, pcn, populate, walk
@@ -29,6 +30,7 @@ __all__ = ["Chain", "block_of", "chains", "posterior_of"]
 
 _FEW = 16  # dimensions of noise up to which a population reaches every mode
 _BEST = 16  # draws that tell how near the model comes
+_PARTICLES = {"points": 4096, "image": 1024}  # where nobody says: pushing a picture costs more
 _DRAWS = 4  # draws of the prior for each particle
 _ACCEPTANCE = {"mala": 0.574, "hmc": 0.8, "pcn": 0.25, "langevin": 0.574}
 
@@ -79,8 +81,7 @@ def _by_population(model: Any, target: Posterior, noise: Noise, options: Any) ->
     state = target.evaluate(crowd.eps[moves.integers(len(crowd.eps))])
     yield partial(target.data, state.eps)
     views, accepted = [], []
-    enough = max(50, round(40 / max(crowd.efficiency, 0.1)))  # where it is worse still, the record tells
-    for k in range(options.steps or enough):
+    for k in range(options.steps or _enough(crowd.tau)):
         if crowd.proposal is None:
             state, probability = pcn(target, state, moves, crowd.beta)
         elif k % 4 == 3:
@@ -94,12 +95,22 @@ def _by_population(model: Any, target: Posterior, noise: Noise, options: Any) ->
     yield from _finished(model, target, state.eps, record, seen)
 
 
+def _enough(tau: float) -> int:
+    """Returns how many steps give an R-hat of 1.03: its square is 1 + (tau - 1) / n of half a chain of n steps.
+
+    A quarter of the steps are walks. Where more than 400 are due, the record tells what was reached.
+    """
+
+    return round(min(400, max(50, 2 * (4 / 3 * tau - 1) / (1.03**2 - 1))))
+
+
 def _population(
     model: Any, target: Posterior, noise: Noise, options: Any, seen: list[Observation]
 ) -> tuple[Population, float]:
     """Returns the population of a seed, the same for every batch; and the heat at which it is the posterior."""
 
-    particles = options.particles or model.config.particles
+    few = _PARTICLES["image" if kind_of(model.event_shape) == "image" else "points"]
+    particles = options.particles or model.config.particles or few
     if particles < 64:
         raise OptionError(f"a population of {particles}", "choose particles of at least 64")
     seed, scope = getattr(noise, "seed", 0), f"{getattr(noise, 'scope', '')}/population"
@@ -173,7 +184,7 @@ def _finished(model: Any, target: Posterior, eps: Tensor, record: Record, seen: 
         if isinstance(one, Observation):
             record.misfit(one.what, one.sigma, one.misfit(x), one in seen)
     if seen:
-        yield partial(corrected, x, seen)
+        yield partial(corrected, x, seen, limits=model_range(model))
 
 
 def _start(target: Posterior, eps: Tensor, noise: Noise, options: Any) -> Tensor:

@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ class Population(NamedTuple):
         eps: The draws, `(M, D)`.
         beta: The step of :func:`.kernels.pcn` at which it accepts about a third.
         proposal: A mixture around the draws; None in many dimensions.
-        efficiency: The share of its proposals that count, by importance weights.
+        tau: The steps that a chain of its proposals takes to forget where it was.
         stages: The number of stages that it took.
         evidence: The estimate of the logarithm of :math:`E[e^{-\\Phi}]`.
     """
@@ -46,7 +47,7 @@ class Population(NamedTuple):
     eps: Tensor
     beta: float
     proposal: LocalMixture | None
-    efficiency: float
+    tau: float
     stages: int
     evidence: float
 
@@ -81,7 +82,7 @@ def populate(target: Target, eps: Tensor, noise: Noise, moves: int = 2, last: in
                 state, _ = independence(target, state, noise, local, heat)
             met.append(state.eps)
         if heat == 1.0:
-            final = _fitted(target, torch.cat(met[-last:]), noise) if local is not None else (None, 0.0)
+            final = _fitted(target, torch.cat(met[-last:]), noise) if local is not None else (None, math.inf)
             return Population(_shuffled(state.eps, noise), beta, *final, stage, evidence)
     raise UsageError(
         f"what is given is out of the model's reach: {_STAGES} stages of tempering came to {heat:.1e}",
@@ -94,7 +95,7 @@ def _rough(points: Tensor) -> LocalMixture:
 
 
 def _fitted(target: Target, points: Tensor, noise: Noise) -> tuple[LocalMixture, float]:
-    """Returns the best of several mixtures around points, and its efficiency.
+    """Returns the best of several mixtures around points, and the steps that it takes to forget where a chain was.
 
     Few neighbours follow what is thin and bent, many smooth what is broad.
     """
@@ -106,10 +107,23 @@ def _fitted(target: Target, points: Tensor, noise: Noise) -> tuple[LocalMixture,
         mixture = LocalMixture(points, centres, nearest[:, :neighbours])
         state = target.evaluate(mixture.draw(noise))
         log_weights = -energy(state).double() - mixture.log_density(state.eps)
-        weights = log_weights.nan_to_num(nan=-torch.inf).softmax(0)
-        tried.append((float(1 / weights.square().sum() / len(weights)), mixture))
-    efficiency, best = max(tried, key=lambda pair: pair[0])
-    return best, efficiency
+        tried.append((_forgetting(log_weights.nan_to_num(nan=-torch.inf).softmax(0)), mixture))
+    tau, best = min(tried, key=lambda pair: pair[0])
+    return best, tau
+
+
+def _forgetting(weights: Tensor) -> float:
+    r"""Returns the autocorrelation time of independence Metropolis with proposals of these importance weights.
+
+    A chain stays at a state of weight w for a number of steps that is geometric, of the mean 1 / a with
+    :math:`a(w) = E[\min(1, w' / w)]`, so :math:`\tau = E_\pi[2 / a - 1]`.
+    """
+
+    w = weights.sort().values
+    below = w.cumsum(0)
+    above = torch.arange(len(w) - 1, -1, -1, device=w.device)
+    a = (below / w.clamp(min=1e-300) + above) / len(w)
+    return float((w * (2 / a.clamp(min=1e-12) - 1)).sum())
 
 
 def _step(phi: Tensor, most: float) -> float:
