@@ -50,6 +50,27 @@ def ideal_ddpm(prediction="eps", schedule=None, **config):
     return model
 
 
+class Constant(nn.Module):
+    def __init__(self, said):
+        super().__init__()
+        self.said = said
+
+    def forward(self, x, t):
+        return self.said
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_a_network_that_says_its_target_is_undone_by_the_denoiser(prediction):
+    model = DDPM({"prediction": prediction, "schedule": {"steps": 200, "name": "cosine"}}).eval()
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 5, 2, generator=generator)
+    t = torch.tensor([3, 50, 100, 150, 190])
+    model.network = Constant(model.target(x0, eps, t))
+    a, s = model.coefficients(t, x0)
+    x = a * x0 + s * eps
+    torch.testing.assert_close(model.denoise(x, t), x0, atol=1e-3, rtol=1e-3)
+
+
 def ideal_sde():
     model = ScoreSDE().eval()
     model.network = Ideal(lambda t, x: model.marginal(t / 1000, x))

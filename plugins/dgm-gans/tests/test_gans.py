@@ -37,6 +37,24 @@ def test_conformance(check, device):
     check(device)
 
 
+def test_the_published_discriminator_leaks_a_fifth():
+    discriminator = RHGAN().discriminator
+    x = torch.tensor([-3.0, 2.0])
+    assert torch.allclose(discriminator.act(x), torch.tensor([-0.6, 2.0]))
+
+
+@pytest.mark.parametrize("size", [8, 10, 12, 14, 20, 24, 28])
+def test_images_of_four_to_seven_times_a_power_of_two(size):
+    model = DCGAN({"q": 2, "size": size, "width": 4}).eval()
+    assert model.sample(IndexedNoise(0, 2)).shape == (2, 1, size, size)
+
+
+@pytest.mark.parametrize("size", [4, 6, 9, 18])
+def test_images_of_other_sizes_are_refused(size):
+    with pytest.raises(DgmError, match=f"images of {size} pixels"):
+        DCGAN({"q": 2, "size": size, "width": 4})
+
+
 def test_published_numbers_of_weights():
     model = RHGAN()
     assert sum(p.numel() for p in model.generator.parameters()) == 42_913

@@ -14,7 +14,7 @@ from dgmcore.config import Positive, Size, Widths
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.noise import Noise
 
-from .networks import ConvDiscriminator, ConvGenerator, RHDiscriminator, RHGenerator, mlp
+from .networks import ConvDiscriminator, ConvGenerator, RHDiscriminator, RHGenerator, mlp, start_of
 
 __all__ = ["DCGAN", "GAN", "MLPGAN", "RHGAN", "truncate"]
 
@@ -106,10 +106,8 @@ class DCGAN(GAN):
     def __init__(self, config: Any = None, **parts: Model):
         super().__init__(config, **parts)
         c = self.config
-        base = c.size
-        while base % 2 == 0 and base > 4:
-            base //= 2
-        if base not in (4, 5, 6, 7) or c.size == base:
+        base, doublings = start_of(c.size)
+        if base not in range(4, 8) or not doublings:
             raise UsageError(
                 f"dcgan can't make images of {c.size} pixels", "use 28, 32, 64, or 4 to 7 times a power of 2"
             )

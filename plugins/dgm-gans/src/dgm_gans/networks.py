@@ -61,13 +61,13 @@ class ConvGenerator(nn.Module):
     Arguments:
         q: The size of the noise.
         channels: Channels of the image.
-        size: Height and width: 4, 7 or 8 (where it starts) times a power of two.
+        size: Height and width: 4 to 7 (where it starts) times a power of two.
         width: Channels before the last layer; doubled at each lower resolution.
     """
 
     def __init__(self, q: int, channels: int, size: int, width: int):
         super().__init__()
-        self.base, doublings = _start(size)
+        self.base, doublings = start_of(size)
         widths = [width * 2**i for i in reversed(range(doublings))]
         self.fc = nn.Linear(q, widths[0] * self.base**2, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
@@ -93,7 +93,7 @@ class ConvDiscriminator(nn.Module):
 
     def __init__(self, channels: int, size: int, width: int, spectral: bool, deviation: bool, normalize: bool):
         super().__init__()
-        base, doublings = _start(size)
+        base, doublings = start_of(size)
         widths = [channels, *(width * 2**i for i in range(doublings))]
         wrap = spectral_norm if spectral else (lambda m: m)
         layers: list[nn.Module] = []
@@ -147,11 +147,11 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, spectral: b
     return nn.Sequential(*layers)
 
 
-def _start(size: int) -> tuple[int, int]:
-    """Returns the lowest resolution of an image size, 4 or 7, and the number of doublings from there."""
+def start_of(size: int) -> tuple[int, int]:
+    """Returns the lowest resolution of an image size, 4 to 7, and the number of doublings from there."""
 
     doublings = 0
-    while size % 2 == 0 and size > 4:
+    while size % 2 == 0 and size > 7:
         size, doublings = size // 2, doublings + 1
     return size, doublings
 
