@@ -162,7 +162,7 @@ def test_weird_entry_points(installation, capsys, monkeypatch):
     """One distribution full of them: each is a record of its own, and the good plugin beside them works."""
     installation.plugin("good")
     installation.distribution("hostile", HOSTILE)
-    monkeypatch.setenv("DGM_PLUGINS", "good,hostile")
+    monkeypatch.setenv("DGM_PLUGINS", "good,hostile,replay")  # which prints requirements
     found = {p["name"]: p for p in invoke_json(capsys, "plugins")}
     assert found["good"]["status"] == "ok" and found["good"]["architectures"] == ["toy"]
     hostile = [p for p in found.values() if p["distribution"] == "hostile"]

@@ -12,6 +12,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
+from dgm_train import processes as group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_models import Judge, Paint, Pixels, Ridge, Walk
@@ -19,7 +20,6 @@ from toy_models import Judge, Paint, Pixels, Ridge, Walk
 from dgmcore.entry import Data, Entry
 from dgmcore.errors import DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.sampling import draw as sampling
-from dgmcore.sampling import processes
 from dgmcore.sampling.processes import Place, device_here, here, share_batches
 
 
@@ -269,7 +269,7 @@ def other_seed(rank, world, port, target, failing):
 
 def absent(rank, world, port, target, failing):
     launch(rank, world, port)
-    processes.JOIN = timedelta(seconds=3)
+    group.JOIN = timedelta(seconds=3)
     if rank == failing:
         os._exit(7)
     try:
