@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from installation import Installation
+from installation import Installation, invoke
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -84,6 +84,12 @@ def toy_entries(toy_models_home, tmp_path, monkeypatch):
     _forget_user_plugins()
     yield tmp_path
     _forget_user_plugins()
+
+
+@pytest.fixture
+def dgm(toy_entries, capsys):
+    """Runs a command in this process; returns its exit code, and what it printed on stdout and stderr."""
+    return lambda *args: invoke(capsys, *map(str, args))
 
 
 def _forget_user_plugins():

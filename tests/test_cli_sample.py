@@ -18,19 +18,6 @@ import dgmcore
 from dgmcore.cli import main
 
 
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    """Runs a command in this process; returns its exit code, and what it printed on stdout and stderr."""
-
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 def load(path):
     with np.load(path) as archive:
         return archive["samples"]

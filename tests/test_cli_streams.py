@@ -24,17 +24,6 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["bash", "-c", line], env=env, capture_output=True, timeout=120)
 
 
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 # --- streams ----------------------------------------------------------------------------------------
 
 

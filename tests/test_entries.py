@@ -9,7 +9,9 @@ import torch
 import yaml
 
 import dgmcore
+from dgmcore.config import parse, to_dict
 from dgmcore.entry import read_entry
+from dgmcore.plugins import architecture
 from dgmcore.registry import list_models
 from dgmcore.sampling.draw import model_range, sample
 
@@ -37,6 +39,12 @@ def test_an_entry_is_what_its_recipe_makes_or_says_which_legs_it_had(folder):
     recipe = yaml.safe_load((ROOT / entry.training.recipe).read_text())
     assert entry.data.options == recipe["data"].get("options", {}), "what it is evaluated on is what it was trained on"
     assert not any(str(value).startswith("/") for value in (entry.data.dataset, *entry.data.options.values()))
+    if recipe["name"] == entry.name:  # else it is a part of that model
+        kind = architecture(entry.architecture)
+        said, made = (to_dict(parse(kind.Config, config)) for config in (recipe.get("config", {}), entry.config))
+        assert (recipe["architecture"], said) == (entry.architecture, made)
+        assert (recipe["summary"], recipe.get("sampling", {})) == (entry.summary, entry.sampling)
+    assert all(metric.command for metric in entry.metrics)
     steps = [phase.get("steps") for phase in recipe["phases"]]
     if None not in steps and entry.training.steps != sum(steps):
         assert entry.training.notes, "other steps than its recipe's, and not a word about it"

@@ -15,7 +15,6 @@ from dgm_eval.two_samples.kernels import directions, median_distance
 from PIL import Image
 
 import dgmcore
-from dgmcore.cli import main
 
 
 def normal(n: int, d: int = 3, seed: int = 0, shift: float = 0.0, scale: float = 1.0) -> torch.Tensor:
@@ -172,17 +171,6 @@ def test_the_error_of_an_area_is_that_of_repeated_draws():
 
 
 # --- the command --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 POINTS = ["density", "coverage", "c2st", "mmd", "sliced-wasserstein", "prd-precision", "prd-recall", "memorisation"]

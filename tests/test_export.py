@@ -12,21 +12,8 @@ from dgm_export.distribution import as_distribution
 from dgm_export.tables import from_pandas, from_torch, to_pandas
 
 import dgmcore
-from dgmcore.cli import main
 from dgmcore.data import as_tensor
 from dgmcore.errors import CapabilityError, DataError, DgmError, OptionError, UsageError
-
-
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
 
 # --- ONNX -----------------------------------------------------------------------------------------------
 

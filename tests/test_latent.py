@@ -16,12 +16,6 @@ from dgmcore.errors import UsageError
 from dgmcore.sampling import draw as sampling
 
 
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    """Runs a command in this process; returns its exit code, and what it printed on stdout and stderr."""
-    return lambda *args: invoke(capsys, *map(str, args))
-
-
 def test_files_of_walks_and_reconstructions(tmp_path):
     for name in ("w.png", "w.pdf", "w.svg", "w.gif"):
         interpolate.write_walks(Ridge(), interpolate.between_samples(Ridge(), 2, 4), tmp_path / name)

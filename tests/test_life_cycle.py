@@ -10,19 +10,7 @@ from pathlib import Path
 import pytest
 
 import dgmcore
-from dgmcore.cli import main
 from dgmcore.loading.save import save
-
-
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def own(folder: str, name: str = "walk") -> Path:

@@ -13,20 +13,8 @@ import torch
 from PIL import Image
 
 import dgmcore
-from dgmcore.cli import main
 from dgmcore.errors import DataError, DgmError, UsageError
 from dgmcore.sampling.draw import sample_to
-
-
-@pytest.fixture
-def dgm(toy_entries, capsys):
-    def run(*args):
-        capsys.readouterr()
-        code = main([str(a) for a in args])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture
