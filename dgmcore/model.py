@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -18,11 +17,11 @@ from . import plugins
 from .config import Config as AnyConfig
 from .config import parse, to_dict
 from .entry import ENTRY_FILE, SCHEMA, WEIGHTS_FILE, Data, Entry, HubFile, Metric, Paper, PartSpec, Training
-from .errors import CapabilityError, OptionError, PluginError, RegistryError, UsageError
+from .errors import CapabilityError, OptionError, PluginError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
 from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
-from .noise import Noise
+from .noise import takes_noise
 
 
 class Model(nn.Module):
@@ -108,7 +107,7 @@ class Model(nn.Module):
             if cls.__dict__.get("Config") in getattr(cls, name).__mro__:
                 raise TypeError(f"{cls.__name__}.{name} inherits the model's own Config: write `class {name}(Options)`")
         if "sample" in cls.__dict__:
-            cls.sample = _takes_noise(cls.sample)
+            cls.sample = takes_noise(cls.sample)
 
     def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
@@ -385,15 +384,7 @@ class Model(nn.Module):
         Raises:
             RegistryError: If no plugin provides it.
         """
-        if self.architecture:
-            return self.architecture
-        kind = type(self)
-        # names are compared first, so that only the plugin in question is imported
-        for name, info in plugins.architectures().items():
-            if info.import_.rpartition(":")[2] == kind.__qualname__ and plugins.architecture(name) is kind:
-                return name
-        what = f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}"
-        raise RegistryError(what, "give save(..., architecture=NAME), or register it with the hook dgm_architectures")
+        return self.architecture or plugins.name_of(type(self))
 
     def _describe_parts(self) -> dict[str, str | PartSpec]:
         """Returns the section `parts` of the entry: names of entries, and descriptions of own parts."""
@@ -403,20 +394,6 @@ class Model(nn.Module):
             for name, part in self.parts.items()
             if isinstance(part, Model)
         }
-
-
-def _takes_noise(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Lets `sample` say what draws so many, to whom gives it a number instead of noise."""
-
-    @wraps(sample)
-    def checked(self: Model, noise: Noise, *args: Any, **options: Any) -> Tensor:
-        if not isinstance(noise, Noise):
-            raise UsageError(
-                f"sample takes noise, not {noise!r:.40}", f"dgmcore.sample(model, {noise!r:.20}) draws so many"
-            )
-        return sample(self, noise, *args, **options)
-
-    return checked
 
 
 def _name(dtype: torch.dtype) -> str:

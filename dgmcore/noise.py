@@ -15,12 +15,15 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .errors import UsageError
 
 
 class Noise(ABC):
@@ -197,3 +200,16 @@ def _philox(key: bytes, start: int, n: int, size: int, normal: bool) -> np.ndarr
     np.multiply(radius, np.cos(angle), out=values[:, :half])
     np.multiply(radius, np.sin(angle), out=values[:, half:])
     return values[:, :size]
+
+
+def takes_noise(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Lets a model's `sample` say what draws so many, to whom gives it a number instead of noise."""
+
+    @wraps(sample)
+    def checked(self: Any, noise: Noise, *args: Any, **options: Any) -> Tensor:
+        if not isinstance(noise, Noise):
+            hint = f"dgmcore.sample(model, {noise!r:.20}) draws so many"
+            raise UsageError(f"sample takes noise, not {noise!r:.40}", hint)
+        return sample(self, noise, *args, **options)
+
+    return checked

@@ -8,7 +8,7 @@ import typer
 
 from . import complete
 
-__all__ = ["BatchSize", "Data", "Device", "ModelName", "Set", "Tilt", "Tilts"]
+__all__ = ["BatchSize", "Data", "Device", "ModelName", "Set", "Tilt"]
 
 ModelName = Annotated[
     str, typer.Argument(help="An entry, a folder, or hf://user/repo.", autocompletion=complete.model_names)
@@ -27,18 +27,8 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Data drawn or judged
 Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")]
 
 Tilt = Annotated[
-    str | None,
-    typer.Option(
-        metavar="CRITIC[:WEIGHT]",
-        help="Tilt the model by a critic, such as an energy.",
-        autocompletion=complete.critics,
-    ),
-]
-
-Tilts = Annotated[
     list[str] | None,
     typer.Option(
-        "--tilt",
         metavar="CRITIC[:WEIGHT]",
         help="Tilt the model by a critic, such as an energy; repeatable.",
         autocompletion=complete.critics,

@@ -10,10 +10,9 @@ from ..errors import UsageError
 from ..plugins.provided import call
 
 if TYPE_CHECKING:
-    from ..compose.tilted import Tilted
     from ..model import Model
 
-__all__ = ["asked", "critic_and_weight", "tilted"]
+__all__ = ["asked", "critic_and_weight"]
 
 
 def critic_and_weight(text: str) -> tuple[str, float]:
@@ -29,23 +28,10 @@ def critic_and_weight(text: str) -> tuple[str, float]:
     return found["name"], float(found["weight"] or 1.0)
 
 
-def tilted(model: Model, name: str, text: str) -> Tilted:
-    """Returns the model tilted by `CRITIC[:WEIGHT]`; a model that is its own critic is loaded once.
-
-    Arguments:
-        model: The model.
-        name: What it was loaded by.
-        text: The option's value.
-    """
-    from ..compose.tilted import tilt
-    from ..loading.load import load
-
-    critic, weight = critic_and_weight(text)
-    return tilt(model, model if critic == name else load(critic, device=model.device), weight)
-
-
 def asked(model: Model, name: str, tilts: Sequence[str], **seen: Sequence[Any] | None) -> Model:
     """Returns the model tilted by critics, and under observations; all but one critic are the work of dgm-given.
+
+    A model that is its own critic is loaded once.
 
     Arguments:
         model: The model.
@@ -55,4 +41,10 @@ def asked(model: Model, name: str, tilts: Sequence[str], **seen: Sequence[Any] |
     """
     if any(seen.values()) or len(tilts) > 1:
         return call("asked")(model, name, tilts, **seen)
-    return tilted(model, name, tilts[0]) if tilts else model
+    if not tilts:
+        return model
+    from ..compose.tilted import tilt
+    from ..loading.load import load
+
+    critic, weight = critic_and_weight(tilts[0])
+    return tilt(model, model if critic == name else load(critic, device=model.device), weight)

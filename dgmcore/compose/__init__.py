@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..plugins import call
+from ..plugins import forwarded
 from .gradients import frozen, gradients, leaf, step_frozen
 from .langevin import langevin, langevin_step
 from .nested import Nested, flatten, half_square, tree_map, unflatten
@@ -26,8 +24,4 @@ __all__ = [
     "unflatten",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "metropolis":  # dgm-given brings it
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return call(name)
+__getattr__ = forwarded(__name__, "metropolis")

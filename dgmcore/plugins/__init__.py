@@ -7,9 +7,9 @@ from typing import Any
 
 from . import provided as _provided
 from .imports import import_string, trust
-from .provided import architecture, call, distribution_of, plugins
+from .provided import architecture, call, distribution_of, forwarded, name_of, plugins
 
-__all__ = ["architecture", "call", "distribution_of", "import_string", "plugins", "trust"]
+__all__ = ["architecture", "call", "distribution_of", "forwarded", "import_string", "name_of", "plugins", "trust"]
 
 
 def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import PluginError
+from ..errors import PluginError, RegistryError
 from ..suggestions import did_you_mean
 from . import current
 from .imports import import_string
@@ -62,6 +62,20 @@ def architecture(name: str) -> Any:
     return _imported(record.plugin, f"architecture {name}", record.import_)
 
 
+def name_of(kind: type) -> str:
+    """Returns the name of an architecture by its class.
+
+    Raises:
+        RegistryError: If no plugin provides it.
+    """
+    # names are compared first, so that only the plugin in question is imported
+    for name, record in provided().architectures.items():
+        if record.import_.rpartition(":")[2] == kind.__qualname__ and architecture(name) is kind:
+            return name
+    what = f"no plugin provides the architecture {kind.__module__}:{kind.__qualname__}"
+    raise RegistryError(what, "give save(..., architecture=NAME), or register it with the hook dgm_architectures")
+
+
 def call(name: str) -> Callable[..., Any]:
     """Returns the function behind a call of the core, such as `train`.
 
@@ -73,6 +87,17 @@ def call(name: str) -> Callable[..., Any]:
         raise missing(name)
     function: Callable[..., Any] = _imported(record.plugin, name, record.import_)
     return function
+
+
+def forwarded(module: str, *names: str) -> Callable[[str], Any]:
+    """Returns a module's `__getattr__` under which what plugins bring can be imported from where it once was."""
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return call(name)
+
+    return find
 
 
 def _imported(plugin: str, what: str, string: str) -> Any:

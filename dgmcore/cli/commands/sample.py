@@ -13,7 +13,7 @@ import typer
 from ... import console as output
 from ...errors import UsageError
 from ...plugins.provided import call
-from ..arguments import BatchSize, Device, ModelName, Set, Tilts
+from ..arguments import BatchSize, Device, ModelName, Set, Tilt
 from ..set_options import parse_set
 from ..tilt_option import asked, critic_and_weight
 
@@ -43,7 +43,7 @@ def command(
     ] = None,
     batch_size: BatchSize = None,
     device: Device = "cpu",
-    tilt: Tilts = None,
+    tilt: Tilt = None,
     given: Annotated[
         list[str] | None,
         typer.Option(

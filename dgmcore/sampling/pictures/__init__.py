@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ...plugins import call
+from ...plugins import forwarded
 from .canvas import Canvas, picture
 from .pixels import grid, kind_of, save_grid, save_png, thinned, to_uint8, write_png
 
-#: What plugins bring, and can be imported from here.
-_CALLS = ("read_picture", "save_gif")
+__all__ = ["Canvas", "grid", "kind_of", "picture", "save_grid", "save_png", "thinned", "to_uint8", "write_png"]
 
-__all__ = [
-    "Canvas",
-    "grid",
-    "kind_of",
-    "picture",
-    "save_grid",
-    "save_png",
-    "thinned",
-    "to_uint8",
-    "write_png",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _CALLS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return call(name)
+__getattr__ = forwarded(__name__, "read_picture", "save_gif")

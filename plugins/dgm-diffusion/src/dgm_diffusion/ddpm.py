@@ -21,6 +21,7 @@ from dgmcore import Config, Likelihood, Model, Options
 from dgmcore.config import Count, Fraction, Real, Shape
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
+from dgmcore.sampling.start import start_from
 
 from .labels import Classes, Guidance, Label, guided, labels_of
 from .networks import MLP, UNet, build_network, of_pictures, with_network
@@ -189,15 +190,9 @@ class DDPM(Model):
             times = torch.tensor([total - 1])
         x = noise.normal(*self.event_shape, name="start")
         if o.init is not None:
-            if not isinstance(o.init, Tensor) or tuple(o.init.shape[-len(self.event_shape) :]) != self.event_shape:
-                raise OptionError(
-                    f"init is no picture of shape {list(self.event_shape)}",
-                    "give a tensor, or --init FILE in a command",
-                )
-            if o.strength == 0:
-                raise OptionError("strength 0 would change nothing", "try --set strength=0.5")
+            start = start_from(o.init, o.strength, x)
             times = times[len(times) - max(1, round(o.strength * len(times))) :]
-            x = self.diffuse(o.init.to(x).expand_as(x), x, times[:1].to(x.device).expand(len(x)))
+            x = self.diffuse(start, x, times[:1].to(x.device).expand(len(x)))
         yield x
         labels = labels_of(o.label, noise, self.config.classes)
         model = self if labels is None else Asked(self, labels, o.guidance)

@@ -76,7 +76,7 @@ def command(
     `dgm eval ./pictures/ --against fashion:test` measures samples of whatever origin.
     """
 
-    if tilt is not None and record:
+    if tilt and record:
         raise UsageError("a tilted model is no entry to record in", "leave out --record, or --tilt")
     from .request import Request
 
@@ -90,7 +90,7 @@ def command(
         seed=seed,
         batch_size=batch_size,
         device=device,
-        tilt=tilt,
+        tilt=tuple(tilt or ()),
         options=tuple(set_ or ()),
     )
     _run(request, compare, tuple(allow or ()), record=record, json=json)
@@ -146,5 +146,5 @@ def _refuse_options(request: Request, record: bool) -> None:
 
     if record:
         raise UsageError(f"{request.name} is no entry to record in", "leave out --record")
-    if request.tilt is not None or request.options:
+    if request.tilt or request.options:
         raise UsageError("samples that are there already take no options of a model", "leave out --tilt and --set")

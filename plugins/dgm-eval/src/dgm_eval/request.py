@@ -10,7 +10,7 @@ import msgspec
 
 from dgmcore import console
 from dgmcore.cli.set_options import parse_set
-from dgmcore.cli.tilt_option import tilted
+from dgmcore.cli.tilt_option import asked
 from dgmcore.entry import Metric
 from dgmcore.loading.load import load
 from dgmcore.sampling.processes import device_here, here
@@ -32,7 +32,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     batch_size: int | None = None
     device: str = "cpu"
-    tilt: str | None = None
+    tilt: tuple[str, ...] = ()  # items of `--tilt`
     options: tuple[str, ...] = ()  # items of `--set`
 
     def command(self, name: str) -> str:
@@ -51,7 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def _words(self) -> Iterator[str]:
         settings: list[tuple[str, Any]] = [("metric", metric) for metric in self.metrics]
         settings += [("n", self.n), ("against", self.against), ("features", self.features), ("ood", self.ood)]
-        settings += [("seed", self.seed or None), ("tilt", self.tilt)]
+        settings += [("seed", self.seed or None), *(("tilt", item) for item in self.tilt)]
         settings += [("set", item) for item in self.options]
         for flag, value in settings:
             if value is not None:
@@ -67,8 +67,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         place = here()
         device = device_here(self.device, place)
         subject: Any = self.name
-        if self.tilt is not None:
-            subject = tilted(load(self.name, device=device), self.name, self.tilt)
+        if self.tilt:
+            subject = asked(load(self.name, device=device), self.name, self.tilt)
         return evaluate(
             subject,
             self.metrics or None,

@@ -17,6 +17,7 @@ from dgmcore import Config, Model, Options
 from dgmcore.config import Depth, Fraction, Real, Shape, Size
 from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
+from dgmcore.sampling.start import start_from
 
 from .discriminator import Conv, ConvDiscriminator
 from .schedule import Diffusion
@@ -103,16 +104,10 @@ class DDGAN(Model):
         o = self.sampling(options)
         eps, steps = noise.named(self.noise_shapes), self.config.steps
         if o.init is not None:
-            if not isinstance(o.init, Tensor) or tuple(o.init.shape[-len(self.event_shape) :]) != self.event_shape:
-                raise OptionError(
-                    f"init is no picture of shape {list(self.event_shape)}",
-                    "give a tensor, or --init FILE in a command",
-                )
-            if o.strength == 0:
-                raise OptionError("strength 0 would change nothing", "try --set strength=0.5")
+            start = start_from(o.init, o.strength, eps["x"])
             steps = max(1, round(o.strength * steps))
             times = torch.full((noise.n,), steps, device=eps["x"].device)
-            eps["x"] = self.diffusion.diffuse(o.init.to(eps["x"]).expand_as(eps["x"]), times, eps["x"])
+            eps["x"] = self.diffusion.diffuse(start, times, eps["x"])
         yield from self._states(eps, steps)
 
     def _states(self, eps: Mapping[str, Any], steps: int | None = None) -> Iterator[Tensor]:
