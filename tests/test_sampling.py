@@ -12,7 +12,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
-from dgm_train import processes as group
+from dgm_train.parallel import group
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_models import Judge, Paint, Pixels, Ridge, Walk

@@ -56,7 +56,7 @@ def here(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("numbers"))
         patch.delenv("DGM_PLUGINS", raising=False)
-        patch.setattr("dgm_train.entries.draw_picture", lambda *_: False)
+        patch.setattr("dgm_train.results.entries.draw_picture", lambda *_: False)
         yield
 
 

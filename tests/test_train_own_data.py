@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dgm_train.samples import draw_picture
+from dgm_train.results.samples import draw_picture
 from dgm_train.starter import first_recipe
 from installation import invoke
 from PIL import Image

@@ -10,7 +10,7 @@ from dgmcore.evaluation.metric import Run, metric
 from dgmcore.noise import IndexedNoise
 
 from .chains import effective_size, r_hat
-from .target import viewed
+from .chains.posterior import viewed
 
 __all__ = ["mixing"]
 

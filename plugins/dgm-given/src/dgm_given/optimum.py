@@ -21,9 +21,9 @@ from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.settings import model_name
 
+from .chains.posterior import Posterior
 from .chains.state import State
 from .observation import Nothing, Observation
-from .target import Posterior
 
 __all__ = ["descent", "invert"]
 

@@ -19,12 +19,12 @@ from dgmcore.sampling import model_range
 from dgmcore.sampling.pictures import kind_of
 
 from .chains import Population, Scale, State, StepSize, hmc, independence, langevin, mala, pcn, populate, walk
+from .chains.posterior import Posterior
 from .correct import corrected, heat_of
 from .diffusion import Look, denoises, guided
 from .observation import Observation
 from .optimum import descent
 from .record import Record
-from .target import Posterior
 
 __all__ = ["Chain", "block_of", "chains", "posterior_of"]
 

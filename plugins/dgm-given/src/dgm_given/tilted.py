@@ -12,9 +12,9 @@ from typing import Any
 from dgmcore.compose import Nested, Tilted
 from dgmcore.noise import Noise
 
+from .chains.posterior import Posterior
 from .record import Record
 from .samplers import Chain, block_of
-from .target import Posterior
 
 __all__ = ["hmc", "mala", "pcn"]
 

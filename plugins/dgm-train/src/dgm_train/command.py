@@ -53,8 +53,8 @@ def command(
     `dgm list --architectures` shows what else there is.
     """
 
-    from .distributed import Processes
     from .engine import train
+    from .parallel.distributed import Processes
     from .starter import asked_for
 
     gc.set_threshold(*USUAL_GC)  # a cycle that a step leaves behind may hold a graph of tensors

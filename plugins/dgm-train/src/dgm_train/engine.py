@@ -17,16 +17,16 @@ from dgmcore.entry import Training
 from dgmcore.errors import TrainingError
 
 from .build import build_model, check_fits, open_validation, with_shape
-from .digests import made_of
-from .distributed import Processes, hardware
-from .entries import first_entry, write_entries
 from .interrupt import asked_to_stop
 from .loop.checkpoint import last_checkpoint, read_shared
 from .loop.log import Log
 from .loop.progress import Totals
 from .loop.run import PhaseRun
 from .loop.state import Run
+from .parallel.distributed import Processes, hardware
 from .recipe import Recipe, read_recipe
+from .results.digests import made_of
+from .results.entries import first_entry, write_entries
 from .run_folder import RunFolder
 from .starter import first_recipe
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dgmcore.errors import TrainingError
 from dgmcore.files.atomic import hidden
 
-from ..distributed import Processes
+from ..parallel.distributed import Processes
 from .progress import Progress
 
 __all__ = [

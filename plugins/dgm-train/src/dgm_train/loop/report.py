@@ -9,7 +9,7 @@ from typing import Any
 from dgmcore.console import progress as progress_bar
 from dgmcore.console import say, size
 
-from ..distributed import hardware
+from ..parallel.distributed import hardware
 from .schedule import Budget
 from .state import PhaseState, Run
 from .step import EngineStep

@@ -6,7 +6,7 @@ import time
 
 from dgmcore.errors import TrainingError
 
-from ..samples import draw_picture
+from ..results.samples import draw_picture
 from . import checkpoint
 from .checkpoint import Checkpoint
 from .progress import Progress, Totals

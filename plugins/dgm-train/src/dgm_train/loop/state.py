@@ -15,7 +15,7 @@ from dgmcore.errors import DgmError, TrainingError
 from dgmcore.model import Model
 
 from ..build import build_phase
-from ..distributed import Processes
+from ..parallel.distributed import Processes
 from ..recipe import Recipe
 from ..run_folder import RunFolder
 from .checkpoint import Checkpoint, load_into, size_of, state_of

@@ -13,7 +13,7 @@ from dgmcore.errors import DgmError, TrainingError
 from dgmcore.noise import StreamNoise, derive_seed
 from dgmcore.suggestions import did_you_mean
 
-from ..distributed import Processes
+from ..parallel.distributed import Processes
 from .log import Meter
 from .schedule import Budget, learning_rate
 from .state import Diverged, PhaseState

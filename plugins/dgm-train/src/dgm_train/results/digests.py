@@ -13,7 +13,7 @@ import torch
 from dgmcore.data.view import View
 from dgmcore.plugins.provided import distribution_of
 
-from .recipe import Recipe
+from ..recipe import Recipe
 
 __all__ = ["made_of"]
 

@@ -12,8 +12,8 @@ from dgmcore.entry import SCHEMA, Data, Entry, Training
 from dgmcore.loading.save import save
 from dgmcore.model import Model
 
-from .build import part_of
-from .recipe import PartRecipe, Recipe
+from ..build import part_of
+from ..recipe import PartRecipe, Recipe
 from .samples import draw_picture
 
 __all__ = ["first_entry", "write_entries"]

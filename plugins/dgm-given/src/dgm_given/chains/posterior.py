@@ -13,7 +13,7 @@ from dgmcore.compose import Tilted, flatten, gradients, leaf, unflatten
 from dgmcore.errors import NotFiniteError
 from dgmcore.noise import Noise
 
-from .chains.state import State
+from .state import State
 
 __all__ = ["Posterior", "viewed"]
 

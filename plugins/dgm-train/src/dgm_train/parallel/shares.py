@@ -15,7 +15,7 @@ from dgmcore.files.atomic import hidden, temporary_name, write_error
 from dgmcore.sampling.processes import here
 from dgmcore.sampling.sinks import pour
 
-from .processes import agree
+from .group import agree
 
 __all__ = ["pour_together"]
 

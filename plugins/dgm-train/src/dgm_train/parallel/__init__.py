@@ -1,0 +1,1 @@
+"""Several processes: they meet, agree, share samples, and train one model."""

@@ -1,0 +1,1 @@
+"""What a training leaves: entries, pictures of samples, and digests of what it was made of."""
