@@ -80,7 +80,7 @@ def parse(
         return data
     try:
         result = msgspec.convert(data, kind, strict=True)
-    except UnicodeEncodeError:  # half a surrogate pair in a text
+    except UnicodeEncodeError:  # a key, or what has a pattern; others are found below
         raise error(f"{source}: {prefix or 'a value'} is no text", f"correct {prefix or 'it'} in {source}") from None
     except msgspec.ValidationError as e:
         inside = found["path"] if (found := _PATH.search(str(e))) else ""
@@ -91,24 +91,37 @@ def parse(
             raise error(f"{source}: unknown key {path and f'{path}.'}{key}", did_you_mean(key, words)) from None
         what = f"{source}: {path or 'top level'}: {message[:1].lower()}{message[1:]}"
         choices = words if message.startswith("Invalid enum") else []
+        if message.endswith("got `str`"):  # such as nan, which YAML has not, or a number with a letter in it
+            what += f" {_value_at(data, inside)!r:.60}"
         hint = f"choose one of {', '.join(choices)}" if choices else f"correct {path or 'it'} in {source}"
         raise error(what, hint) from None
-    odd = next(_not_finite(data, prefix), None)
-    if odd is not None:
-        raise error(f"{source}: {odd}: expected a finite number", f"correct {odd} in {source}")
+    for odd, wanted in _unwritable(data, prefix):
+        raise error(f"{source}: {odd}: expected {wanted}", f"correct {odd} in {source}")
     return result
 
 
-def _not_finite(data: Any, path: str) -> Iterator[str]:
-    """Yields the key paths of what is inf or NaN in plain data."""
+def _value_at(data: Any, path: str) -> Any:
+    """Returns what plain data hold at a path such as `a[0].b`, or as much of the way as can be gone."""
+    for part in re.findall(r"[A-Za-z_]\w*|\d+", path):
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list | tuple) and part.isdecimal():
+            data = data[int(part)]
+    return data
+
+
+def _unwritable(data: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yields the key paths of what no file of ours can hold in plain data, and what belongs there."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            yield from _not_finite(value, f"{path}.{key}" if path else str(key))
+            yield from _unwritable(value, f"{path}.{key}" if path else str(key))
     elif isinstance(data, list | tuple):
         for i, value in enumerate(data):
-            yield from _not_finite(value, f"{path}[{i}]")
+            yield from _unwritable(value, f"{path}[{i}]")
     elif isinstance(data, float) and not math.isfinite(data):
-        yield path
+        yield path, "a finite number"
+    elif isinstance(data, str) and any("\ud800" <= c <= "\udfff" for c in data):  # bytes of a path that are no UTF-8
+        yield path, "text in UTF-8 (rename the file, if it is one)"
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,6 +69,21 @@ class NotFiniteError(DgmError):
 
 class TrainingError(DgmError):
     """A training run can't go on."""
+
+
+def require_path(value: object, what: str) -> str:
+    """Returns a name or a path as text.
+
+    Arguments:
+        value: Text or a path.
+        what: What it is, such as `the data`.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{what} can't be a {type(value).__name__}", "give a name or a path")
+    return os.fspath(value)
 
 
 def require_finite(x: Tensor | np.ndarray | float, what: str, hint: str) -> None:

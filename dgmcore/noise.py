@@ -34,6 +34,8 @@ class Noise(ABC):
     """
 
     n: int
+    start: int = 0  # the number of the first sample; a stream has no numbers
+    seed: int
     device: torch.device
     dtype: torch.dtype
 

@@ -44,3 +44,7 @@ class Dataset(ABC):
     def draw(self, noise: Noise) -> Tensor | None:
         """Endless data: returns `noise.n` fresh data; None for finite data sets."""
         return None
+
+    def drawn_labels(self, noise: Noise) -> Tensor | None:
+        """Returns the int64 labels of what :meth:`draw` makes of the same noise, or None."""
+        return None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import parse
 from ..console import say
-from ..errors import DataError, PluginError
+from ..errors import DataError, PluginError, require_path
 from ..plugins.imports import import_string
 from ..plugins.provided import call, provided
 from ..suggestions import did_you_mean
@@ -100,7 +100,7 @@ def is_path(name: str) -> bool:
 def _spec_of(spec: str | os.PathLike[str] | DataSpec, split: str | None, changes: dict[str, Any]) -> DataSpec:
     """Returns what is asked for, a split after a colon taken from the name."""
     if not isinstance(spec, DataSpec):
-        name = os.fspath(spec)
+        name = require_path(spec, "data that are opened")
         head, colon, tail = name.rpartition(":")
         # a path may have a colon of its own
         if colon and "/" not in tail and os.sep not in tail and not os.path.exists(os.path.expanduser(name)):
@@ -129,7 +129,7 @@ def _fitted(view: View, shape: tuple[int, ...], own: str) -> View:
     if not isinstance(view.base, Images) or len(shape) != 3 or shape[0] != view.event_shape[0]:
         return view  # arrays of numbers must fit as they are
     (height, width), (rows, columns) = view.event_shape[1:], shape[1:]
-    if rows == columns > max(height, width) and own == view.name:  # as MNIST in 32 x 32
+    if rows == columns > max(height, width) and os.path.abspath(own) == os.path.abspath(view.name):  # MNIST in 32 x 32
         return View(view.base, _changed(view.spec, {"pad": rows}))
     if height * columns != rows * width or rows != columns:
         raise DataError(

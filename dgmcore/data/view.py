@@ -111,6 +111,9 @@ class View(Dataset):
         x = None if self.spec.limit else self.base.draw(noise)
         return None if x is None else self._carry(x)
 
+    def drawn_labels(self, noise: Noise) -> Tensor | None:
+        return self.base.drawn_labels(noise)
+
 
 def _crop(x: Tensor) -> Tensor:
     """Cuts squares from the middle of images."""
@@ -136,8 +139,12 @@ def _pad(x: Tensor, size: int | None, value: float) -> Tensor:
 def _check_within(base: Dataset, range: tuple[float, float]) -> None:
     """Data that come without a range must be in the one that is claimed for them."""
     if base.draw(StreamNoise(0, 1)) is not None:
-        raise DataError(f"{base.name} is unbounded, so it can't be carried to a range", "drop data.range")
+        raise DataError(
+            f"{base.name} is unbounded, so it can't be carried to {list(range)}", "give data in it, or drop data.range"
+        )
     for start in builtins.range(0, len(base), 4096):
         x = base.take(np.arange(start, min(start + 4096, len(base))))
         if x.min() < range[0] or x.max() > range[1]:
-            raise DataError(f"{base.name} has values outside of {list(range)}", "correct data.range, or drop it")
+            raise DataError(
+                f"{base.name} has values outside of {list(range)}", "give data in it, or correct data.range"
+            )

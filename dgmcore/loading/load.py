@@ -51,20 +51,30 @@ def load(
         ['generator', 'pushforward', 'trajectory', 'density', 'encoder']
     """
     name = str(name.absolute() if isinstance(name, Path) else name)
-    dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    dtype, place = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype, checked_device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise UsageError(f"{dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
-    try:
-        device = torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
     if name.startswith("hf://") and revision is not None:
         name, revision = f"{name.partition('@')[0]}@{revision}", None
     model = _Loader(revision).load(name)
     if dtype is not None:
         model.to(dtype)
+    return on_device(model, place)
+
+
+def checked_device(device: Any) -> torch.device:
+    """Returns a device by its name; raises a UsageError for what is none."""
     try:
-        return model.to(device)
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
+
+
+def on_device(model: Model, device: Any) -> Model:
+    """Moves a model; raises a UsageError if that can't be."""
+    place = checked_device(device)
+    try:
+        return model.to(place)
     except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts
         raise UsageError(f"can't use the device {device}: {str(e).splitlines()[0]}", "use --device cpu") from None
 
@@ -168,14 +178,16 @@ class _Loader:
 
 def _check_data(model: Model, entry: Entry) -> None:
     """Refuses an entry that says of its data what is not so of its model."""
-    said, declared = entry.data, vars(model).get("data_range")  # what its config says; the class's is an example
+    said = entry.data
+    declared, levels = (vars(model).get(key) for key in ("data_range", "data_levels"))  # the class's are examples
     facts: list[tuple[str, Any, Any]] = [
-        ("event_shape", said.event_shape, getattr(model, "event_shape", said.event_shape)),
-        ("range", said.range, said.range if declared is None else declared),
+        ("event_shape", list(said.event_shape), list(getattr(model, "event_shape", said.event_shape))),
+        ("range", said.range and list(said.range), list(declared or said.range or ()) or None),
+        ("levels", said.levels, said.levels and (levels or said.levels)),
     ]
     for key, ours, its in facts:
-        if ours is not its and ours != tuple(its):
-            what = f"{entry.name}: data.{key}: {ours and list(ours)} is not the model's, which is {list(its)}"
+        if ours != its:
+            what = f"{entry.name}: data.{key}: {ours} is not the model's, which is {its}"
             raise RegistryError(what, "correct data or config in the entry, or get it again")
 
 

@@ -209,7 +209,7 @@ def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int,
     Numbers without levels of their own, such as arrays of floats, have those of the model's data.
     """
     levels = model.entry.data.levels if model.entry is not None else None
-    if isinstance(data, (np.ndarray, list, tuple)):
+    if isinstance(data, np.ndarray | list | tuple):
         data = _numbers(data, model)
     if isinstance(data, Tensor):
         if tuple(data.shape[1:]) != tuple(model.event_shape) or not len(data):
@@ -230,9 +230,13 @@ def _numbers(data: Any, model: Model) -> Tensor:
     """Returns arrays and lists as a tensor, bytes carried to the range of the model's data."""
     try:
         array = np.asarray(data)
+        if array.dtype.kind == "c" or np.ma.is_masked(data):
+            raise TypeError("half of it would be lost")
         x = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     except (TypeError, ValueError):
-        raise DataError("the data are no array of numbers", "give (n, *event_shape) numbers") from None
+        raise DataError(
+            "the data are no array of numbers", "give (n, *event_shape) real numbers, none masked"
+        ) from None
     limits = model_range(model)
     return x * ((limits[1] - limits[0]) / 255) + limits[0] if array.dtype == np.uint8 and limits else x
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import OptionError, UsageError, require_finite
 from ..interfaces import Generator
-from ..loading.load import load
+from ..loading.load import load, on_device
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -40,7 +40,7 @@ def whole(value: Any, what: str, least: int, most: int | None = None) -> int:
     """
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):
@@ -59,6 +59,8 @@ def together(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dic
     Raises:
         OptionError: If one is given twice.
     """
+    if not isinstance(options or {}, Mapping):
+        raise OptionError(f"options can't be {options!r:.60}", "give a mapping, such as {'steps': 20}")
     twice = sorted(set(options or {}) & set(named))
     if twice:
         raise OptionError(f"the option {twice[0]} is given twice", "give it by name, or in options")
@@ -71,7 +73,7 @@ def together(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dic
 def as_model(model: Model | str | os.PathLike[str], device: torch.device | str | None = None) -> Model:
     """Returns the model, loaded if it is a name."""
     if isinstance(model, torch.nn.Module):
-        return model if device is None else model.to(device)
+        return model if device is None else on_device(model, device)
     return load(model, device=device or "cpu")
 
 

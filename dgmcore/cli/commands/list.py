@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -73,7 +74,7 @@ def _print(models: list[Listed], pattern: str | None) -> None:
         (
             m.name,
             m.family,
-            m.dataset,
+            os.path.basename(m.dataset),
             "x".join(map(str, m.event_shape)),
             output.count(m.parameters),
             output.size(m.bytes),

@@ -55,7 +55,7 @@ def read_csv(path: Path) -> np.ndarray:
 def _numbers(cells: list[str]) -> list[float] | None:
     """Returns the numbers of a line, or None if a cell is none."""
     try:
-        return [float(cell) for cell in cells]
+        return None if any("_" in cell for cell in cells) else [float(cell) for cell in cells]  # 1_0 is Python's 10
     except ValueError:
         return None
 

@@ -62,6 +62,9 @@ class Toy(Dataset):
     def draw(self, noise: Noise) -> Tensor:
         return self.make(noise)[0]
 
+    def drawn_labels(self, noise: Noise) -> Tensor:
+        return self.make(noise)[1]
+
 
 def moons(split: str = "train", root: str | os.PathLike[str] | None = None, *, noise: float = 0.05) -> Toy:
     """Two interleaved half circles, as scikit-learn's `make_moons`: points at equal distances, half on each."""

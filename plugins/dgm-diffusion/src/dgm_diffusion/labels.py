@@ -53,8 +53,7 @@ def labels_of(label: Label, noise: Noise, classes: int) -> Tensor | None:
     if unknown or not chosen:
         what = f"there is no class {unknown[0]}" if unknown else "the list of labels is empty"
         raise OptionError(what, f"the classes are 0 to {classes - 1}: --set label=0, or --set 'label=[0, 1]'")
-    first = getattr(noise, "start", 0)
-    place = (first + torch.arange(noise.n, device=noise.device)) % len(chosen)
+    place = (noise.start + torch.arange(noise.n, device=noise.device)) % len(chosen)
     return torch.tensor(chosen, device=noise.device)[place]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import langevin, step_frozen
 from dgmcore.compose.temperature import linear
-from dgmcore.config import Config, NonNegative, Options, Positive, Real, Whole
+from dgmcore.config import Config, Count, NonNegative, Options, Positive, Real
 
 __all__ = ["EBM"]
 
@@ -57,7 +57,7 @@ class EBM(Model):
         range: tuple[Real, Real] | None = None
 
     class Sampling(Options):
-        steps: Whole = 60
+        steps: Count = 60
         #: The step size eta: x' = x - eta/2 grad E + sqrt(eta) w.
         step_size: Positive = 0.01
         #: Deviation of the noise in place of sqrt(step_size); 0: noise-free dynamics.

@@ -60,7 +60,7 @@ class RBM(Model):
 
     class Sampling(Options):
         #: Of the Gibbs chains, each of both layers.
-        steps: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 1000
+        steps: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
 
     class Scoring(Options):
         #: Chains of annealed importance sampling, and the temperatures that each goes through.
@@ -118,7 +118,7 @@ class RBM(Model):
                 f"datum {datum} has values other than {low:g} and {high:g}",
                 "give data of two levels, as the data set mnist-binary",
             )
-        log_z = self.log_z(getattr(noise, "seed", 0), o.chains, o.temperatures)
+        log_z = self.log_z(0 if noise is None else noise.seed, o.chains, o.temperatures)
         return (self._score(v).double() - log_z.value).to(x.dtype)
 
     def places(self, x: Tensor) -> Tensor:

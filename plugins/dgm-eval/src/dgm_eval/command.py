@@ -120,6 +120,8 @@ def _run(request: Request, compare: str | None, allow: tuple[str, ...], *, recor
         require_records(request.metrics, other)
     name = request.name if located is None else located.entry.name
     command = request.command(name)
+    if record and command != command.encode(errors="replace").decode():
+        raise UsageError("what is no text in UTF-8 can't be recorded", "rename the file, or leave out --record")
     with joined(command=command) as place:
         records = request.measure(command)
         if compare and other is None:
@@ -129,12 +131,14 @@ def _run(request: Request, compare: str | None, allow: tuple[str, ...], *, recor
         return
     found = ratios(records, other, allow) if other is not None else []
     theirs = None if other is None else other.name
-    if record and located is not None:
-        console.say(f"wrote {write(located, records)}")
-    if json:
-        print_json(name, records, theirs, found)
-    else:
-        print_table(records, theirs, found)
+    try:
+        if json:
+            print_json(name, records, theirs, found)
+        else:
+            print_table(records, theirs, found)
+    finally:  # neither loses what the other has
+        if record and located is not None:
+            console.say(f"wrote {write(located, records)}")
     for refusal in [ratio.refusal for ratio in found if ratio.refusal is not None]:
         if request.metrics:  # the user asked for this one
             raise refusal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgmcore import plugins
 from dgmcore.entry import Metric
-from dgmcore.errors import PluginError, UsageError
+from dgmcore.errors import PluginError, UsageError, require_path
 from dgmcore.evaluation.metric import Marked, Requirements
 from dgmcore.sampling.processes import joined
 from dgmcore.sampling.settings import as_model, model_name, together
@@ -74,13 +74,13 @@ def evaluate(
         [Metric(name='fid', value=..., n=10000, n_real=10000, features='lenet-fashion', ...)]
     """
 
-    reals = None if against is None else os.fspath(against)
+    reals = None if against is None else require_path(against, "against")
     run = Evaluation(
         given(model, reals, seed) if is_samples(model) else as_model(model, device),
         n=n,
         against=reals,
         features=features,
-        ood=None if ood is None else os.fspath(ood),
+        ood=None if ood is None else require_path(ood, "ood"),
         seed=seed,
         batch_size=batch_size,
         options=together(options, named),
@@ -129,7 +129,7 @@ def _fitting(run: Evaluation) -> dict[str, Marked]:
 
 def _load(name: str) -> Marked:
     known = plugins.metrics()
-    if name not in known:
+    if require_path(name, "a metric") not in known:
         raise UsageError(f"no metric is called {name}", did_you_mean(name, known))
     record = known[name]
     try:

@@ -121,6 +121,6 @@ def _splits_of(name: str) -> tuple[str, ...]:
     if name in plugins.datasets():
         return ("train", "test")
     path = Path(name).expanduser()
-    if path.suffix != ".npz" or not path.is_file():
+    if path.suffix.lower() != ".npz" or not path.is_file():
         return ()
     return tuple(key.removeprefix("x_") for key in Npz(path) if key.startswith("x_"))

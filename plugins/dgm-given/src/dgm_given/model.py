@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ from dgmcore.compose import Tilted, step_frozen, tilt
 from dgmcore.config import Count, Positive, Real, Whole
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Critic, Pushforward
-from dgmcore.sampling.settings import model_name
+from dgmcore.sampling.settings import as_model, model_name
 
 from .diffusion import denoises
 from .observation import Label, Nothing, Observation
@@ -174,7 +175,7 @@ class Given(Model):
     def _looks(self, noise: Noise, options: Any) -> Iterator[Callable[[], Tensor]]:
         from .samplers import chains
 
-        if getattr(noise, "start", 0) == 0:
+        if noise.start == 0:
             self._last = None
         yield from step_frozen(chains(self, noise, options), self)
 
@@ -246,11 +247,16 @@ def given(
         UsageError: If the model can't be asked, or what is given does not fit it.
     """
 
+    unknown = [one for one in seen if not isinstance(one, Term | str)]
+    if unknown:
+        raise UsageError(f"{unknown[0]!r:.60} says nothing that can be seen", "give a text such as x0=0.5")
+    model = as_model(model)
+    how = {key: [v] if isinstance(v, str | int | float | PathLike) else v for key, v in (options or {}).items()}
     texts = [one for one in seen if isinstance(one, str)]
     inner = model.base if isinstance(model, Given) else model
     cls = GivenDensity if inner.can("density") else Given
     found = cls(None, base=model)
-    found.observe(*observations(inner, texts, **(options or {})))
+    found.observe(*observations(inner, texts, **how))
     found.observe(*(one for one in seen if not isinstance(one, str)))
     for critic, weight in tilt:
         found.judge(critic, weight)

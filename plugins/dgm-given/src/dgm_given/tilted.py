@@ -28,7 +28,7 @@ class _Options:
 
 def _chain(sampler: str, tilted: Tilted, noise: Noise, options: Any) -> Iterator[Nested]:
     target = Posterior(tilted, [], block_of(tilted.event_shape), options.weight)
-    if getattr(noise, "start", 0) == 0 or not hasattr(tilted, "report"):
+    if noise.start == 0 or not hasattr(tilted, "report"):
         record = Record("posterior sample", sampler)
         tilted.report, tilted.report_line, tilted._record = record.summary, record.line, record  # type: ignore[assignment]
     eps = target.flat(tilted.start(noise, options))

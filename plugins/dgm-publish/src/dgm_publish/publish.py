@@ -97,7 +97,9 @@ def _files(located: list[Located], repo: str, stack: ExitStack) -> dict[str, byt
     published: dict[int, Entry] = {}
     for place in located:
         inside = "" if place is top else f"{PARTS}/{place.entry.name}/"
-        entry = msgspec.structs.replace(place.entry, parts=_rename(place.entry.parts, dict(_renamed(place, located))))
+        entry = msgspec.structs.replace(
+            public(place.entry), parts=_rename(place.entry.parts, dict(_renamed(place, located)))
+        )
         if entry.weights is not None:
             file = files[f"{inside}{WEIGHTS_FILE}"] = _weights(place, stack)
             sha256 = entry.weights.sha256 or _hashed(file)
@@ -116,6 +118,23 @@ def _files(located: list[Located], repo: str, stack: ExitStack) -> dict[str, byt
     text = model_card(entries[0], repo, entries[1:], capabilities=_capabilities(top), picture=picture is not None)
     files["README.md"] = text.encode()
     return dict(sorted(files.items()))
+
+
+def public(entry: Entry) -> Entry:
+    """Returns an entry without the folders of this machine: of files of one's own only the names are published."""
+
+    def bare(name: str) -> str:
+        return os.path.basename(name.rstrip("/")) if os.path.isabs(name) else name
+
+    def command(text: str) -> str:
+        return " ".join(map(bare, text.split(" ")))
+
+    metrics = tuple(
+        msgspec.structs.replace(m, against=m.against and bare(m.against), command=m.command and command(m.command))
+        for m in entry.metrics
+    )
+    data = msgspec.structs.replace(entry.data, dataset=bare(entry.data.dataset))
+    return msgspec.structs.replace(entry, data=data, metrics=metrics)
 
 
 def _config(entry: Entry) -> bytes:

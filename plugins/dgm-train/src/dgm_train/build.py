@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from dgmcore.data.view import View
 from dgmcore.errors import DataError, TrainingError
 from dgmcore.loading.load import build, load
 from dgmcore.model import Model
-from dgmcore.noise import derive_seed
+from dgmcore.noise import StreamNoise, derive_seed
 from dgmcore.plugins.imports import import_string
 from dgmcore.suggestions import did_you_mean
 from dgmcore.training.phase import Phase
@@ -134,8 +135,21 @@ def open_validation(recipe: Recipe, model: Model) -> View | None:
             ) from e
     else:
         validation = open_data(spec)
+        if _is_same(validation, open_data(recipe.data)):
+            raise DataError(
+                f"validation is on the training data, {spec.dataset} {spec.split}",
+                "name another split or file in validation, or drop validate_every",
+            )
     check_fits(recipe, spec, validation, model)
     return validation
+
+
+def _is_same(a: View, b: View) -> bool:
+    """Whether finite data are the same split of the same data set."""
+
+    name, other = (os.path.abspath(os.path.expanduser(v.name)) for v in (a, b))
+    ours, theirs = (v.spec.split for v in (a, b))
+    return name == other and ours == theirs and b.draw(StreamNoise(0, 1)) is None
 
 
 def check_fits(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None:
@@ -150,6 +164,13 @@ def check_fits(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None
         raise TrainingError(
             f"{spec.dataset} has data of shape {data.event_shape}, but {recipe.name} wants {shape}",
             "correct the model's config, or pad or resize the data",
+        )
+    levels = vars(model).get("data_levels")
+    if levels is not None and data.levels not in (None, levels):
+        raise TrainingError(
+            f"{recipe.name}, as its config says, is a model of data of {levels} levels, "
+            f"and {spec.dataset} has {data.levels}",
+            "give data of so many levels, or change the config",
         )
     wanted = vars(model).get("data_range")  # what its config says; the class's is an example
     if wanted is not None and data.range != tuple(wanted):

@@ -14,7 +14,7 @@ import torch
 from dgmcore.cli.set_options import parse_set
 from dgmcore.data import open_data
 from dgmcore.entry import Training
-from dgmcore.errors import TrainingError
+from dgmcore.errors import OptionError, TrainingError, require_path
 
 from .build import build_model, check_fits, open_validation, with_shape
 from .interrupt import asked_to_stop
@@ -25,12 +25,14 @@ from .loop.run import PhaseRun
 from .loop.state import Run
 from .parallel.distributed import Processes, hardware
 from .recipe import Recipe, read_recipe
-from .results.digests import made_of
+from .results.digests import data_sha256, made_of
 from .results.entries import first_entry, write_entries
 from .run_folder import RunFolder
 from .starter import first_recipe
 
 __all__ = ["train"]
+
+_LOOKED_AT = 1000  # data, by which a run that goes on knows them again
 
 
 def train(
@@ -63,7 +65,12 @@ def train(
             or explodes, or if the run was stopped by Ctrl-C, SIGTERM or SIGHUP (its checkpoint is then written).
     """
 
-    changes = set if set is None or isinstance(set, Mapping) else parse_set(set)
+    for value, what in ((recipe, "a recipe"), (data, "the data"), (out, "out"), (runs, "runs")):
+        if not isinstance(value, Recipe | Mapping) and (value is not None or what == "a recipe"):
+            require_path(value, what)
+    if not isinstance(set, Mapping | Sequence | None):
+        raise OptionError(f"set can't be {set!r:.60}", "give changes as ['seed=1']")
+    changes = parse_set([set] if isinstance(set, str) else set) if isinstance(set, Sequence) else set
     if data is not None:
         recipe = first_recipe(str(recipe), data)
     source = _source(recipe)
@@ -98,10 +105,11 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     if last is not None and not resume:
         raise TrainingError(f"there is a run in {folder.path} already", f"go on with --resume, or delete {folder.path}")
     processes.barrier()  # all have looked at the folder before one writes
-    if last is not None:
-        folder.check_same(recipe)
     data = open_data(recipe.data)
     recipe = with_shape(recipe, data.event_shape)
+    held = data_sha256(data, _LOOKED_AT)
+    if last is not None:
+        folder.check_same(recipe, held)
     model = build_model(recipe)
     check_fits(recipe, recipe.data, data, model)
     validation = open_validation(recipe, model)
@@ -115,7 +123,7 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
         for number in range(first, len(recipe.phases)):
             phase = PhaseRun(run, number, totals, saved)
             if number == first and processes.main:  # nothing is written before it is clear that the run can go on
-                folder.keep_recipe(recipe)
+                folder.keep_recipe(recipe, held)
                 resume_at = None if saved is None else (saved.progress.phase, saved.progress.step)
                 run.log = stack.enter_context(closing(Log(folder.path, resume_at)))
             totals, saved = phase.train(), None

@@ -49,13 +49,15 @@ class RunFolder:
         with lock:
             yield
 
-    def keep_recipe(self, recipe: Recipe) -> None:
-        """Keeps the recipe, with all its defaults, beside the run."""
+    def keep_recipe(self, recipe: Recipe, data_sha256: str | None) -> None:
+        """Keeps the recipe, with all its defaults, and a digest of the data beside the run."""
 
         with replacing(self.path / "recipe.json") as file:
             file.write(msgspec.json.format(msgspec.json.encode(recipe)))
+        with replacing(self.path / "data.sha256") as file:
+            file.write((data_sha256 or "").encode())
 
-    def check_same(self, recipe: Recipe) -> None:
+    def check_same(self, recipe: Recipe, data_sha256: str | None) -> None:
         """Checks that a run that goes on has kept what its weights depend on.
 
         Raises:
@@ -73,3 +75,9 @@ class RunFolder:
                     f"the run in {self.path} has another {key} in its recipe",
                     f"change it back, or delete {self.path} to train anew",
                 )
+        held = self.path / "data.sha256"
+        if held.is_file() and held.read_text() != (data_sha256 or ""):
+            raise TrainingError(
+                f"what {recipe.data.dataset} holds has changed since the run in {self.path} began",
+                f"put it back, or delete {self.path} to train anew",
+            )

@@ -59,12 +59,14 @@ class Stream:
             raise DataError(f"{data.name} has {len(data)} data, fewer than a batch of {batch_size}", "set batch_size")
         self._epoch, self._order = -1, np.empty(0, np.int64)
         self._last: np.ndarray | None = None  # the numbers of the last batch's data
+        self._number = 0  # of the last batch
         self._pool = ThreadPoolExecutor(1) if self.device.type == "cuda" else None
         self._ahead: tuple[int, Future[_Made]] | None = None
 
     def batch(self, k: int) -> Tensor:
         """Returns batch number `k` on the device, float32 `(size, *event_shape)`."""
 
+        self._number = k
         if self._pool is None:
             x, self._last = self._make(k)
             return x
@@ -78,7 +80,11 @@ class Stream:
     def labels(self) -> Tensor:
         """Returns the labels of the last batch, int64 `(size,)`."""
 
-        labels = None if self._last is None else self.data.labels(self._last)
+        if self._last is not None:
+            labels = self.data.labels(self._last)
+        else:
+            labels = self.data.drawn_labels(self._fresh(self._number)) if self.endless else None
+            labels = None if labels is None else labels[self._mine]
         if labels is None:
             raise DataError(f"{self.data.name} has no labels", "choose data with labels for this phase")
         return labels.to(self.device)
@@ -94,19 +100,26 @@ class Stream:
         epoch, done = divmod(k, max(1, len(self.data) // batch_size))
         return epoch * self.per_epoch + min(-(-done * batch_size // self.batch_size), self.per_epoch)
 
+    @property
+    def _mine(self) -> slice:
+        return slice(self.rank, None, self.world)  # of a batch that does not depend on the number of processes
+
+    def _fresh(self, k: int) -> StreamNoise:
+        """The noise of which endless data make batch number `k`."""
+        return StreamNoise(self.seed, self.batch_size, scope=f"{self.scope}/data/{k}")
+
     def _make(self, k: int) -> _Made:
-        mine = slice(self.rank, None, self.world)  # of a batch that does not depend on the number of processes
         noise = StreamNoise(self.seed, self.size, scope=f"{self.scope}/augment/{k}/{self.rank}")
         if self.endless:
-            whole = self.data.draw(StreamNoise(self.seed, self.batch_size, scope=f"{self.scope}/data/{k}"))
+            whole = self.data.draw(self._fresh(k))
             assert whole is not None
-            return augment(self.data, whole[mine], noise), None
+            return augment(self.data, whole[self._mine], noise), None
         epoch, place = divmod(k, self.per_epoch)
         if epoch != self._epoch:
             key = derive_seed(self.seed, f"{self.scope}/order/{epoch}")
             self._epoch = epoch
             self._order = np.random.Generator(np.random.Philox(key=key)).permutation(len(self.data))
-        index = self._order[place * self.batch_size : (place + 1) * self.batch_size][mine]
+        index = self._order[place * self.batch_size : (place + 1) * self.batch_size][self._mine]
         return augment(self.data, self.data.take(index), noise), index
 
     def close(self) -> None:

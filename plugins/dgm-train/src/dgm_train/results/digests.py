@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from dgmcore.data.view import View
+from dgmcore.noise import IndexedNoise
 from dgmcore.plugins.provided import distribution_of
 
 from ..recipe import Recipe
 
-__all__ = ["made_of"]
+__all__ = ["data_sha256", "made_of"]
 
 _MOST = 10_000  # data that are hashed, evenly spaced: of a large set reading all would take minutes
 _BLOCK = 1000
@@ -28,17 +29,20 @@ def made_of(recipe: Recipe, data: View) -> dict[str, Any]:
     """
 
     digests = {"recipe_sha256": hashlib.sha256(msgspec.json.encode(recipe, order="deterministic")).hexdigest()}
-    if not _is_endless(data):
-        index = np.unique(np.linspace(0, len(data) - 1, min(_MOST, len(data))).astype(np.int64))
-        found = hashlib.sha256()
-        for start in range(0, len(index), _BLOCK):
-            found.update(data.take(index[start : start + _BLOCK]).contiguous().numpy().tobytes())
-        digests |= {"data_sha256": found.hexdigest(), "data_hashed": f"{len(index)} of {len(data)}"}
+    found = data_sha256(data, _MOST)
+    if found is not None:
+        digests |= {"data_sha256": found, "data_hashed": f"{min(_MOST, len(data))} of {len(data)}"}
     packages = ["dgmcore", "dgm-train", *filter(None, [distribution_of(recipe.architecture)])]
     return {**digests, "versions": {**{name: version(name) for name in packages}, "torch": str(torch.__version__)}}
 
 
-def _is_endless(data: View) -> bool:
-    from dgmcore.noise import IndexedNoise
+def data_sha256(data: View, most: int) -> str | None:
+    """Returns the sha256 of so many data, evenly spaced; None for endless data."""
 
-    return data.draw(IndexedNoise(0, 1)) is not None
+    if data.draw(IndexedNoise(0, 1)) is not None:
+        return None
+    index = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
+    found = hashlib.sha256()
+    for start in range(0, len(index), _BLOCK):
+        found.update(data.take(index[start : start + _BLOCK]).contiguous().numpy().tobytes())
+    return found.hexdigest()

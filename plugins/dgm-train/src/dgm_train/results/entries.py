@@ -11,6 +11,7 @@ from dgmcore.data.view import View
 from dgmcore.entry import SCHEMA, Data, Entry, Training
 from dgmcore.loading.save import save
 from dgmcore.model import Model
+from dgmcore.plugins import datasets
 
 from ..build import part_of
 from ..recipe import PartRecipe, Recipe
@@ -24,7 +25,7 @@ def first_entry(recipe: Recipe, data: View) -> Entry:
 
     name = recipe.data.dataset
     description = Data(
-        dataset=Path(name).name if os.path.isabs(name) else name,
+        dataset=name if name in datasets() else os.path.abspath(os.path.expanduser(name)),  # found from any folder
         event_shape=tuple(data.event_shape),
         range=data.range,
         levels=data.levels,

@@ -1,0 +1,76 @@
+"""Calls in Python with what is of another kind: an error that says what to do, before any work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import dgmcore
+from dgmcore.errors import DgmError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return dgmcore.load("realnvp-moons")
+
+
+X = np.zeros((4, 2), np.float32)
+
+
+@pytest.mark.parametrize("kind", [None, 3.0, {"x": X}, (x for x in X), b"x.npy"], ids=str)
+def test_data_are_a_name_or_numbers(model, kind):
+    with pytest.raises(DgmError, match="can't be a "):
+        dgmcore.score(model, kind)
+
+
+@pytest.mark.parametrize("half", [X + 1j, np.ma.masked_array(X, X == 0)], ids=["complex", "masked"])
+def test_no_half_of_the_numbers_is_dropped(model, half):
+    with pytest.raises(DgmError, match="no array of numbers"):
+        dgmcore.score(model, half)
+
+
+@pytest.mark.parametrize("device", ["xyz", None, "cuda:99", 3.5])
+def test_devices(model, device):
+    with pytest.raises(DgmError, match="device"):
+        dgmcore.load("realnvp-moons", device=device)
+    for call in (dgmcore.sample, dgmcore.score, dgmcore.evaluate):
+        if device is not None:  # which leaves the model where it is
+            with pytest.raises(DgmError, match="device"):
+                call(model, *([X] if call is dgmcore.score else []), device=device)
+
+
+@pytest.mark.parametrize("n", [True, 2.5, "3", None, torch.tensor(2.5)])
+def test_numbers_are_whole(model, n):
+    with pytest.raises(DgmError, match="the number of samples can't be"):
+        dgmcore.sample(model, n)
+
+
+@pytest.mark.parametrize("options", [[1], "steps=3", 3])
+def test_options_are_a_mapping(model, options):
+    with pytest.raises(DgmError, match="options can't be"):
+        dgmcore.sample(model, 2, options=options)
+
+
+@pytest.mark.parametrize("how", [{"against": X}, {"ood": X}, {"metrics": ["nll", 3]}], ids=str)
+def test_evaluations(model, how):
+    with pytest.raises(DgmError, match="can't be a "):
+        dgmcore.evaluate(model, n=10, **how)
+
+
+@pytest.mark.parametrize(
+    ("args", "how"),
+    [((None,), {}), ((3,), {}), (("realnvp", X), {}), (({},), {"runs": 3}), (({},), {"out": 3}), (({},), {"set": 3})],
+    ids=str,
+)
+def test_trainings(args, how):
+    with pytest.raises(DgmError, match="can't be"):
+        dgmcore.train(*args, **how)
+
+
+def test_observations():
+    with pytest.raises(DgmError, match="says nothing that can be seen"):
+        dgmcore.given("realnvp-moons", 3)
+    for sigma in (0.25, [0.25]):
+        model = dgmcore.given("realnvp-moons", "x0=1", sigma=sigma)
+        assert model.observations[0].sigma == 0.25
