@@ -30,6 +30,7 @@ FileName = Annotated[
 ]
 PackageName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z", max_length=100)]
 Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z", max_length=200)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Bound = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
 
@@ -51,10 +52,10 @@ class Weights(Config):
 
     file: FileName = WEIGHTS_FILE
     sha256: Sha256 | None = None
-    size: int | None = None
+    size: Bytes | None = None
     hub: HubFile | None = None
     ema: bool = False
-    parameters: int | None = None
+    parameters: Bytes | None = None
     dtype: Literal["float16", "bfloat16"] | None = None  # of the file's numbers; loading widens them to the model's
     layout: str = "dgmcore"  # or what the architecture's `tensor_names` knows: names of another library's files
 
@@ -184,6 +185,8 @@ def _check(entry: Entry, path: Path) -> None:
         refuse(f"data.event_shape: {list(shape)} has no positive sizes", "for example [3, 64, 64]")
     if bounds is not None and not bounds[0] < bounds[1]:
         refuse("data.range: the lower end comes first", "for example [-1, 1]")
+    if bounds is None and entry.data.levels is not None:
+        refuse("data.levels: without a range they are none", "say data.range too")
     if not entry.license.strip():
         refuse("license: is empty", "name the licence of these weights, such as apache-2.0")
     for part, spec in entry.parts.items():

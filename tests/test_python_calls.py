@@ -30,7 +30,7 @@ def test_no_half_of_the_numbers_is_dropped(model, half):
         dgmcore.score(model, half)
 
 
-@pytest.mark.parametrize("device", ["xyz", None, "cuda:99", 3.5])
+@pytest.mark.parametrize("device", ["xyz", None, "cuda:99", 3.5, "meta"])
 def test_devices(model, device):
     with pytest.raises(DgmError, match="device"):
         dgmcore.load("realnvp-moons", device=device)

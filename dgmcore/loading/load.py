@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,10 +64,11 @@ def load(
 
 def checked_device(device: Any) -> torch.device:
     """Returns a device by its name; raises a UsageError for what is none."""
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError):
-        raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
+    with suppress(RuntimeError, TypeError):
+        place = torch.device(device)
+        if place.type != "meta":  # which holds no numbers
+            return place
+    raise UsageError(f"there is no device {device}", "use cpu, cuda or mps")
 
 
 def on_device(model: Model, device: Any) -> Model:

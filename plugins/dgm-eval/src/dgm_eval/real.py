@@ -94,7 +94,7 @@ def splits(against: str | None, entry: Entry) -> tuple[str, str | None]:
 
     if (against or "").startswith(PREFIX):
         return str(against), None
-    name, split = _divided(against or entry.data.dataset)
+    name, split = _divided(entry.data.dataset if against is None else against)
     known = _splits_of(name)
     split = split or ("test" if "test" in known else None)
     if split is None:

@@ -107,7 +107,7 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     processes.barrier()  # all have looked at the folder before one writes
     data = open_data(recipe.data)
     recipe = with_shape(recipe, data.event_shape)
-    held = data_sha256(data, _LOOKED_AT)
+    held = f"{len(data)} {data_sha256(data, _LOOKED_AT)}"
     if last is not None:
         folder.check_same(recipe, held)
     model = build_model(recipe)
