@@ -53,6 +53,7 @@ Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 C = TypeVar("C", bound=Config)
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _PATH = re.compile(r" - at `\$?\.?(?P<path>[^`]*)`")
 
 
@@ -91,23 +92,13 @@ def parse(
             raise error(f"{source}: unknown key {path and f'{path}.'}{key}", did_you_mean(key, words)) from None
         what = f"{source}: {path or 'top level'}: {message[:1].lower()}{message[1:]}"
         choices = words if message.startswith("Invalid enum") else []
-        if message.endswith("got `str`"):  # such as nan, which YAML has not, or a number with a letter in it
-            what += f" {_value_at(data, inside)!r:.60}"
         hint = f"choose one of {', '.join(choices)}" if choices else f"correct {path or 'it'} in {source}"
+        if re.match("Expected `(int|float)", message) and message.endswith("got `str`"):  # nan, or 1O for 10
+            hint += ": give a finite number"
         raise error(what, hint) from None
     for odd, wanted in _unwritable(data, prefix):
         raise error(f"{source}: {odd}: expected {wanted}", f"correct {odd} in {source}")
     return result
-
-
-def _value_at(data: Any, path: str) -> Any:
-    """Returns what plain data hold at a path such as `a[0].b`, or as much of the way as can be gone."""
-    for part in re.findall(r"[A-Za-z_]\w*|\d+", path):
-        if isinstance(data, Mapping):
-            data = data.get(part)
-        elif isinstance(data, list | tuple) and part.isdecimal():
-            data = data[int(part)]
-    return data
 
 
 def _unwritable(data: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -120,7 +111,7 @@ def _unwritable(data: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _unwritable(value, f"{path}[{i}]")
     elif isinstance(data, float) and not math.isfinite(data):
         yield path, "a finite number"
-    elif isinstance(data, str) and any("\ud800" <= c <= "\udfff" for c in data):  # bytes of a path that are no UTF-8
+    elif isinstance(data, str) and _NO_TEXT.search(data):  # bytes of a path that are no UTF-8
         yield path, "text in UTF-8 (rename the file, if it is one)"
 
 

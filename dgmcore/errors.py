@@ -72,15 +72,7 @@ class TrainingError(DgmError):
 
 
 def require_path(value: object, what: str) -> str:
-    """Returns a name or a path as text.
-
-    Arguments:
-        value: Text or a path.
-        what: What it is, such as `the data`.
-
-    Raises:
-        UsageError: If it is neither.
-    """
+    """Returns a name or a path as text; raises a UsageError for what is neither, called `what`."""
     if not isinstance(value, str | os.PathLike):
         raise UsageError(f"{what} can't be a {type(value).__name__}", "give a name or a path")
     return os.fspath(value)

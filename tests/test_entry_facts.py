@@ -66,7 +66,7 @@ def test_a_model_of_levels_is_not_trained_on_others(tmp_path, monkeypatch):
         "data": {"dataset": "bits.npy", "range": [0, 1], "levels": 256},
         "phases": [{"phase": "likelihood", "steps": 2, "batch_size": 8}],
     }
-    with pytest.raises(DgmError, match="is a model of data of 2 levels, .* has 256"):
+    with pytest.raises(DgmError, match="is a model of data of 2 levels"):
         dgmcore.train(recipe)
     for levels in (2, None):
         folder = dgmcore.train({**recipe, "name": f"bits-{levels or 0}"}, set={"data": {"levels": levels}})
@@ -78,6 +78,6 @@ def test_what_is_no_number_is_said(text, capsys):
     from dgmcore.cli import main
 
     code = main(["sample", "flowmatching-moons", "-n", "2", "--set", f"guidance={text}"])
-    assert code == 2 and f"expected `float`, got `str` '{text}'" in capsys.readouterr().err
+    assert code == 2 and "guidance in sampling options: give a finite number" in capsys.readouterr().err
     assert main(["score", "rnn-tfim", "moons:test"]) == 1
     assert "hint: give data in it" in capsys.readouterr().err

@@ -51,9 +51,10 @@ def load(
         ['generator', 'pushforward', 'trajectory', 'density', 'encoder']
     """
     name = str(name.absolute() if isinstance(name, Path) else name)
-    dtype, place = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype, checked_device(device)
+    dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise UsageError(f"{dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
+    place = _device(device)
     if name.startswith("hf://") and revision is not None:
         name, revision = f"{name.partition('@')[0]}@{revision}", None
     model = _Loader(revision).load(name)
@@ -62,8 +63,7 @@ def load(
     return on_device(model, place)
 
 
-def checked_device(device: Any) -> torch.device:
-    """Returns a device by its name; raises a UsageError for what is none."""
+def _device(device: Any) -> torch.device:
     with suppress(RuntimeError, TypeError):
         place = torch.device(device)
         if place.type != "meta":  # which holds no numbers
@@ -73,9 +73,8 @@ def checked_device(device: Any) -> torch.device:
 
 def on_device(model: Model, device: Any) -> Model:
     """Moves a model; raises a UsageError if that can't be."""
-    place = checked_device(device)
     try:
-        return model.to(place)
+        return model.to(_device(device))
     except (RuntimeError, AssertionError) as e:  # torch built without CUDA asserts
         raise UsageError(f"can't use the device {device}: {str(e).splitlines()[0]}", "use --device cpu") from None
 

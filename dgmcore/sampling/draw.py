@@ -88,10 +88,8 @@ def stream(
     """
     model = as_model(model)
     as_generator(model)
-    n, start = (
-        whole(n, "the number of samples", 0, MAX_SAMPLES),
-        whole(start, "the number of the first sample", 0, MAX_SAMPLES),
-    )
+    n = whole(n, "the number of samples", 0, MAX_SAMPLES)
+    start = whole(start, "the number of the first sample", 0, MAX_SAMPLES)
     seed, size = whole(seed, "the seed", 0, MAX_SEED), checked_size(model, batch_size)
     chosen = together(options, named)
     model.sampling(chosen)  # a wrong option fails here, before the first batch is asked for
@@ -118,16 +116,10 @@ def sample(
     options: Mapping[str, Any] | None = None,
     **named: Any,
 ) -> Tensor:
-    """Returns `n` samples, `(n, *event_shape)`; see :func:`stream`.
+    """Returns `n` samples, `(n, *event_shape)`; arguments and errors are those of :func:`stream`.
 
     Arguments:
-        model: A model, or a name that :func:`dgmcore.load` accepts.
-        n: How many samples.
-        seed: The seed; sample `i` of a seed is the same for every `n` and `batch_size`.
-        batch_size: The number of samples drawn at once; None chooses by their size.
         device: Where to load a named model, or where to move the model; None leaves it.
-        options: Sampling options of the model.
-        named: The same, by name.
 
     Example:
         >>> sample("realnvp-moons", 4, seed=7).shape
@@ -156,24 +148,15 @@ def sample_to(
     writes the file, the same as one process alone.
 
     Arguments:
-        path: The file, whose suffix says what is written, or a folder.
-        model: A generator.
-        n: How many samples.
-        seed: The seed.
-        batch_size: The number of samples drawn at once; None chooses by their size.
+        path: The file, whose suffix says what is written, or a folder; others are those of :func:`stream`.
         first: The samples of the first batch, if they are known already.
         watch: Is shown each batch `(b, *event_shape)` when it has been written.
-        options: Sampling options of the model.
-        named: The same, by name.
 
     Raises:
         DgmError: If the file can't be written; nothing of it is left then.
     """
-    n, size, chosen = (
-        whole(n, "the number of samples", 0, MAX_SAMPLES),
-        checked_size(model, batch_size),
-        together(options, named),
-    )
+    n, size = whole(n, "the number of samples", 0, MAX_SAMPLES), checked_size(model, batch_size)
+    chosen = together(options, named)
     asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": chosen, "out": str(path)}
     made = making("sample", model, n=n, seed=seed, batch_size=size, options=chosen)
     with joined(**asked) as place, made:

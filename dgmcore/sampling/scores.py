@@ -68,14 +68,11 @@ class Scores(NamedTuple):
 
 
 class Judgements(NamedTuple):
-    """What a model says of each datum.
+    """What a model says of each datum, in the words of :class:`Scores`.
 
     Attributes:
-        kind: As in :class:`Scores`.
-        unit: As in :class:`Scores`.
         values: One for each datum, float64 `(n,)`; minus infinity where a density holds a datum for impossible.
         step: The distance of two levels of the data, if they have levels and the values are nats.
-        dequantized: Whether uniform noise of one level was added to the data.
     """
 
     kind: str
