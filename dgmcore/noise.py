@@ -102,9 +102,6 @@ class IndexedNoise(Noise):
         """Returns the noise of as many samples as `x` has rows, on its device and of its dtype."""
         return cls(seed, len(x), device=x.device, dtype=x.dtype)
 
-    def __repr__(self) -> str:
-        return f"IndexedNoise(seed={self.seed}, n={self.n}, start={self.start}, scope={self.scope!r})"
-
     def child(self, name: str) -> IndexedNoise:
         return self._like(self.n, self.start, f"{self.scope}/{name}")
 

@@ -705,3 +705,9 @@ def test_a_data_set_of_a_one_file_plugin_opens(home, monkeypatch):
         with pytest.raises(PluginError, match=message) as caught:
             open_data(name)
         assert caught.value.hint
+
+
+def test_numbers_of_python_are_none_of_a_table(tmp_path):
+    (tmp_path / "t.csv").write_text("1,2\n1_0,2\n")
+    with pytest.raises(DataError, match="a line has no number: 1_0,2"):
+        open_data(tmp_path / "t.csv")

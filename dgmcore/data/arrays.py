@@ -75,12 +75,7 @@ def open_arrays(path: Path, split: str | None = None) -> Dataset:
 
 
 def from_array(
-    name: str,
-    array: np.ndarray,
-    labels: np.ndarray | None = None,
-    *,
-    what: str | None = None,
-    is_table: bool = False,
+    name: str, array: np.ndarray, labels: np.ndarray | None = None, *, what: str | None = None, is_table: bool = False
 ) -> Dataset:
     """Returns the data set of an array's rows, images if it holds bytes.
 

@@ -80,11 +80,6 @@ def stream(
         UsageError: If the model can't be sampled, or a number is out of range.
         OptionError: For an unknown option.
         NotFiniteError: If samples are not finite.
-
-    Example:
-        >>> mean = sum(x.sum(0) for x in stream(load("realnvp-moons"), 10_000)) / 10_000
-        >>> mean.shape
-        torch.Size([2])
     """
     model = as_model(model)
     as_generator(model)

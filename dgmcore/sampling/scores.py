@@ -102,12 +102,8 @@ def score(
         model: A model, or a name that :func:`dgmcore.load` accepts.
         data: A data set as :func:`dgmcore.data.open_for` returns it, what that accepts, or numbers in the model's
             range, `(n, *event_shape)`: a tensor, an array (bytes are carried to the range), or nested lists.
-        batch_size: The number of data judged at once; None chooses by their size.
-        seed: The seed of all noise.
-        device: Where to load a named model, or where to move the model; None leaves it.
         watch: Is shown the values of each batch.
-        options: Scoring options of the model, such as the `k` of a bound.
-        named: The same, by name.
+        options: Scoring options of the model, such as the `k` of a bound; the rest is as for :func:`dgmcore.sample`.
 
     Raises:
         UsageError: If the model judges nothing, or a number is out of range.

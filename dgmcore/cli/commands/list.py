@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -74,7 +73,7 @@ def _print(models: list[Listed], pattern: str | None) -> None:
         (
             m.name,
             m.family,
-            os.path.basename(m.dataset),
+            m.dataset.rpartition("/")[2],
             "x".join(map(str, m.event_shape)),
             output.count(m.parameters),
             output.size(m.bytes),

@@ -144,6 +144,17 @@ def test_truncation_is_a_sampling_option():
         model.sample(IndexedNoise(0, 3), truncation=-1.0)
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_dcgan_has_the_channels_and_the_normalisation_that_its_config_says(batch_norm):
+    model = DCGAN({**DCGAN.example, "channels": 3, "size": 16, "batch_norm": batch_norm}).eval()
+    assert model.event_shape == (3, 16, 16) == tuple(model.sample(IndexedNoise(0, 1)).shape[1:])
+    norms = [m for m in model.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert bool(norms) is batch_norm
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([model.train().discriminator(one) for one in x.split(1)])
+    assert torch.allclose(model.discriminator(x), alone, atol=1e-5) is not batch_norm, "a batch is seen, or is not"
+
+
 def test_minibatch_deviation_sees_the_batch_in_training_only():
     layer = MinibatchDeviation()
     x = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
