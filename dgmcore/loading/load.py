@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,11 +64,10 @@ def load(
 
 
 def _device(device: Any) -> torch.device:
-    with suppress(RuntimeError, TypeError):
-        place = torch.device(device)
-        if place.type != "meta":  # which holds no numbers
-            return place
-    raise UsageError(f"there is no device {device}", "use cpu, cuda or mps")
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise UsageError(f"there is no device {device}", "use cpu, cuda or mps") from None
 
 
 def on_device(model: Model, device: Any) -> Model:

@@ -109,10 +109,6 @@ def score(
         UsageError: If the model judges nothing, or a number is out of range.
         DataError: If the data do not fit the model.
         NotFiniteError: If a value is not finite.
-
-    Example:
-        >>> score("realnvp-moons", "moons:test").unit
-        'nats'
     """
     model = as_model(model, device)
     kind, unit, values, step, dequantized = judgements(

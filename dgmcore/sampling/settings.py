@@ -72,9 +72,13 @@ def together(options: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dic
 
 def as_model(model: Model | str | os.PathLike[str], device: torch.device | str | None = None) -> Model:
     """Returns the model, loaded if it is a name."""
-    if isinstance(model, torch.nn.Module):
-        return model if device is None else on_device(model, device)
-    return load(model, device=device or "cpu")
+    if not isinstance(model, torch.nn.Module):
+        model = load(model, device=device or "cpu")
+    elif device is not None:
+        model = on_device(model, device)
+    if model.device.type == "meta":
+        raise UsageError(f"{model_name(model)} is on the device meta, which holds no numbers", "use another device")
+    return model
 
 
 def as_generator(model: Model) -> Generator:

@@ -374,3 +374,12 @@ def test_plain_maximum_likelihood_serves_the_others():
 def test_unknown_options_are_refused():
     with pytest.raises(DgmError, match="temperature"):
         make("rnn-gru").sample(IndexedNoise(0, 2), temperature=0.5)
+
+
+def test_the_two_levels_of_a_made_are_the_ends_of_its_range():
+    model = MADE({"event_shape": [6], "hidden": [8], "range": [-3.0, 2.0]}).eval()
+    x = model.sample(IndexedNoise(0, 40))
+    assert set(x.unique().tolist()) == {-3.0, 2.0} and model.data_range == (-3.0, 2.0)
+    assert model.log_prob(x).isfinite().all()
+    with pytest.raises(DgmError, match="none of the 2 levels from -3 to 2"):
+        model.log_prob(torch.zeros(1, 6))
