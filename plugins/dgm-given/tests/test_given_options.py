@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from dgm_given import Observation, given, samplers
 from dgm_given.chains import Scale, StepSize
+from dgm_given.parsing import _mask, _pixels
 from dgm_given.samplers import Chain, posterior_of
+from PIL import Image
 
 from dgmcore import IndexedNoise, Model
-from dgmcore.errors import OptionError
+from dgmcore.errors import DataError, OptionError
 
 
 class Shifted(Model):
@@ -168,3 +171,30 @@ def test_scales_are_those_of_the_gradients_and_never_above_the_priors():
     once = Scale(torch.zeros(1, 1))
     once.update(torch.tensor([[3.0]]))
     assert float(once.value()) == pytest.approx(1 / 9), "without the zeros of the start"
+
+
+def test_what_is_seen_has_the_gaussians_density():
+    seen = Observation([1.0, 2.0, 3.0], lambda x: x, sigma=0.5)
+    x = torch.tensor([[1.0, 2.5, 2.0]])
+    want = torch.distributions.Normal(x, 0.5).log_prob(torch.tensor([1.0, 2.0, 3.0])).sum()
+    assert float(seen.score(x)) == pytest.approx(float(want), rel=1e-5)
+    wide = torch.distributions.Normal(x, math.hypot(0.5, 2.0)).log_prob(torch.tensor([1.0, 2.0, 3.0])).sum()
+    assert float(seen.score(x, misfit=2.0)) == pytest.approx(float(wide), rel=1e-5), "of what the model misses"
+
+
+def test_pictures_that_are_given_are_read_as_all_pictures_are(tmp_path):
+    grey = np.arange(0, 240, 10, np.uint8).reshape(4, 6)
+    deep, turned = tmp_path / "deep.png", tmp_path / "turned.png"
+    Image.fromarray(grey.astype(np.uint16) * 257).save(deep)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.fromarray(np.ascontiguousarray(np.rot90(grey))).save(turned, exif=exif)
+    for path in (deep, turned):
+        pixels, opaque = _pixels(path, (4, 6), "L")
+        assert np.array_equal(pixels, grey) and opaque is None, path
+        assert np.array_equal(_mask(path, (1, 4, 6)).numpy(), grey >= 128), path
+    moving = tmp_path / "moving.png"
+    frames = [Image.fromarray(grey), Image.fromarray(grey[::-1].copy())]
+    frames[0].save(moving, save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="is an animation"):
+        _pixels(moving, (4, 6), "L")

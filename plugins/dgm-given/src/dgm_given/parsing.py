@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from dgmcore.errors import DataError, UsageError
@@ -217,10 +217,14 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(io.BytesIO(call("read_file")(path)), formats=["PNG", "JPEG"])
         if image.width * image.height > 1 << 24:
             raise DataError(f"{path} has {image.width} x {image.height} pixels", "make it smaller")
-        image.load()
+        if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+            raise DataError(f"{path} is an animation", "give one of its pictures")
+        image = ImageOps.exif_transpose(image)  # upright, as every reader of pictures makes them
     except DataError:
         raise
     except Exception as e:  # Pillow says many things about damaged files
         reason = "it is no PNG or JPEG" if isinstance(e, UnidentifiedImageError) else (str(e).splitlines() or ["?"])[0]
         raise DataError(f"{path} can't be read: {reason}", "give a PNG or JPEG picture") from None
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off above 255
+        image = Image.fromarray(((np.asarray(image).astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8))
     return image
