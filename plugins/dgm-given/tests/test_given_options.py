@@ -9,6 +9,7 @@ import pytest
 import torch
 from dgm_given import Observation, given, samplers
 from dgm_given.chains import Scale, StepSize
+from dgm_given.chains.population import _step
 from dgm_given.parsing import _mask, _pixels
 from dgm_given.samplers import Chain, posterior_of
 from PIL import Image
@@ -198,3 +199,26 @@ def test_pictures_that_are_given_are_read_as_all_pictures_are(tmp_path):
     frames[0].save(moving, save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match="is an animation"):
         _pixels(moving, (4, 6), "L")
+
+
+def test_a_population_is_cooled_by_steps_at_which_half_of_it_counts():
+    phi = 30 * torch.linspace(0, 1, 500, dtype=torch.float64).square()
+    step = _step(phi, 1.0)
+    weights = (-step * phi).softmax(0)
+    assert float(1 / weights.square().sum()) == pytest.approx(250, rel=0.02) and 0 < step < 1
+    assert _step(phi / 1000, 1.0) == 1.0, "no further than to the posterior"
+
+
+def test_critics_are_frozen_and_keep_their_weight():
+    class Slope(Model):
+        def __init__(self, config=None, **parts):
+            super().__init__(config, **parts)
+            self.slope = torch.nn.Parameter(torch.ones(2))
+
+        def score(self, x):
+            return x @ self.slope
+
+    critic = Slope()
+    model = given(Shifted().eval(), tilt=[(critic, 2.0)])
+    assert not critic.slope.requires_grad
+    assert torch.equal(model.terms()[0](torch.ones(3, 2)), torch.full((3,), 4.0))
