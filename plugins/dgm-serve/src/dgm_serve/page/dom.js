@@ -20,6 +20,12 @@ export const note = (...text) => h("p", { class: "note" }, text);
 // Pictures in a row, each with what is said below it: [element, caption].
 export const figures = (name, ...all) => h("div", { class: name }, all.map(([element, caption]) => h("figure", {}, element, h("figcaption", {}, caption))));
 
+// An error: what went wrong, what to do, and once more.
+export function problem(error, again) {
+  if (error.hint === undefined) console.error(error);
+  return h("div", { class: "problem", role: "alert" }, h("strong", {}, error.message), h("span", {}, error.hint), again && button("try again", again));
+}
+
 // Says something to those who can't see it.
 export function say(text) {
   document.getElementById("said").textContent = text;

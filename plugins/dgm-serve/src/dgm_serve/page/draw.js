@@ -168,13 +168,19 @@ function fit(canvas) {
   return scale;
 }
 
+let worn = null;
+const forget = () => (worn = null);
+addEventListener("themechange", forget);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", forget);
+
 // The style sheet's colours, as canvases take them. They are `light-dark()`, so an element has to wear each.
 export function colours() {
   const { head } = document;
-  return Object.fromEntries(["ink", "muted", "line", "accent", "paper"].map((name) => {
+  worn ??= Object.fromEntries(["ink", "muted", "line", "accent", "paper"].map((name) => {
     head.style.color = `var(--${name})`;
     return [name, getComputedStyle(head).color];
   }));
+  return worn;
 }
 
 // Where on an element an event is, in shares of its width and height from the top left.

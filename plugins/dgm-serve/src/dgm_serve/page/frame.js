@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { choice, options, seeds, slider } from "./controls.js";
-import { button, h } from "./dom.js";
+import { h, problem } from "./dom.js";
 import { canvasFor, kindOf } from "./draw.js";
 import { share } from "./share.js";
 
@@ -13,12 +13,6 @@ export function like(model, models, capability) {
   const far = (other) => (other.name === model.name ? 0 : other.dataset === model.dataset ? 1 : 2);
   return models.filter((other) => other.available && other.plugin && can(other, capability) &&
     String(other.event_shape) === String(model.event_shape)).sort((a, b) => far(a) - far(b));
-}
-
-// An error: what went wrong, what to do, and once more.
-export function problem(error, again) {
-  if (error.hint === undefined) console.error(error);
-  return h("div", { class: "problem", role: "alert" }, h("strong", {}, error.message), h("span", {}, error.hint), again && button("try again", again));
 }
 
 export class View {
@@ -104,7 +98,7 @@ export class View {
 
   async run(work, signal = this.signal) {
     const { stage, status } = this;
-    const slow = setTimeout(() => stage.classList.add("busy"), 150);
+    const slow = setTimeout(() => stage.classList.add("busy"), 300);
     try {
       await work();
       status.replaceChildren();

@@ -2,8 +2,7 @@
 
 import { link } from "./address.js";
 import { events } from "./api.js";
-import { button, bytes, count, h, say } from "./dom.js";
-import { problem } from "./frame.js";
+import { button, bytes, count, h, problem, say } from "./dom.js";
 
 // By the key in the address: what "any" of it is called, and what a model has of it.
 const FILTERS = {

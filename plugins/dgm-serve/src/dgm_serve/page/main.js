@@ -2,8 +2,7 @@
 
 import { parse } from "./address.js";
 import { json } from "./api.js";
-import { h } from "./dom.js";
-import { problem } from "./frame.js";
+import { h, problem } from "./dom.js";
 import { showGallery } from "./gallery.js";
 
 const main = document.getElementById("main");

@@ -51,7 +51,7 @@ async function showPad(view, name) {
       else new Plane(picture, lines.window).lines(lines.data, { alpha: 0.35 }).mark(...found.x);
       picture.dataset.at = pad.at.map((value) => value.toFixed(3));
       where.textContent = `(${pad.at.map((value) => value.toFixed(2)).join(", ")})`;
-      say(where.textContent);
+      if (!pad.canvas.matches(":active")) say(where.textContent); // not at each step of a drag
     },
   });
   pad.paint();
