@@ -137,7 +137,6 @@ def _check_targets(out: str | None, trajectory: Path | None, json: bool) -> None
 
 def _suffix(tilt: Sequence[str] | None, given: Sequence[str] | None) -> str:
     """What says in a file's name that the samples are tilted, by what, and how much; and that something is given."""
-
     suffix = "-given" if given else ""
     for critic, weight in map(critic_and_weight, tilt or ()):
         suffix += f"-by-{Path(critic).name}" + (f"-{weight:g}" if weight != 1 else "")
@@ -157,7 +156,6 @@ def default_number(model: Model, target: str) -> int:
 
 def initial(model: Model, path: Path) -> Tensor:
     """Returns a picture in the model's range and shape, for the sampling option `init`."""
-
     if not hasattr(model.sampling(), "init"):
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
     return call("read_picture")(path, model).to(model.device, model.dtype)
@@ -178,7 +176,6 @@ def progress(model: Model, n: int, batch_size: int | None, *, show: bool) -> Ite
 @contextmanager
 def stopping_cleanly() -> Iterator[None]:
     """Lets the signals that ask a process to end unwind it, so that temporary files are removed."""
-
     import signal
 
     def stop(number: int, frame: Any) -> None:
