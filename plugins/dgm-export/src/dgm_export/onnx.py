@@ -134,7 +134,7 @@ def export_onnx(model: Model, path: str | os.PathLike[str], kind: Kind | None = 
     graph = _traced(model, module, names, inputs, outputs)
     difference = _difference(graph, module, model, kind, names)
     if difference is not None and not difference <= TOLERANCE:
-        what = f"the graph of {model_name(model)} differs from the model by {difference:.2g} for each unit"
+        what = f"the graph of {model_name(model)} differs from the model by {difference:.3g} for each unit"
         raise DgmError(what, "nothing was written: this operation is not exact in ONNX")
     with replacing(path) as file:
         file.write(graph)
