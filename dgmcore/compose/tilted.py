@@ -120,7 +120,6 @@ class Tilted(Model):
     @property
     def base(self) -> Any:
         """The part that draws."""
-
         return self.parts["base"]
 
     @property
