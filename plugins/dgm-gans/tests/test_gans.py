@@ -10,6 +10,7 @@ import pytest
 import torch
 from dgm_gans.losses import (
     Hinge,
+    KernelMMD,
     LeastSquares,
     NonSaturating,
     Saturating,
@@ -97,12 +98,31 @@ def test_losses_are_the_textbook_formulas(real, fake):
             0.5 * mean([(d - 1) ** 2 for d in real]) + 0.5 * mean([d * d for d in fake]),
             0.5 * mean([(d - 1) ** 2 for d in fake]),
         ),
+        LeastSquares(-1.0, 0.0): (
+            0.5 * mean([(d - 1) ** 2 for d in real]) + 0.5 * mean([(d + 1) ** 2 for d in fake]),
+            0.5 * mean([d * d for d in fake]),
+        ),
         Hinge(): (mean([max(0, 1 - d) for d in real]) + mean([max(0, 1 + d) for d in fake]), -mean(fake)),
         Wasserstein(): (mean(fake) - mean(real), -mean(fake)),
     }
     for loss, (d, g) in expected.items():
         assert float(loss.discriminator(r, f)) == pytest.approx(d, abs=1e-9), type(loss).__name__
         assert float(loss.generator(f)) == pytest.approx(g, abs=1e-9), type(loss).__name__
+
+
+@given(logits.filter(lambda d: len(d) > 1), logits.filter(lambda d: len(d) > 1))
+@settings(max_examples=20, deadline=None)
+def test_the_kernel_discrepancy_is_the_sum_over_pairs(real, fake):
+    def k(a, b):
+        return sum((1 + (a - b) ** 2 / (2 * alpha)) ** -alpha for alpha in (0.2, 0.5, 1, 2, 5))
+
+    def others(d):
+        return mean([k(a, b) for i, a in enumerate(d) for j, b in enumerate(d) if i != j])
+
+    expected = others(real) + others(fake) - 2 * mean([k(a, b) for a in real for b in fake])
+    r, f = torch.tensor(real, dtype=torch.float64), torch.tensor(fake, dtype=torch.float64)
+    assert float(KernelMMD().generator_against(f, lambda: r)) == pytest.approx(expected, abs=1e-9)
+    assert float(KernelMMD().discriminator(r, f)) == pytest.approx(-expected, abs=1e-9)
 
 
 def test_label_smoothing_moves_the_best_logit():
