@@ -1,0 +1,78 @@
+"""The thesis's tables of image models, on Fashion-MNIST with the shipped entries: Markdown tables.
+
+    python benchmarks/papers_tables.py 3.1 [--n 10000]     # also: 3.2, 4.2, 5.1
+
+prints for each row the thesis's FID, ours in the features of `lenet-fashion` with its 95 % interval (of the jackknife
+over samples and data: how far other samples of the same weights would lie, not other trainings), and both in relation
+to the table's first row. FIDs in different features can't be compared; orders and relations can.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+import dgmcore
+
+
+class Row(NamedTuple):
+    """A line of a table: how the thesis calls it, its FID there if it has one, and our entry."""
+
+    title: str
+    published: float | None
+    entry: str
+
+
+TABLES: dict[str, list[Row]] = {
+    "3.1": [
+        Row("VAE", 57.5, "vae-fashion-beta1"),
+        Row("WAE-GAN", 31.5, "wae-fashion"),
+        Row("two-stage VAE", 26.1, "twostage-fashion"),
+        Row("its first VAE alone", None, "vae64-fashion"),
+        Row("RAE + GMM", 25.1, "rae-fashion"),
+        Row("VAE + flow prior", 51.8, "vaeflow-fashion-beta1"),
+        Row("the same, beta = 400", None, "vaeflow-fashion"),
+        Row("VAE + flow posterior", 55.1, "iafvae-fashion"),
+        Row("GLF", 21.3, "glf-fashion"),
+    ],
+    "3.2": [
+        Row("NS GAN", 26.5, "nsgan-fashion"),
+        Row("LSGAN, labels 1 and 0", 30.7, "lsgan-fashion"),
+        Row("LSGAN, labels 1 and -1", None, "lsgan-pearson-fashion"),
+        Row("SN GAN, hinge", None, "sngan-fashion"),
+        Row("WGAN-GP", 24.5, "wgangp-fashion"),
+        Row("MMD GAN", None, "mmdgan-fashion"),
+        Row("GLF", 21.3, "glf-fashion"),
+    ],
+    "4.2": [Row("Glow", 58.7, "glow-fashion"), Row("Glow + EBM", 41.6, "glowebm-fashion")],
+    "5.1": [
+        Row("EBM with noisy dynamics", 61.7, "ebm-fashion"),
+        Row("with noise-free dynamics", 50.1, "shortrun-fashion"),
+        Row("+ generator loss", 40.6, "shortrun-gan-fashion"),
+    ],
+}
+#: Options of sampling that differ from the entry's own: the thesis tilts Glow at its full temperature.
+SAMPLING: dict[str, dict[str, float]] = {"glow-fashion": {"temperature": 1.0}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=list(TABLES))
+    parser.add_argument("--n", type=int, default=10_000, help="samples, and as many test data at most")
+    args = parser.parse_args()
+    rows = TABLES[args.table]
+    base: float | None = None
+    for line in (["", "entry", "thesis", "of the first", "ours", "95 %", "of the first"], ["---"] * 7):
+        print(f"| {' | '.join(line)} |")
+    for row in rows:
+        (fid,) = dgmcore.evaluate(row.entry, ["fid"], n=args.n, **SAMPLING.get(row.entry, {}))
+        base = base or fid.value
+        published = ["", ""]
+        if row.published is not None and rows[0].published is not None:
+            published = [str(row.published), f"{row.published / rows[0].published:.2f}"]
+        ours = [f"{fid.value:.2f}", "{:.2f} to {:.2f}".format(*fid.interval), f"{fid.value / base:.2f}"]
+        print(f"| {' | '.join([row.title, f'`{row.entry}`', *published, *ours])} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
