@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from dgm_ebms.rbm import RBM, annealed, enumerated
+from dgm_ebms.stacked import StackedRBM
 from dgm_ebms.training import PersistentContrastiveDivergence
 
 import dgmcore
 from dgmcore import IndexedNoise
 from dgmcore.data import open_data
-from dgmcore.errors import DataError, RegistryError
+from dgmcore.errors import DataError, RegistryError, UsageError
 from dgmcore.noise import StreamNoise
 
 ROOT = Path(__file__).parents[3]
@@ -153,3 +154,90 @@ def test_the_recipe_starts_to_learn_at_once(tmp_path, monkeypatch):
     assert -206 < mean < -120, "better than pixels drawn one by one with the data's means"
     (found,) = dgmcore.evaluate(folder, ["log-normaliser"], **options)
     assert found.std > 0 and "10 chains of 50 temperatures" in found.unit
+
+
+# --- stacks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stack():
+    torch.manual_seed(0)
+    lower, upper = (
+        RBM({"event_shape": [1, 3, 3], "hidden": 6}),
+        RBM({"event_shape": [6], "hidden": 4, "range": [-1, 1]}),
+    )
+    with torch.no_grad():
+        for parameter in [*lower.parameters(), *upper.parameters()]:
+            parameter.copy_(1.2 * torch.randn_like(parameter))
+    return StackedRBM(lower=lower, upper=upper)
+
+
+def summed(stack):
+    """Probabilities of all images of a stack by the definition: a sum over all hidden units of the lower machine."""
+
+    h, v = states(6), states(9).double()
+    with torch.no_grad():
+        prior = stack.upper.log_prob(2 * h - 1).double()
+        p = torch.sigmoid(stack.lower.visible_bias + h @ stack.lower.weight.T).double()
+    given = (v * p.log()[:, None] + (1 - v) * (1 - p).log()[:, None]).sum(2)
+    return (prior[:, None] + given).logsumexp(0)
+
+
+def test_a_stack_bounds_its_probabilities_from_below_and_closer_with_more_draws(stack):
+    right = summed(stack)
+    assert right.exp().sum() == pytest.approx(1, abs=1e-5)
+    x = states(9).view(-1, 1, 3, 3)
+    with torch.no_grad():
+        gaps = [
+            float((right.exp() * (right - stack.log_prob(x, noise=StreamNoise(0, 512), k=k).double())).sum())
+            for k in (1, 10, 1000)
+        ]
+    assert gaps[0] > gaps[1] > gaps[2] > 0 and gaps[2] < gaps[0] / 4, gaps
+    with torch.no_grad():
+        estimate = torch.stack([stack.log_prob(x, noise=StreamNoise(seed, 512)).double() for seed in range(300)])
+    ratio = float((estimate.exp().mean(0) / right.exp()).mean())
+    assert ratio == pytest.approx(1, abs=0.1), "the probability itself is estimated without bias"
+
+
+def test_a_stack_draws_by_its_probabilities(stack):
+    n = 4000
+    x = stack.sample(IndexedNoise(0, n), steps=60)
+    counts = torch.bincount((x.flatten(1) @ (2.0 ** torch.arange(8, -1, -1))).long(), minlength=512).double()
+    due = n * summed(stack).exp()
+    often = due >= 5
+    seen, due = torch.cat([counts[often], counts[~often].sum()[None]]), torch.cat([due[often], due[~often].sum()[None]])
+    chi, freedom = float(((seen - due).square() / due).sum()), len(due) - 1
+    assert chi < freedom + 5 * math.sqrt(2 * freedom), (chi, freedom)
+
+
+def test_training_a_stack_moves_the_machine_on_top_and_improves_the_whole(step):
+    torch.manual_seed(0)
+    lower = RBM({"event_shape": [1, 3, 3], "hidden": 6, "range": [-1, 1]})
+    first = step(PersistentContrastiveDivergence(lower, PersistentContrastiveDivergence.Options()), bars, 512, 0.05)
+    first.go(150)
+    before = {name: tensor.clone() for name, tensor in lower.state_dict().items()}
+    middle, top = RBM({"event_shape": [6], "hidden": 8}), RBM({"event_shape": [8], "hidden": 6})
+    upper = StackedRBM(lower=middle, upper=top)
+    x = states(9).view(-1, 1, 3, 3) * 2 - 1
+    white = (x > 0).double().sum(2).flatten(1)
+    log_p = torch.logaddexp(*(k * math.log(0.9) + (3 - k) * math.log(0.1) for k in (white, 3 - white))).sum(1)
+    p = (log_p - 3 * math.log(2)).exp()
+
+    def bound(model):
+        with torch.no_grad():
+            return float((p * model.log_prob(x, noise=StreamNoise(3, 512), k=50).double()).sum())
+
+    stack = StackedRBM(lower=lower, upper=middle)
+    untrained = bound(stack)
+    step(PersistentContrastiveDivergence(stack, PersistentContrastiveDivergence.Options()), bars, 512, 0.02).go(200)
+    trained = bound(stack)
+    assert trained > untrained + 0.3, (untrained, trained)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lower.state_dict().items())
+    deep = StackedRBM(lower=lower, upper=upper)
+    assert deep.top is top and deep.up(x, StreamNoise(0, 512)).shape == (512, 8)
+
+
+def test_stacks_of_what_does_not_fit_are_refused(machine):
+    with pytest.raises(UsageError, match="for 4 units, not for the 5 hidden units below") as e:
+        StackedRBM(lower=machine, upper=RBM({"event_shape": [4], "hidden": 3}))
+    assert "[5]" in e.value.hint

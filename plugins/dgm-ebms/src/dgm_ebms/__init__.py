@@ -21,6 +21,12 @@ def dgm_architectures():
             "odeflow", "odeflow:ODEFlow", "Descent of an energy as a flow with a density", f"{THESIS}, chapter 5"
         ),
         architecture("rbm", "rbm:RBM", "Restricted Boltzmann machine of binary images", f"{THESIS}, section 2.3.1"),
+        architecture(
+            "stacked-rbm",
+            "stacked:StackedRBM",
+            "Deep belief network: Boltzmann machines, each on the hidden units of the one below",
+            f"{THESIS}, section 2.3.1",
+        ),
         architecture("mlp-energy", "networks:MLPEnergy", "Energy network: perceptron with swish", f"{THESIS}, 4.4.1"),
         architecture("conv-energy", "networks:ConvEnergy", "Energy network: convolutions", f"{THESIS}, Table 5.2"),
         architecture("resnet-energy", "networks:ResNetEnergy", "Energy network of VAEBM: residual", VAEBM),

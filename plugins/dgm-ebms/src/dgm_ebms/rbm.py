@@ -94,9 +94,7 @@ class RBM(Model):
     def score(self, x: Tensor) -> Tensor:
         """Returns minus the free energy, `(n,)`, of data `(n, *event_shape)`; also between the two levels."""
 
-        return self._score(self.places(x))
-
-    def _score(self, v: Tensor) -> Tensor:
+        v = self.places(x)
         return v @ self.visible_bias + F.softplus(self.hidden_bias + v @ self.weight).sum(1)
 
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
@@ -109,8 +107,15 @@ class RBM(Model):
         """
 
         o = self.scoring(options)
-        v = self.places(x)
-        off = (v.detach() - v.detach().round().clamp(0, 1)).abs()
+        self.check_levels(x)
+        log_z = self.log_z(getattr(noise, "seed", 0), o.chains, o.temperatures)
+        return (self.score(x).double() - log_z.value).to(x.dtype)
+
+    def check_levels(self, x: Tensor) -> None:
+        """Raises a :class:`DataError` if a value of data is neither of the two levels."""
+
+        v = self.places(x.detach())
+        off = (v - v.round().clamp(0, 1)).abs()
         if off.numel() and not float(off.max()) <= 1e-3:  # not so for NaN
             datum = int((~(off <= 1e-3)).any(1).nonzero()[0])
             low, high = self.config.range
@@ -118,8 +123,6 @@ class RBM(Model):
                 f"datum {datum} has values other than {low:g} and {high:g}",
                 "give data of two levels, as the data set mnist-binary",
             )
-        log_z = self.log_z(getattr(noise, "seed", 0), o.chains, o.temperatures)
-        return (self._score(v).double() - log_z.value).to(x.dtype)
 
     def places(self, x: Tensor) -> Tensor:
         """Maps data to numbers that are 0 and 1 at the two levels, `(n, D)`."""

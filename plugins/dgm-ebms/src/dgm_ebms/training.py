@@ -22,6 +22,7 @@ from dgmcore.training.phase import Phase, Step
 
 from .odeflow import Solver, ascent, tangents
 from .rbm import RBM
+from .stacked import StackedRBM
 
 __all__ = [
     "Contrastive",
@@ -228,14 +229,15 @@ class PersistentContrastiveDivergence(ContrastivePhase):
     r"""Maximum likelihood of a Boltzmann machine, with negatives from Gibbs chains that never restart (Tieleman, 2008).
 
     Visible biases start at the logits of the pixels' means [1, section 8], which also are the base of annealed
-    importance sampling.
+    importance sampling. Of a stack the machine on top is trained, on draws of the hidden units below it [2].
 
     References:
         Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient (Tieleman, 2008)
         [1] A Practical Guide to Training Restricted Boltzmann Machines (Hinton, 2012)
+        [2] A Fast Learning Algorithm for Deep Belief Nets (Hinton, Osindero and Teh, 2006)
     """
 
-    model: RBM
+    model: RBM | StackedRBM
 
     class Options(ContrastivePhase.Options):
         #: Gibbs steps between two updates, and the number of chains; None: that of the batch.
@@ -248,25 +250,38 @@ class PersistentContrastiveDivergence(ContrastivePhase):
         super().__init__(model, options)
         self.states: Tensor | None = None
 
+    @property
+    def machine(self) -> RBM:
+        """What is trained: of a stack the machine on top."""
+        return self.model.top if isinstance(self.model, StackedRBM) else self.model
+
     def critic(self) -> Any:
-        return self.model
+        return self.machine
+
+    def parameters(self) -> dict[str, Iterable[nn.Parameter]]:
+        return {"model": list(self.machine.parameters())}
+
+    def data(self, step: Step) -> Tensor:
+        """Returns a batch of the machine's data: of the machine on top of a stack, draws of the units below it."""
+        x = step.batch()
+        return self.model.up(x, step.noise(len(x))) if isinstance(self.model, StackedRBM) else x
 
     def setup(self, step: Step) -> None:
-        batches = [self.model.places(step.batch()).mean(0) for _ in range(self.options.init_batches)]
+        batches = [self.machine.places(self.data(step)).mean(0) for _ in range(self.options.init_batches)]
         means = torch.stack(batches).mean(0).clamp(1e-3, 1 - 1e-3)
-        self.model.base.copy_(means.logit())
+        self.machine.base.copy_(means.logit())
         with torch.no_grad():
-            self.model.visible_bias.copy_(self.model.base)
+            self.machine.visible_bias.copy_(self.machine.base)
 
     def step(self, step: Step) -> None:
-        x = step.batch()
+        x = self.data(step)
         noise = step.noise(self.options.chains or len(x))
         if self.states is None:
-            base = torch.sigmoid(self.model.base)
+            base = torch.sigmoid(self.machine.base)
             self.states = (noise.uniform(len(base)) < base).to(base)
-        for v in self.model.gibbs(self.states, noise, self.options.steps):
+        for v in self.machine.gibbs(self.states, noise, self.options.steps):
             self.states = v
-        step.minimize(self.contrast(step, x, self.model.data(self.states)))
+        step.minimize(self.contrast(step, x, self.machine.data(self.states)))
 
     def state(self) -> dict[str, Tensor]:
         return {**super().state(), **({} if self.states is None else {"chains": self.states})}
