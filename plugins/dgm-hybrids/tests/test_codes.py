@@ -73,13 +73,17 @@ def test_the_kernel_tells_codes_from_normal_ones():
 
 @pytest.mark.parametrize(("penalty", "weight"), [("gan", 3.0), ("mmd", 3.0), ("mmd", 0.0)])
 def test_a_wae_makes_codes_normal(tmp_path, penalty, weight):
-    phase = {"phase": "wae", "steps": 300, "options": {"weight": weight}}
-    model, x = trained(tmp_path, "wae", {"autoencoder": CODER}, phase, penalty=penalty), moons()
+    phase = {"phase": "wae", "steps": 300, "ema": 0.98, "options": {"weight": weight}}
+    if penalty == "gan":
+        phase["optimizers"] = {"discriminator": {"name": "adam", "lr": 1e-3, "betas": [0.5, 0.999]}}
+    x, parts = moons(), {"autoencoder": CODER}
+    model = trained(tmp_path, "wae", parts, phase, penalty=penalty, hidden=[64, 64])
     with torch.no_grad():
         z = model.encode(x)
         error = float((model.decode(z) - x).square().sum(1).mean())
     apart = float(multiquadric_mmd(z, IndexedNoise(0, len(x)).normal(2)))
-    assert error < 0.2 and (apart < 0.1 if weight else apart > 0.3)
+    assert error < 0.2, error
+    assert apart < 0.25 if weight else apart > 0.4, apart
 
 
 def distance(model):
