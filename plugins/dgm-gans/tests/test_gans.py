@@ -243,6 +243,31 @@ def test_a_fitted_discriminator_is_the_logarithm_of_the_ratio_of_densities():
     assert all(torch.equal(a, b) for a, b in zip(before, model.generator.parameters(), strict=True))
 
 
+def test_the_game_of_a_kernel_takes_samples_to_the_data():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MLPGAN({"hidden": [16]})
+    phase = AdversarialPhase(model, AdversarialPhase.Options(loss="mmd", penalty=1.0))
+    target = torch.tensor([3.0, 0.0])
+    steps = Steps(phase, lambda i: StreamNoise(1000 + i, 100).normal(2) + target, rate=0.01)
+
+    def away():
+        return float((model.sample(IndexedNoise(0, 500)).mean(0) - target).detach().norm())
+
+    before = away()
+    for _ in range(150):
+        phase.step(steps)
+    assert away() < 0.5 < 2.0 < before
+
+
+def test_the_labels_of_least_squares_are_an_option():
+    made = [
+        AdversarialPhase(MLPGAN({"hidden": [4]}), AdversarialPhase.Options(loss="least-squares", labels=labels)).loss
+        for labels in ("binary", "pearson")
+    ]
+    assert [(loss.fake, loss.target) for loss in made] == [(0.0, 1.0), (-1.0, 0.0)]
+
+
 def test_clip_bounds_the_discriminator_of_any_loss():
     model = MLPGAN({"hidden": [8]})
     options = AdversarialPhase.Options(loss="hinge", clip=0.05)
