@@ -16,6 +16,7 @@ from typing import NamedTuple
 import dgmcore
 from dgmcore.config import to_dict
 from dgmcore.entry import Metric
+from dgmcore.registry import list_models
 
 
 class Row(NamedTuple):
@@ -72,10 +73,14 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure what is recorded, too")
     args = parser.parse_args()
     rows = TABLES[args.table]
+    shipped = {model["name"] for model in list_models()}
     base: float | None = None
     for line in (["", "entry", "thesis", "of the first", "ours", "95 %", "of the first"], ["---"] * 7):
         print(f"| {' | '.join(line)} |")
     for row in rows:
+        if row.entry not in shipped:  # a recipe that has not made its entry yet
+            print(f"| {row.title} | `{row.entry}` | {row.published or ''} | | not trained | | |")
+            continue
         found = fid(row.entry, args.n, args.measure)
         base = base or found.value
         published = ["", ""]
