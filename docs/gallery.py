@@ -14,56 +14,64 @@ from PIL import Image, ImageDraw, ImageFont
 import dgmcore
 from dgmcore.sampling.pictures import picture, to_uint8
 
-#: One model of each family; what is missing is left out.
-MODELS = (
-    "realnvp-moons",
+#: Models of points, side by side, and models of images, a row each; what is missing is left out.
+POINTS = ("realnvp-moons", "vaebm-25gaussians", "schroedinger-moons-swissroll", "odeflow-9gaussians-ml")
+IMAGES = (
     "glow-fashion",
     "vae-fashion",
-    "nvae-celeba",
-    "vaebm-celeba",
     "vaebm-fashion",
-    "vaebm-25gaussians",
-    "ebm-25gaussians",
-    "dcgan-mnist",
-    "ddpm-fashion",
+    "flowmatching-fashion",
     "pixelcnn-fashion",
     "made-mnist",
+    "dcgan-mnist",
+    "nvae-celeba",
+    "vaebm-celeba",
 )
 TILE, COLUMNS, LABEL, GAP = 64, 10, 150, 6
+WIDTH = LABEL + COLUMNS * (TILE + GAP) + GAP
 
 
-def row(name: str) -> Image.Image:
-    """Returns a row of ten samples of an image model, or a scatter plot of a model of points."""
+def plot(name: str, size: int) -> Image.Image:
+    """Returns the scatter plot of a model of points."""
 
     model = dgmcore.load(name)
-    entry = model.entry
-    if len(model.event_shape) == 3:
-        x = to_uint8(dgmcore.sample(model, COLUMNS, seed=0), entry.data.range)
-        tiles = [Image.fromarray(np.asarray(t).squeeze()).convert("RGB").resize((TILE, TILE)) for t in x]
-        image = Image.new("RGB", (COLUMNS * (TILE + GAP), TILE), "white")
-        for i, tile in enumerate(tiles):
-            image.paste(tile, (i * (TILE + GAP), 0))
-        return image
     file = Path(f".gallery-{name}.png")
     try:
         picture(model, dgmcore.sample(model, 4000, seed=0), file)
-        with Image.open(file) as plot:
-            return plot.convert("RGB").resize((3 * TILE, 3 * TILE))
+        with Image.open(file) as found:
+            return found.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
     finally:
         file.unlink(missing_ok=True)
+
+
+def row(name: str) -> Image.Image:
+    """Returns a row of ten samples of a model of images."""
+
+    model = dgmcore.load(name)
+    x = to_uint8(dgmcore.sample(model, COLUMNS, seed=0), model.entry.data.range)
+    image = Image.new("RGB", (COLUMNS * (TILE + GAP), TILE), "white")
+    for i, tile in enumerate(x):
+        picture = Image.fromarray(np.asarray(tile).squeeze()).convert("RGB").resize((TILE, TILE))
+        image.paste(picture, (i * (TILE + GAP), 0))
+    return image
 
 
 def main() -> None:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "gallery.png"
     known = {m["name"] for m in dgmcore.list_models() if m["available"]}
-    rows = [(name, row(name)) for name in MODELS if name in known]
-    height = sum(image.height + GAP for _, image in rows) + GAP
-    page = Image.new("RGB", (LABEL + COLUMNS * (TILE + GAP) + GAP, height), "white")
-    draw, font, y = ImageDraw.Draw(page), ImageFont.load_default(size=14), GAP
-    for name, image in rows:
-        draw.text((GAP, y + image.height // 2 - 8), name, fill="black", font=font)
-        page.paste(image, (LABEL, y))
-        y += image.height + GAP
+    points, images = [n for n in POINTS if n in known], [n for n in IMAGES if n in known]
+    size = (WIDTH - GAP) // max(len(points), 1) - GAP
+    top = size + 20 + 2 * GAP if points else GAP
+    page = Image.new("RGB", (WIDTH, top + len(images) * (TILE + GAP)), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=14)
+    for i, name in enumerate(points):
+        x = GAP + i * (size + GAP)
+        page.paste(plot(name, size), (x, GAP))
+        draw.text((x + size // 2, GAP + size + 2), name, fill="black", font=font, anchor="mt")
+    for i, name in enumerate(images):
+        y = top + i * (TILE + GAP)
+        draw.text((GAP, y + TILE // 2 - 8), name, fill="black", font=font)
+        page.paste(row(name), (LABEL, y))
     page.save(out)
     print(out)
 
