@@ -119,6 +119,7 @@ def test_plugins_and_entries_of_all_kinds(installation, monkeypatch, capsys):
     installation.entry("lost", weights={})
     installation.entry("orphan", architecture="nobody-has-this")
     installation.entry("apart", parts={"base": "gone"})
+    installation.entry("above", parts={"base": "orphan", "own": {"architecture": "nor-this"}})
     installation.entry("wrong", colour="red")
     found = findings("index")
     one(found, "plugin sick", "broken: RuntimeError: fever")
@@ -134,6 +135,8 @@ def test_plugins_and_entries_of_all_kinds(installation, monkeypatch, capsys):
     one(found, "entry environment/lost", "are missing", status="warn")
     one(found, "entry environment/orphan", "no plugin provides the architecture nobody-has-this", status="warn")
     one(found, "entry environment/apart", "its part gone is no model here", status="warn")
+    one(found, "entry environment/above", "nobody-has-this of its part orphan", status="warn")
+    one(found, "entry environment/above", "no plugin provides the architecture nor-this", status="warn")
     one(found, "entry", "unknown key colour")
     assert not [f for f in found if f.subject == "plugin toys"]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from dgm_eval import distances, intervals
 from dgm_eval.metrics.ood_auroc import auroc_error
-from dgm_eval.two_samples.curve import clusters, curve, f_scores
+from dgm_eval.two_samples.curve import _with_errors, clusters, curve, f_scores
 from dgm_eval.two_samples.kernels import directions, median_distance
 from PIL import Image
 
@@ -153,6 +153,18 @@ def test_intervals_cover_what_is_known():
     squared = kernel(2 * s) + kernel(2) - 2 * kernel(1 + s, 3 * 0.4**2)
     share = covered(lambda x, y: (*distances.mmd(x, y, 1.5), None), squared)
     assert share >= 0.9
+
+
+def test_intervals_of_precision_and_recall_of_distributions_cover_their_mean():
+    found = []
+    for seed in range(60):
+        x, y = normal(100, seed=2 * seed, shift=0.4), normal(100, seed=2 * seed + 1)
+        labels = torch.stack([clusters(torch.cat([x, y]).double(), 8, run) for run in range(3)], 1)
+        found.append(_with_errors(*labels.chunk(2), 8))
+    for which in (0, 1):
+        truth = np.mean([values[which] for values, _ in found])
+        bounds = [intervals.within_bounds(values[which], errors[which], 20, 100) for values, errors in found]
+        assert np.mean([low <= truth <= high for low, high in bounds]) >= 0.9
 
 
 def test_intervals_of_shares_and_of_means():

@@ -42,6 +42,7 @@ def test_a_notebook_runs(path, kernel):
     client.kc.stop_channels()
     printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
     assert "nan" not in printed and printed.strip()
+    assert all(c.isprintable() or c == "\n" for c in printed), "no bar that moves a cursor"
 
 
 def test_there_is_one_for_each_part_of_the_lecture_with_its_results():

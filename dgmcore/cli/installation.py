@@ -28,7 +28,7 @@ from ..plugins import current
 from ..plugins.index import Index, Row
 from ..plugins.provided import lacking
 from ..plugins.sources import discover, limit
-from ..registry.availability import weights_path
+from ..registry.availability import own_parts, weights_path
 from ..suggestions import did_you_mean
 from ..version import __version__
 
@@ -192,16 +192,20 @@ def _entries(index: Index) -> Iterator[Finding]:
             yield Finding("fail", "DGM_REGISTRY", f"there is no folder {folder}", "correct the variable")
     for bad in index.invalid:
         yield Finding("fail", "entry", bad.what, bad.hint)
-    names = {name for row in index.rows for name in (row.name, row.full_name)}
-    told = lacking()
+    entries = {name: row.entry() for row in index.rows for name in (row.name, row.full_name)}
+    told, known = lacking(), index.provided.architectures
     for row in index.rows:
         entry, subject = row.entry(), f"entry {row.full_name}"
-        if entry.architecture not in index.provided.architectures and entry.package not in told:
+        own = [] if entry.package in told else [entry.architecture]
+        for kind in sorted({*own, *own_parts(entry.parts)} - set(known)):
             hint = "install the plugin that provides it, or mend that plugin"
-            yield Finding("warn", subject, f"no plugin provides the architecture {entry.architecture}", hint)
+            yield Finding("warn", subject, f"no plugin provides the architecture {kind}", hint)
         for part in entry.part_names():
-            if part not in names:
-                yield Finding("warn", subject, f"its part {part} is no model here", did_you_mean(part, names))
+            if part not in entries:
+                yield Finding("warn", subject, f"its part {part} is no model here", did_you_mean(part, entries))
+            elif (kind := entries[part].architecture) not in known:
+                hint = f"pip install {entries[part].package or 'the plugin that does'}"
+                yield Finding("warn", subject, f"no plugin provides the architecture {kind} of its part {part}", hint)
         if row.ambiguous:
             yield Finding("warn", subject, "several plugins have this name", f"call it {row.full_name}")
         if row.overrides:

@@ -42,7 +42,7 @@ from ..suggestions import did_you_mean
 from . import temperature
 from .gradients import step_frozen
 from .langevin import langevin
-from .nested import Nested, flatten, half_square, tree_map
+from .nested import Nested, Potential, flatten, half_square, tree_map
 
 __all__ = ["Tilted", "tilt"]
 
@@ -120,7 +120,6 @@ class Tilted(Model):
     @property
     def base(self) -> Any:
         """The part that draws."""
-
         return self.parts["base"]
 
     @property
@@ -187,20 +186,18 @@ class Tilted(Model):
 
     # --- sampling --------------------------------------------------------------------------------
 
-    def chain(self, eps: Nested, noise: Noise, options: Any) -> Iterator[Nested]:
-        """Yields the states of the chain from `eps` on, `options` being of :class:`Sampling`."""
+    def chain(self, eps: Nested, noise: Noise, options: Any, excess: Potential | None = None) -> Iterator[Nested]:
+        """Yields the states of the chain from `eps` on, `options` being of :class:`Sampling`; `excess` may watch."""
 
         last = options.temperature if options.final_temperature is None else options.final_temperature
-        given = {
-            "steps": options.steps,
-            "step_size": options.step_size,
-            "temperature": temperature.linear(options.temperature, last, options.steps),
-        }
+        heat = temperature.linear(options.temperature, last, options.steps)
+        given: dict[str, Any] = {"steps": options.steps, "step_size": options.step_size, "temperature": heat}
+        excess = excess or partial(self.excess, weight=options.weight)
         if options.sampler == "metropolis":
-            states = call("metropolis")(partial(self.excess, weight=options.weight), eps, noise, **given)
+            states = call("metropolis")(excess, eps, noise, **given)
         else:
-            potential = partial(self.potential, weight=options.weight)
-            states = langevin(potential, eps, noise, gradient_clip=options.gradient_clip, **given)
+            clip = options.gradient_clip
+            states = langevin(lambda e: half_square(e) + excess(e), eps, noise, gradient_clip=clip, **given)
         return step_frozen(states, self)
 
     def start(self, noise: Noise, options: Any) -> dict[str, Any]:
@@ -217,13 +214,13 @@ class Tilted(Model):
         return eps
 
     def _states(self, noise: Noise, options: Any) -> Iterator[Nested]:
-        if options.sampler not in ("langevin", "metropolis"):
-            known = samplers()
-            if options.sampler not in known:
-                hint = did_you_mean(options.sampler, ["langevin", "metropolis", *known])
-                raise OptionError(f"no sampler is called {options.sampler!r:.60}", hint)
+        known = samplers()
+        if options.sampler in known:
             yield from step_frozen(import_string(known[options.sampler].import_)(self, noise, options), self)
             return
+        if options.sampler not in ("langevin", "metropolis"):
+            hint = did_you_mean(options.sampler, ["langevin", "metropolis", *known])
+            raise OptionError(f"no sampler is called {options.sampler!r:.60}", hint)
         eps = self.start(noise, options)
         yield eps
         yield from self.chain(eps, noise.child("langevin"), options)

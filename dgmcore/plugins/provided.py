@@ -16,7 +16,7 @@ from .records import KINDS, NOT_NAMED, PluginRecord, Provides
 
 #: The distributions that bring calls and commands that the core has a name for.
 PACKAGES = {
-    **dict.fromkeys(("train", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
+    **dict.fromkeys(("train", "finetune", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
     **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
     **dict.fromkeys(("eval", "stats", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
     "push": "dgm-publish",

@@ -46,19 +46,19 @@ def survey(entries: Iterable[Located], index: Index) -> dict[str, Here]:
 def _own(one: Located, index: Index) -> Here:
     """Judges an entry without the entries that it is composed of."""
     weights = one.entry.weights
-    if any(name not in index.provided.architectures for name in _own_parts(one.entry.parts)):
+    if any(name not in index.provided.architectures for name in own_parts(one.entry.parts)):
         return "no plugin"
     if weights is None or weights_path(one.folder, weights) is not None:
         return "here"
     return "to pull" if weights.hub or one.origin == "hub" else "missing"
 
 
-def _own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
+def own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
     """Yields the architectures of parts that are an entry's own, at any depth."""
     for part in parts.values():
         if not isinstance(part, str):
             yield part.architecture
-            yield from _own_parts(part.parts)
+            yield from own_parts(part.parts)
 
 
 def weights_path(folder: str | Path, weights: Weights) -> str | None:

@@ -1,4 +1,4 @@
-"""Puts the registry of the repository into the wheel, but not into an editable installation, which has it already.
+"""Puts the registry of the repository and its recipes into the wheel; an editable installation has them already.
 
 Weights that an entry says are on a Hub (`weights.hub`, written by `dgm push --all --record`) stay out, and so does the
 picture of samples beside them: `dgm pull` fetches the one, and `dgm sample` draws the other.
@@ -23,3 +23,5 @@ class Registry(BuildHookInterface):
             for file in [entry] if weights.get("hub") else sorted(f for f in entry.parent.rglob("*") if f.is_file()):
                 inside = file.relative_to(registry).as_posix()
                 build_data["force_include"][str(file)] = f"dgm_weights/registry/{inside}"
+        for recipe in sorted((registry.parent / "recipes").glob("*.yaml")):  # what `dgm finetune` goes by
+            build_data["force_include"][str(recipe)] = f"dgm_weights/recipes/{recipe.name}"

@@ -43,6 +43,9 @@ def command(
     ] = None,
     batch_size: BatchSize = None,
     device: Device = "cpu",
+    dtype: Annotated[
+        str | None, typer.Option(help="Compute in bfloat16, float16, float32 or float64. [as the weights are]")
+    ] = None,
     tilt: Tilt = None,
     given: Annotated[
         list[str] | None,
@@ -84,9 +87,9 @@ def command(
     seen = {"given": given, "mask": mask, "operator": operator, "sigma": sigma}
     run = {"model": name, "n": n, "seed": seed, "out": out, "tilt": tilt, "options": options}
     with stopping_cleanly(), joined(**run, **seen) as place:
-        model = load(name, device=device_here(device, place))
+        model = load(name, device=device_here(device, place), dtype=dtype)
         target = os.path.expanduser(out or f"{model_name(model)}{_suffix(tilt, given)}-seed{seed}.png")
-        model = asked(model, name, tilt or (), **seen)
+        model = asked(model, name, tilt or (), **seen).to(model.dtype)  # critics too
         if init is not None:
             options["init"] = initial(model, init)
         count = n or default_number(model, target)
@@ -122,7 +125,6 @@ def command(
 
 def _check_targets(out: str | None, trajectory: Path | None, json: bool) -> None:
     """Refuses what can't be written before anything is loaded."""
-
     from ...sampling.sinks import STDOUT, sink_of
 
     if out is not None:
@@ -135,7 +137,6 @@ def _check_targets(out: str | None, trajectory: Path | None, json: bool) -> None
 
 def _suffix(tilt: Sequence[str] | None, given: Sequence[str] | None) -> str:
     """What says in a file's name that the samples are tilted, by what, and how much; and that something is given."""
-
     suffix = "-given" if given else ""
     for critic, weight in map(critic_and_weight, tilt or ()):
         suffix += f"-by-{Path(critic).name}" + (f"-{weight:g}" if weight != 1 else "")
@@ -144,7 +145,6 @@ def _suffix(tilt: Sequence[str] | None, given: Sequence[str] | None) -> str:
 
 def default_number(model: Model, target: str) -> int:
     """Returns how many samples are drawn where nobody says."""
-
     from ...sampling.sinks import picture, sink_of
 
     if sink_of(target) is not picture:
@@ -156,7 +156,6 @@ def default_number(model: Model, target: str) -> int:
 
 def initial(model: Model, path: Path) -> Tensor:
     """Returns a picture in the model's range and shape, for the sampling option `init`."""
-
     if not hasattr(model.sampling(), "init"):
         raise UsageError("the model starts from noise only and takes no --init", "leave out --init")
     return call("read_picture")(path, model).to(model.device, model.dtype)
@@ -165,7 +164,6 @@ def initial(model: Model, path: Path) -> Tensor:
 @contextmanager
 def progress(model: Model, n: int, batch_size: int | None, *, show: bool) -> Iterator[Callable[..., None]]:
     """Shows the progress of what takes more than one batch, or many steps."""
-
     from ...sampling.settings import checked_size
 
     if show and (n > checked_size(model, batch_size) or model.can("trajectory")):
@@ -178,7 +176,6 @@ def progress(model: Model, n: int, batch_size: int | None, *, show: bool) -> Ite
 @contextmanager
 def stopping_cleanly() -> Iterator[None]:
     """Lets the signals that ask a process to end unwind it, so that temporary files are removed."""
-
     import signal
 
     def stop(number: int, frame: Any) -> None:

@@ -196,12 +196,13 @@ def test_labels_are_followed_and_unknown_ones_refused():
         Label(0, Painter())
 
 
+class Light(Model):
+    def score(self, x):
+        return 40 * x[:, 0].mean((1, 2))
+
+
 @pytest.mark.parametrize("sampler", ["mala", "hmc", "pcn"])
 def test_tilted_models_are_sampled_by_more_chains(sampler):
-    class Light(Model):
-        def score(self, x):
-            return 40 * x[:, 0].mean((1, 2))
-
     model = tilt(Painter().eval(), Light())
     asked = {"sampler": sampler, "step_size": 0.0}
     before, after = dgmcore.sample(model, 24, steps=0), dgmcore.sample(model, 24, steps=40, **asked)
@@ -211,6 +212,29 @@ def test_tilted_models_are_sampled_by_more_chains(sampler):
     assert torch.equal(parts[:4], dgmcore.sample(model, 4, steps=10, **asked))
     with pytest.raises(UsageError, match="no sampler"):
         dgmcore.sample(model, 2, sampler="hcm")
+
+
+@pytest.mark.parametrize(("sampler", "step_size"), [("langevin", 0.02), ("metropolis", 0.3)])
+def test_the_core_s_own_chains_tell_how_they_mixed_and_are_as_before(sampler, step_size):
+    model = tilt(Painter().eval(), Light())
+    asked = {"sampler": sampler, "step_size": step_size}
+    x = dgmcore.sample(model, 24, batch_size=10, steps=40, **asked)
+    report = model.report()
+    assert (report["sampler"], report["chains"], report["draws"]) == (sampler, 24, 20)
+    assert report["acceptance"] == 1 if sampler == "langevin" else 0.05 < report["acceptance"] < 0.95
+    assert report["r_hat"] > 1.05 and report["kind"] == "approximation" and "R-hat" in model.report_line()
+    eps = model.start(noise := IndexedNoise(0, 24), options := model.sampling({"steps": 40, **asked}))
+    *_, last = model.chain(eps, noise.child("langevin"), options)
+    assert torch.equal(x, model.push(last))
+    dgmcore.sample(model, 4, steps=20, temperature=0.5, **asked)
+    assert "temperature is not 1" in model.report_line()
+
+
+def test_chains_that_mixed_are_trusted():
+    model = tilt(Painter().eval(), Light(), weight=0.01)
+    dgmcore.sample(model, 50, steps=400, sampler="metropolis", step_size=0.9)
+    report = model.report()
+    assert report["kind"] == "posterior sample" and report["r_hat"] < 1.05 and not report["warnings"]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from dgm_serve.catalog import calls
@@ -20,6 +21,7 @@ import dgmcore
 
 _FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
 FLAGS = [f"--{name}" for name in (*_FLAGS.split(" "), "disable-component-update")]
+ROOT = Path(__file__).parents[3]
 WAIT = 120_000  # milliseconds for a view to be drawn, on a machine that is busy with other things
 
 #: A model of each family, with the views that its capabilities bring.
@@ -336,6 +338,36 @@ def test_an_error_is_shown_with_what_to_do(visit):
     page.unroute("**/api/sample")
     page.click(".problem button")
     page.wait_for_selector(".problem", state="detached")
+
+
+def test_weights_are_pulled_with_progress_and_again_after_a_refusal(chromium, tmp_path):
+    sys.path.append(str(ROOT / "tests"))
+    from hub_server import Fault, HubServer
+
+    entry = (ROOT / "registry" / "vae-fashion" / "model.yaml").read_text("utf-8")
+    weights = (ROOT / "registry" / "vae-fashion" / "model.safetensors").read_bytes()
+    folder = tmp_path / "registry" / "far-fashion"
+    folder.mkdir(parents=True)
+    with HubServer() as hub:
+        commit = hub.add("user/far", {"model.safetensors": weights})
+        entry = entry.replace("name: vae-fashion", "name: far-fashion")
+        entry = entry.replace("weights:\n", f"weights:\n  hub: {{repo: user/far, revision: {commit}}}\n")
+        (folder / "model.yaml").write_text(entry, "utf-8")
+        places = {"DGM_REGISTRY": str(folder.parent), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        process, address = serve({**os.environ, **hub.environment(tmp_path), **places}, "--models", "far*")
+        try:
+            visit = Visit(chromium, address).open()
+            hub.faults.append(Fault("status", code=403, method="*"))
+            visit.page.click(".here button")
+            visit.page.wait_for_selector(".here .problem")
+            assert "refused access" in visit.page.inner_text(".here") and "HF_TOKEN" in visit.page.inner_text(".here")
+            hub.faults[:] = [Fault("slow", path="model.safetensors", delay=1.0)]
+            visit.page.click(".here button")
+            visit.until("document.querySelector('.here progress')?.value === 0")
+            visit.page.click(".card:not(.away) a")
+            visit.drawn().check()
+        finally:
+            end(process)
 
 
 def test_a_page_without_a_token_is_locked(chromium, address):

@@ -69,7 +69,8 @@ class Levels(NamedTuple):
         place = ((x if x.dtype == torch.float64 else x.float()) - self.low).div_(self.step)
         level = place.round().clamp_(0, self.count - 1)
         gap = place.sub_(level).abs_()
-        if gap.numel() and not float(gap.max()) <= slack:  # not so for NaN
+        traced = torch.compiler.is_exporting()  # a graph has no values to look at
+        if not traced and gap.numel() and not float(gap.max()) <= slack:  # not so for NaN
             self._refuse(x, gap <= slack)
         return level
 

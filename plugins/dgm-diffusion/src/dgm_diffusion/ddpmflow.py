@@ -50,6 +50,7 @@ class ProbabilityFlow(Model):
     example_parts = {
         "base": {"architecture": "ddpm", "config": {"schedule": {"steps": 20, "name": "cosine"}, "prediction": "v"}}
     }
+    dtypes = (torch.float32, torch.float64)  # half precision can't tell its times apart
     likelihood = Likelihood.ESTIMATE  # of the discretised flow, from a prior that is only nearly N(0, I)
 
     def __init__(self, config: Any = None, **parts: Model):

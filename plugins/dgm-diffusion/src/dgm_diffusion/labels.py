@@ -75,7 +75,7 @@ def guided(network: nn.Module, x: Tensor, t: Tensor, labels: Tensor | None, guid
 
     if not classes:
         return evaluate(network, x, t)
-    null = torch.full((len(x),), classes, device=x.device)
+    null = torch.full((x.shape[0],), classes, device=x.device)
     if labels is None or guidance == 0:
         return evaluate(network, x, t, null)
     if guidance == 1:

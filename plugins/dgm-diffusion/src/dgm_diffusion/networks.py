@@ -212,4 +212,4 @@ class TimeMLP(nn.Module):
         h = self.first(x.flatten(1))
         for block in self.blocks:
             h = h + block["b"](nn.functional.silu(block["a"](nn.functional.silu(h + e))))
-        return self.last(nn.functional.silu(h)).reshape(len(x), -1, *x.shape[2:])
+        return self.last(nn.functional.silu(h)).reshape(x.shape[0], -1, *x.shape[2:])

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
+import torchdiffeq
 from torch import Tensor
-from torchdiffeq import odeint
 
 from dgmcore import IndexedNoise, Likelihood, Model, Noise
 from dgmcore.compose import gradients, leaf
@@ -137,7 +137,7 @@ class ODEFlow(Model):
             velocity, trace = ascent(self.parts["energy"], y[:, :d].unflatten(1, self.event_shape), tangents)
             return torch.cat([velocity.flatten(1), trace[:, None]], 1)
 
-        y = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
+        y = torch.cat([x.flatten(1), x.new_zeros(x.shape[0], 1)], 1)
         y = self._integrate(slope, y, options, backwards=True)[-1]
         return y[:, :d].unflatten(1, self.event_shape), -y[:, d]
 
@@ -147,8 +147,8 @@ class ODEFlow(Model):
         ends = (self.config.time, 0.0) if backwards else (0.0, self.config.time)
         times = torch.linspace(*ends, options.steps + 1, dtype=y.dtype, device=y.device)
         if options.solver == "dopri5":
-            return odeint(slope, y, times, method="dopri5", rtol=options.tolerance, atol=options.tolerance)
-        return odeint(slope, y, times, method=options.solver)
+            return torchdiffeq.odeint(slope, y, times, method="dopri5", rtol=options.tolerance, atol=options.tolerance)
+        return torchdiffeq.odeint(slope, y, times, method=options.solver)
 
     # --- sampling ----------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ def tangents(x: Tensor, noise: Noise | None, trace: str, probes: int) -> Tensor:
     d = math.prod(shape)
     if trace == "exact" or (trace == "auto" and d <= _EXACT_UP_TO):
         basis = torch.eye(d, dtype=x.dtype, device=x.device).view(d, 1, *shape)
-        return basis.expand(-1, len(x), *shape)
+        return basis.expand(-1, x.shape[0], *shape)
     noise = noise or IndexedNoise.like(x)
     normal = noise.normal(probes, *shape, name="probes").movedim(1, 0)
     return torch.where(normal < 0, -1.0, 1.0).to(x) / math.sqrt(probes)

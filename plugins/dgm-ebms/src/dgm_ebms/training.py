@@ -244,7 +244,7 @@ class PersistentContrastiveDivergence(ContrastivePhase):
         steps: Annotated[int, Meta(ge=1, le=10_000)] = 1
         chains: Annotated[int, Meta(ge=1, le=100_000)] | None = None
         #: Batches from which the pixels' means are taken.
-        init_batches: Annotated[int, Meta(ge=1, le=10_000)] = 100
+        init_batches: Annotated[int, Meta(ge=0, le=10_000)] = 100
 
     def __init__(self, model: Any, options: Any):
         super().__init__(model, options)
@@ -267,6 +267,8 @@ class PersistentContrastiveDivergence(ContrastivePhase):
         return self.model.up(x, step.noise(len(x))) if isinstance(self.model, StackedRBM) else x
 
     def setup(self, step: Step) -> None:
+        if not self.options.init_batches:  # the biases are trained already
+            return
         batches = [self.machine.places(self.data(step)).mean(0) for _ in range(self.options.init_batches)]
         means = torch.stack(batches).mean(0).clamp(1e-3, 1 - 1e-3)
         self.machine.base.copy_(means.logit())

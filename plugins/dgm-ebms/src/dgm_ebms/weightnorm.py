@@ -38,7 +38,7 @@ class WNConv2d(nn.Conv2d):
         """Returns the weight that the convolution uses, shape `(C_out, C_in, k, k)`."""
 
         wanted = torch.is_grad_enabled() and (self.weight.requires_grad or self.log_weight_norm.requires_grad)
-        if self.training or wanted:
+        if self.training or wanted or torch.compiler.is_exporting():
             return self.log_weight_norm.exp() * self._direction()
         state = tuple((p.data_ptr(), p._version, p.dtype) for p in (self.weight, self.log_weight_norm))
         if self._kept is None or self._kept[0] != state:

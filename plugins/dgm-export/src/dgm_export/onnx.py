@@ -30,6 +30,8 @@ from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.settings import model_name, model_range
 
+from .tracing import stand_ins
+
 __all__ = ["KINDS", "Exported", "export_onnx", "kinds_of"]
 
 Kind = Literal["sampler", "score", "log-prob", "encode", "features"]
@@ -132,7 +134,7 @@ def export_onnx(model: Model, path: str | os.PathLike[str], kind: Kind | None = 
     graph = _traced(model, module, names, inputs, outputs)
     difference = _difference(graph, module, model, kind, names)
     if difference is not None and not difference <= TOLERANCE:
-        what = f"the graph of {model_name(model)} differs from the model by {difference:.2g} for each unit"
+        what = f"the graph of {model_name(model)} differs from the model by {difference:.3g} for each unit"
         raise DgmError(what, "nothing was written: this operation is not exact in ONNX")
     with replacing(path) as file:
         file.write(graph)
@@ -156,9 +158,13 @@ def _inputs(model: Model, kind: Kind, seed: int = 0, n: int = _BATCH) -> tuple[l
         leaves = flatten(noise.named(cast(Pushforward, model).noise_shapes))
         return [name.replace("/", "_") for name in leaves], tuple(leaves.values())
     x, limits = noise.normal(*model.event_shape), model_range(model)
-    return ["data"], (
-        x if limits is None else x.mul(0.3 * (limits[1] - limits[0])).add(sum(limits) / 2).clamp(*limits),
-    )
+    if limits is not None:
+        low, high = limits
+        x = x.mul(0.3 * (high - low)).add((low + high) / 2).clamp(low, high)
+        if model.base_measure == "counting" and model.data_levels:
+            step = (high - low) / (model.data_levels - 1)
+            x = (x - low).div(step).round().mul(step).add(low)
+    return ["data"], (x,)
 
 
 def _traced(model: Model, module: nn.Module, names: list[str], inputs: tuple[Tensor, ...], outputs: list[str]) -> bytes:
@@ -170,7 +176,8 @@ def _traced(model: Model, module: nn.Module, names: list[str], inputs: tuple[Ten
     about: dict[str, Any] = {"input_names": names, "output_names": outputs, "external_data": False, "verbose": False}
     dynamic = (shapes,) if isinstance(module, _Sampler) else shapes
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with warnings.catch_warnings(), quiet, torch.no_grad(), stand_ins(module, inputs):
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(module.eval(), inputs, dynamic_shapes=dynamic, **about)
     except Exception as e:  # the exporter says many things
@@ -205,7 +212,11 @@ def _difference(graph: bytes, module: nn.Module, model: Model, kind: Kind, names
         with torch.no_grad():
             expected = module(*inputs)
         wanted = [expected] if isinstance(expected, Tensor) else list(expected)
-        found = run({name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        try:
+            found = run({name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        except Exception as e:  # onnxruntime's own
+            what = f"the graph of {model_name(model)} does not run with {n} data: {_said(e)}"
+            raise DgmError(what, "nothing was written: the model's code depends on their number") from e
         for a, b in zip(wanted, found, strict=True):
             scale = max(1.0, float(a.abs().max()))
             worst = max(worst, float(np.abs(a.numpy().astype(np.float64) - b).max()) / scale)

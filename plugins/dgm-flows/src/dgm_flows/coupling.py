@@ -71,7 +71,7 @@ class CouplingFlow(Flow):
         return blockwise(self._transform, x)
 
     def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        ladj = x.new_zeros(len(x))
+        ladj = x.new_zeros(x.shape[0])
         for block in self.blocks:
             x, step = block.encode(x)
             ladj = ladj + step

@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
+import torchdiffeq
 from torch import Tensor, nn
-from torchdiffeq import odeint
 
 from dgmcore.config import Config, Count, Options, Size
 from dgmcore.interfaces import Likelihood
@@ -35,7 +35,7 @@ class Field(nn.Module):
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Returns the velocity, `(n, d)`."""
 
-        h = torch.cat([x, t.expand(len(x), 1)], 1)
+        h = torch.cat([x, t.expand(x.shape[0], 1)], 1)
         for layer in self.layers[:-1]:
             h = torch.tanh(layer(h))
         return self.layers[-1](h)
@@ -46,7 +46,7 @@ class Field(nn.Module):
         Tangents go forward with the activations, so no graph of the network is needed for a trace.
         """
 
-        h = torch.cat([x, t.expand(len(x), 1)], 1)
+        h = torch.cat([x, t.expand(x.shape[0], 1)], 1)
         first = self.layers[0]
         v = v @ first.weight[:, : self.dim].T
         h = torch.tanh(first(h))
@@ -117,7 +117,7 @@ class FFJORD(Flow):
         """
 
         d = self.config.dim
-        tangents = tangents.expand(-1, len(x), -1)
+        tangents = tangents.expand(-1, x.shape[0], -1)
 
         def slope(t: Tensor, y: Tensor) -> Tensor:
             velocity, moved = self.field.jvp(t, y[:, :d], tangents)
@@ -125,7 +125,7 @@ class FFJORD(Flow):
             squares = velocity.square().sum(1), moved.square().sum((0, 2))
             return torch.cat([velocity, torch.stack([trace, *squares], 1)], 1)
 
-        y = _solve(slope, torch.cat([x, x.new_zeros(len(x), 3)], 1), 0.0, 1.0, steps)[-1]
+        y = _solve(slope, torch.cat([x, x.new_zeros(x.shape[0], 3)], 1), 0.0, 1.0, steps)[-1]
         return {"z": y[:, :d], "ladj": y[:, d], "kinetic": y[:, d + 1], "jacobian": y[:, d + 2]}
 
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
@@ -176,4 +176,4 @@ def _solve(slope: Callable[[Tensor, Tensor], Tensor], y: Tensor, start: float, e
     """Returns the states at `steps + 1` equidistant times, `(steps + 1, n, ...)`."""
 
     times = torch.linspace(start, end, steps + 1, dtype=y.dtype, device=y.device)
-    return odeint(slope, y, times, method="rk4")
+    return torchdiffeq.odeint(slope, y, times, method="rk4")

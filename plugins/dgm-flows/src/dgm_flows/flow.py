@@ -78,6 +78,7 @@ class Flow(Model):
 def blockwise(function: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
     """Runs `function` on blocks of rows where no gradient is recorded: caches are faster than memory."""
 
-    if torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= _ROWS:
+    traced = torch.compiler.is_exporting()  # a graph has no length to look at
+    if traced or torch.is_grad_enabled() or x.device.type != "cpu" or len(x) <= _ROWS:
         return function(x)
     return tuple(torch.cat(parts) for parts in zip(*map(function, x.chunk(-(-len(x) // _ROWS))), strict=True))

@@ -120,7 +120,7 @@ class Glow(Model):
     def transform(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         r"""Returns the codes and :math:`\log|\det \partial\epsilon/\partial x|`, shape `(n,)`."""
 
-        codes, ladj, h = {}, x.new_zeros(len(x)), x
+        codes, ladj, h = {}, x.new_zeros(x.shape[0]), x
         for name, level in zip(self.noise_shapes, self.levels, strict=True):
             codes[name], h, level_ladj = level.encode(h)
             ladj = ladj + level_ladj

@@ -75,7 +75,7 @@ class ResidualFlow(Flow):
             The result, `(n, d)`, and :math:`\log|\det|` of the map, `(n,)`.
         """
 
-        ladj = z.new_zeros(len(z))
+        ladj = z.new_zeros(z.shape[0])
         for p in self._chain(params):
             z, layer_ladj = self.layer(z, p)
             ladj = ladj + layer_ladj
@@ -90,7 +90,7 @@ class ResidualFlow(Flow):
 
     def transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z = (x - self.shift) * torch.exp(-self.log_scale)
-        ladj = -self.log_scale.sum().expand(len(x))
+        ladj = -self.log_scale.sum().expand(x.shape[0])
         for p in reversed(self._chain(None)):
             z = self.undo(z, p)
             ladj = ladj - self.layer(z, p)[1]

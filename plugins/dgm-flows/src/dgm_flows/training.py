@@ -10,7 +10,7 @@ from dgm_train.objectives import MaximumLikelihood
 from msgspec import Meta
 from torch import Tensor
 
-from dgmcore.config import Config, Count, NonNegative, Positive
+from dgmcore.config import Config, Count, NonNegative, Positive, Whole
 from dgmcore.data.view import dequantize
 from dgmcore.model import Model
 from dgmcore.noise import Noise
@@ -29,12 +29,12 @@ class FlowLikelihood(MaximumLikelihood):
     """Maximum likelihood; a model with `initialize(x)` is first fitted to `initial` data."""
 
     class Options(MaximumLikelihood.Options):
-        #: Data of the data-dependent initialisation, of models that have one.
-        initial: Count = 256
+        #: Data of the data-dependent initialisation, of models that have one; 0 leaves trained weights as they are.
+        initial: Whole = 256
 
     def setup(self, step: Step) -> None:
         initialize = getattr(self.model, "initialize", None)
-        if initialize is None:
+        if initialize is None or not self.options.initial:
             return
         batches: list[torch.Tensor] = []
         while sum(map(len, batches)) < self.options.initial:

@@ -79,7 +79,7 @@ class ConvGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps `(n, q)` to `(n, channels, size, size)`."""
-        return self.layers(self.fc(z).reshape(len(z), -1, self.base, self.base))
+        return self.layers(self.fc(z).reshape(z.shape[0], -1, self.base, self.base))
 
 
 class ConvDiscriminator(nn.Module):
@@ -134,7 +134,7 @@ class MinibatchDeviation(nn.Module):
                 self.running.lerp_(deviation.detach(), self.momentum)
         else:
             deviation = self.running
-        return torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
+        return torch.cat([x, deviation.expand(x.shape[0], 1, *x.shape[2:])], 1)
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, spectral: bool = False) -> nn.Sequential:

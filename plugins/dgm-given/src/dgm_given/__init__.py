@@ -23,6 +23,8 @@ _OPERATORS = [
 
 
 _SAMPLERS = [
+    ("langevin", "Langevin steps, all of which are taken"),
+    ("metropolis", "Metropolis steps of one size"),
     ("mala", "Langevin steps that are kept or refused"),
     ("hmc", "Hamiltonian Monte Carlo"),
     ("pcn", "Metropolis steps with a size that is adapted"),

@@ -158,8 +158,8 @@ class LatentPhase(Phase):
         #: An entry with features, whose distance between data and reconstructions joins the loss.
         perceptual: str | None = None
         perceptual_weight: NonNegative = 1.0
-        #: Codes that the flow is fitted to before the first step.
-        initial: Count = 512
+        #: Codes that the flow is fitted to before the first step; 0 leaves a trained flow as it is.
+        initial: Whole = 512
 
     model: LatentFlow
 
@@ -182,7 +182,7 @@ class LatentPhase(Phase):
 
     def setup(self, step: Step) -> None:
         initialize = getattr(self.model.parts["flow"], "initialize", None)
-        if initialize is None or "flow" not in self.optimizers:
+        if initialize is None or "flow" not in self.optimizers or not self.options.initial:
             return
         codes: list[Tensor] = []
         with torch.no_grad():

@@ -29,6 +29,7 @@ from .api.noise_space import pad_name, pad_noise
 __all__ = ["standalone"]
 
 PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("dom.js", "draw.js", "pad.js", "alone.js")
 MOST = 3 * 64 * 64  # numbers of a datum
 EDGE = 3.0  # of the pad, in standard deviations
 PAD, SAMPLES, POINTS, MOVING, FRAMES = 21, 36, 2000, 16, 24
@@ -98,7 +99,7 @@ def _packed(x: Tensor, model: Model) -> str:
 
 def _page(entry: dict[str, Any], data: dict[str, Any]) -> str:
     facts = [entry["family"], entry["dataset"], entry["license"], f"likelihood: {entry['likelihood']}"]
-    script = "\n".join(_plain_script((PAGE / name).read_text("utf-8")) for name in ("dom.js", "draw.js", "alone.js"))
+    script = "\n".join(_plain_script((PAGE / name).read_text("utf-8")) for name in SCRIPTS)
     parts = {
         "name": html.escape(entry["name"]),
         "summary": html.escape(entry["summary"]),

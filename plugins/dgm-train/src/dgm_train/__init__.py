@@ -11,7 +11,14 @@ PLUGIN_API = 1
 
 @hookimpl
 def dgm_commands() -> list[dict[str, Any]]:
-    return [{"name": "train", "import": "dgm_train.command:app", "help": "Train a model by a recipe."}]
+    return [
+        {"name": "train", "import": "dgm_train.command:app", "help": "Train a model by a recipe."},
+        {
+            "name": "finetune",
+            "import": "dgm_train.command:finetune_app",
+            "help": "Train a model on, on your own data.",
+        },
+    ]
 
 
 @hookimpl

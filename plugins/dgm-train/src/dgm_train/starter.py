@@ -18,7 +18,7 @@ from dgmcore.errors import DataError, TrainingError, UsageError
 
 from .recipe import SCHEMA
 
-__all__ = ["MINUTES", "SIZE", "asked_for", "first_recipe"]
+__all__ = ["MINUTES", "SIZE", "UNSTATED", "asked_for", "first_recipe", "name_for", "opened", "usual_phase"]
 
 MINUTES = 8.0  # a first picture within ten
 SIZE = 32  # pixels a side, of pictures that are larger
@@ -52,7 +52,7 @@ def first_recipe(
 
     kind = plugins.architecture(architecture)
     dataset = os.fspath(data)
-    spec, view = _opened(dataset, size)
+    spec, view = opened(dataset, size)
     shape = tuple(view.event_shape)
     own = dict(kind.starter(shape, view.levels))
     if not own and (kind.Parts or len(kind.phases) != 1):
@@ -61,10 +61,10 @@ def first_recipe(
             "write a recipe (docs/training.md), or train conv-vae, dcgan, glow or ddpm",
         )
     own = own or {"phases": [{"phase": next(iter(kind.phases))}]}
-    phases = [_phase(phase, minutes / len(own["phases"]), len(view)) for phase in own["phases"]]
+    phases = [usual_phase(phase, minutes / len(own["phases"]), len(view)) for phase in own["phases"]]
     return {
         "schema": SCHEMA,
-        "name": name or _name(architecture, dataset),
+        "name": name or name_for(architecture, dataset),
         "architecture": architecture,
         "config": dict(own.get("config", {})),
         "data": {**spec, **own.get("data", {})},
@@ -76,7 +76,7 @@ def first_recipe(
     }
 
 
-def asked_for(recipe: str, data: str | None, **given: Any) -> dict[str, Any] | Path:
+def asked_for(recipe: str | None, data: str | None, **given: Any) -> dict[str, Any] | Path:
     """Returns what a command line asks to train: the file of a recipe, or a first recipe for data.
 
     Arguments:
@@ -89,6 +89,8 @@ def asked_for(recipe: str, data: str | None, **given: Any) -> dict[str, Any] | P
     """
 
     given = {key: value for key, value in given.items() if value is not None}
+    if recipe is None:
+        raise UsageError("nothing says what to train", "dgm train RECIPE, or ARCHITECTURE DATA, or --like NAME DATA")
     if data is not None:
         return first_recipe(recipe, data, **given)
     if given:
@@ -100,7 +102,7 @@ def asked_for(recipe: str, data: str | None, **given: Any) -> dict[str, Any] | P
     return Path(recipe)
 
 
-def _opened(dataset: str, size: int | None) -> tuple[dict[str, Any], Dataset]:
+def opened(dataset: str, size: int | None) -> tuple[dict[str, Any], Dataset]:
     """Returns what a recipe says of the data, and the data: pictures as small squares."""
 
     small = {"dataset": dataset, "crop": True, "resize": size or SIZE}
@@ -110,18 +112,23 @@ def _opened(dataset: str, size: int | None) -> tuple[dict[str, Any], Dataset]:
         return small, open_data(DataSpec(**small))
     if not isinstance(view.base, Images):
         if size is not None:
-            raise TrainingError(f"{dataset} are no pictures, which could have a size", "leave out --size")
+            raise TrainingError(
+                f"{dataset} are no pictures, which could have a size", "leave out --size, or name pictures"
+            )
         return {"dataset": dataset}, view
     height, width = view.event_shape[1:]
     fits = height == width and _SMALLEST <= height <= SIZE and height % _STEP == 0
     if (size is None and fits) or (height, width) == (size, size):
         return {"dataset": dataset}, view
     side = size or SIZE
-    say(f"{dataset}: pictures of {width} x {height} become {side} x {side}; --size chooses another size")
+    choice = "; --size chooses another size" if size is None else ""
+    say(f"{dataset}: pictures of {width} x {height} become {side} x {side}{choice}")
     return small, open_data(DataSpec(**small))
 
 
-def _phase(own: Mapping[str, Any], minutes: float, data: int) -> dict[str, Any]:
+def usual_phase(own: Mapping[str, Any], minutes: float, data: int) -> dict[str, Any]:
+    """Returns a phase with what is usual where `own` says nothing, in batches of at most half the data."""
+
     usual = {
         "batch_size": _BATCH,
         "minutes": minutes,
@@ -133,6 +140,8 @@ def _phase(own: Mapping[str, Any], minutes: float, data: int) -> dict[str, Any]:
     return phase | {"batch_size": max(1, min(phase["batch_size"], data // 2))}
 
 
-def _name(architecture: str, dataset: str) -> str:
+def name_for(model: str, dataset: str) -> str:
+    """Returns the name of an entry, made of an architecture's or an entry's and of that of the data."""
+
     stem = re.sub(r"[^a-z0-9]+", "-", Path(os.path.abspath(dataset)).stem.lower()).strip("-")
-    return f"{architecture}-{stem or 'data'}"[:100].rstrip("-")
+    return f"{model}-{stem or 'data'}"[:100].rstrip("-")

@@ -31,7 +31,7 @@ class Planar(nn.Module):
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the bent `z` and the log-determinant `(n,)`; `z` and `context` have `n` rows."""
         parameters = self.amortize(context).unflatten(1, (self.steps, -1))
-        total = z.new_zeros(len(z))
+        total = z.new_zeros(z.shape[0])
         for u, w, b in zip(*(p.unbind(1) for p in parameters.split([self.latents, self.latents, 1], 2)), strict=True):
             wu = (w * u).sum(1, keepdim=True)
             # softplus(a + 0.5413) - 1 is 0 at a = 0, so that steps of no weight stay the identity
@@ -59,7 +59,7 @@ class Radial(nn.Module):
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the bent `z` and the log-determinant `(n,)`; `z` and `context` have `n` rows."""
         parameters = self.amortize(context).unflatten(1, (self.steps, -1))
-        total = z.new_zeros(len(z))
+        total = z.new_zeros(z.shape[0])
         for c, a, b in zip(*(p.unbind(1) for p in parameters.split([self.latents, 1, 1], 2)), strict=True):
             alpha = F.softplus(a) + 1e-3
             beta = alpha * (F.softplus(b + math.log(math.e - 1.0)) - 1.0)  # 0 at b = 0: the identity
@@ -102,7 +102,7 @@ class InverseAutoregressive(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the bent `z` and the log-determinant `(n,)`; `z` and `context` have `n` rows."""
-        total = z.new_zeros(len(z))
+        total = z.new_zeros(z.shape[0])
         for enter, condition, leave in zip(self.inputs, self.contexts, self.outputs, strict=True):
             m, s = leave(F.elu(enter(z) + condition(context))).chunk(2, 1)
             log_sigma = F.logsigmoid(s + 1.5)  # a forget gate that starts open

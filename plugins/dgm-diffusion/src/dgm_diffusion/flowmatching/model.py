@@ -89,7 +89,7 @@ class FlowMatching(Velocity):
         return deque(solve(self.velocity, x, self.times(o.steps, x).flip(0), o.solver), maxlen=1).pop()
 
     def decode(self, z: Tensor) -> Tensor:
-        o = self.Sampling()
+        o = self.sampling()
         return deque(solve(self.velocity, z, self.times(o.steps, z), o.solver), maxlen=1).pop()
 
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:

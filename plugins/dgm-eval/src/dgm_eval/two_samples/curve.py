@@ -109,15 +109,28 @@ def prd_recall(run: Run) -> Metric:
     return _one(run, "prd-recall", 1)
 
 
+def _with_errors(x: Tensor, y: Tensor, k: int) -> tuple[tuple[float, float], list[float]]:
+    """Returns both figures of the clusters of samples and of data, `(n, runs)`, and their standard errors.
+
+    Those of the histograms, the clusters held, and that of the mean over clusterings, which differ, add up.
+    """
+
+    held = grouped(lambda a, b: _from_histograms(a, b, k), x, y, most=None)
+    each = torch.tensor(
+        [_from_histograms(a[:, None], b[:, None], k) for a, b in zip(x.T, y.T, strict=True)], dtype=torch.float64
+    )
+    between = (each.var(0) / len(each)).tolist()
+    return _from_histograms(x, y, k), [math.sqrt(e**2 + v) for e, v in zip(held, between, strict=True)]
+
+
 def _one(run: Run, name: str, which: int) -> Metric:
-    """Both come from one clustering; their errors are those of the histograms, the clusters held."""
+    """Both come from one set of clusterings; their errors are those of :func:`_with_errors`."""
 
     k = 20
 
     def both() -> tuple[tuple[float, float], list[float]]:
         labels = _labels(run.samples(seen), run.real(seen), k, 10, run.seed)
-        x, y = labels.chunk(2)
-        return _from_histograms(x, y, k), grouped(lambda a, b: _from_histograms(a, b, k), x, y, most=None)
+        return _with_errors(*labels.chunk(2), k)
 
     values, errors = run.once("precision and recall of distributions", both)
     n = min(len(run.samples(seen)), len(run.real(seen)))

@@ -85,7 +85,7 @@ def minibatch_deviation(x: Tensor, group: int = 4) -> Tensor:
     Sample i is grouped with i + B/group, i + 2 B/group, ...; a batch that 4 does not divide has smaller groups.
     """
 
-    n = len(x)
+    n = x.shape[0]
     group = next(g for g in range(min(n, group), 0, -1) if n % g == 0)
     y = x.reshape(group, n // group, *x.shape[1:])
     deviation = (y.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))

@@ -114,7 +114,7 @@ class DDGAN(Model):
         x = eps["x"]
         yield x
         for t in reversed(range(steps or self.config.steps)):
-            times = torch.full((len(x),), t, device=x.device)
+            times = torch.full((x.shape[0],), t, device=x.device)
             z = eps["z"][str(t)] if self.config.latent else None
             x = self.step(x, times, z, eps["posterior"][str(t)] if t and "posterior" in eps else None)
             yield x

@@ -78,7 +78,7 @@ class AdaGN(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor | None) -> Tensor:
         if z is None:
-            z = torch.zeros(len(x), self.style.in_features, dtype=x.dtype, device=x.device)
+            z = torch.zeros(x.shape[0], self.style.in_features, dtype=x.dtype, device=x.device)
         gamma, beta = self.style(z)[:, :, None, None].chunk(2, 1)
         return gamma * self.norm(x) + beta
 

@@ -6,33 +6,30 @@ export function parse(hash = location.hash) {
   return { model, view, state: new State(query) };
 }
 
-export function link(model = "", view = "", values = {}) {
-  const path = [model, view].filter(Boolean).map(encodeURIComponent).join("/");
-  const query = new URLSearchParams(Object.entries(values).filter(([, v]) => v !== undefined && v !== ""));
-  return `#/${path}${String(query) && "?"}${query}`;
-}
+export const link = (...path) => `#/${path.map(encodeURIComponent).join("/")}`;
 
 class State {
   constructor(query) {
     this.values = new URLSearchParams(query);
+    this.defaults = {};
   }
 
-  text(key, otherwise = "") {
-    return this.values.get(key) ?? otherwise;
-  }
-
-  number(key, otherwise) {
-    const value = Number.parseFloat(this.values.get(key));
-    return Number.isFinite(value) ? value : otherwise;
+  // The values of the address, or these: numbers where these are numbers.
+  read(defaults) {
+    Object.assign(this.defaults, defaults);
+    return Object.fromEntries(Object.entries(defaults).map(([key, otherwise]) => {
+      const text = this.values.get(key) ?? "";
+      const value = typeof otherwise === "number" ? Number.parseFloat(text) : text;
+      return [key, value === "" || Number.isNaN(value) ? otherwise : value];
+    }));
   }
 
   // The options of a model are in the address as o.NAME, as JSON.
-  options(defaults = {}) {
-    const found = { ...defaults };
+  options() {
+    const found = {};
     for (const [key, value] of this.values) {
-      if (!key.startsWith("o.")) continue;
       try {
-        found[key.slice(2)] = JSON.parse(value);
+        if (key.startsWith("o.")) found[key.slice(2)] = JSON.parse(value);
       } catch {
         continue; // a damaged address is read as far as it goes
       }
@@ -40,17 +37,14 @@ class State {
     return found;
   }
 
-  // Changes the address without a new page; undefined and "" are left out of it. Options replace those before.
-  set(values, options) {
-    if (options) {
-      for (const key of [...this.values.keys()].filter((key) => key.startsWith("o."))) this.values.delete(key);
-      values = { ...values, ...Object.fromEntries(Object.entries(options).map(([k, v]) => [`o.${k}`, JSON.stringify(v)])) };
-    }
+  // Changes the address without a new page; what is as by default is left out of it.
+  set(values, options = {}) {
+    for (const key of [...this.values.keys()]) if (key.startsWith("o.")) this.values.delete(key);
+    for (const [key, value] of Object.entries(options)) this.values.set(`o.${key}`, JSON.stringify(value));
     for (const [key, value] of Object.entries(values)) {
-      if (value === undefined || value === "" || value === null) this.values.delete(key);
+      if (value === "" || value === this.defaults[key]) this.values.delete(key);
       else this.values.set(key, value);
     }
-    const query = String(this.values);
-    history.replaceState(null, "", location.hash.split("?")[0] + (query && `?${query}`));
+    history.replaceState(null, "", location.hash.split("?")[0] + (this.values.size ? `?${this.values}` : ""));
   }
 }

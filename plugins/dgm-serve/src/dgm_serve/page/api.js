@@ -1,27 +1,20 @@
 // Questions to the server. An answer that is an error is thrown, with its two lines.
 
 export class Refused extends Error {
-  constructor({ error, hint }) {
+  constructor({ error, hint = "" }) {
     super(error);
-    this.hint = hint ?? "";
+    this.hint = hint;
   }
 }
 
 async function ask(path, body, signal) {
-  const options = { signal };
-  if (body !== undefined) {
-    Object.assign(options, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
-  }
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch (error) {
+  const post = body && { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const answer = await fetch(path, { signal, ...post }).catch((error) => {
     if (error.name === "AbortError") throw error;
     throw new Refused({ error: "the server does not answer", hint: "is dgm serve still running?" });
-  }
+  });
   if (answer.ok) return answer;
-  const said = await answer.json().catch(() => ({ error: `the server said ${answer.status}`, hint: "" }));
-  throw new Refused(said);
+  throw new Refused(await answer.json().catch(() => ({ error: `the server said ${answer.status}` })));
 }
 
 export const json = async (path, body, signal) => (await ask(path, body, signal)).json();
@@ -34,9 +27,10 @@ export async function floats(path, body, signal) {
   return { x: new Float32Array(await answer.arrayBuffer()), shape, ...JSON.parse(answer.headers.get("dgm-facts")) };
 }
 
-// Server-sent events, as { name, data }, until the server ends them or the signal is aborted.
-export async function* events(path, ask_, signal) {
-  const query = ask_ === undefined ? "" : `?ask=${encodeURIComponent(JSON.stringify(ask_))}`;
+// Server-sent events, as { name, data }, until the server ends them. (An EventSource would ask again by itself, and
+// keep to itself what a refusal says.)
+export async function* events(path, signal, question) {
+  const query = question ? `?ask=${encodeURIComponent(JSON.stringify(question))}` : "";
   const reader = (await ask(path + query, undefined, signal)).body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (true) {
@@ -45,36 +39,10 @@ export async function* events(path, ask_, signal) {
     const blocks = (text + value).split("\n\n");
     text = blocks.pop();
     for (const block of blocks) {
-      const [first, second] = block.split("\n");
-      const [name, data] = [first.slice(7), JSON.parse(second.slice(6))];
+      const [, name, data] = block.match(/^event: (.*)\ndata: (.*)$/);
       if (name === "end") return;
-      if (name === "error") throw new Refused(data);
-      yield { name, data };
+      if (name === "error") throw new Refused(JSON.parse(data));
+      yield { name, data: JSON.parse(data) };
     }
   }
-}
-
-export function decoded(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
-}
-
-// Runs the newest of many calls: one at a time, and those that were overtaken never.
-export function newest(work) {
-  let waiting = null;
-  let running = false;
-  return async function call(...args) {
-    waiting = args;
-    if (running) return;
-    running = true;
-    try {
-      while (waiting) {
-        const now = waiting;
-        waiting = null;
-        await work(...now);
-      }
-    } finally {
-      running = false;
-    }
-  };
 }

@@ -2,63 +2,58 @@
 
 import { link } from "./address.js";
 import { events } from "./api.js";
-import { bytes, count, h, say } from "./dom.js";
+import { button, bytes, count, h, problem, say } from "./dom.js";
 
-const FILTERS = [
-  ["family", "family", (m) => [m.family]],
-  ["can", "can", (m) => m.capabilities],
-  ["data", "data", (m) => [m.dataset]],
-];
+// By the key in the address: what "any" of it is called, and what a model has of it.
+const FILTERS = {
+  family: ["family", (model) => [model.family]],
+  can: ["capability", (model) => model.capabilities],
+  data: ["data", (model) => [model.dataset]],
+};
 
 export function showGallery(main, { state, models, signal, again }) {
-  const cards = models.map((model) => ({ model, element: card(model, signal, again) }));
-  const grid = h("ul", { class: "cards" }, cards.map(({ element }) => element));
-  const found = h("p", { class: "found", role: "status" });
-  const nothing = h("div", { class: "empty", hidden: true }, h("p", {}, "No model is like that."),
-    h("button", { type: "button", onclick: () => clear() }, "show all"));
-
-  const search = h("input", { type: "search", id: "search", placeholder: "Search", "aria-label": "Search models  ( / )", value: state.text("q") });
-  const selects = FILTERS.map(([key, label, of]) => {
+  const asked = state.read({ q: "", family: "", can: "", data: "" });
+  const cards = models.map((model) => card(model, signal, again));
+  const found = h("p", { class: "note", role: "status" });
+  const nothing = h("div", { class: "empty" }, h("p", {}, "No model is like that."), button("show all", clear));
+  const selects = Object.entries(FILTERS).map(([key, [any, of]]) => {
     const values = [...new Set(models.flatMap(of))].filter(Boolean).sort();
-    return [key, of, h("select", { "aria-label": label },
-      h("option", { value: "" }, `any ${label === "can" ? "capability" : label}`),
-      values.map((value) => h("option", { value, selected: value === state.text(key) }, value)))];
+    return h("select", { name: key, "aria-label": key }, h("option", { value: "" }, `any ${any}`),
+      values.map((value) => h("option", { value, selected: value === asked[key] }, value)));
   });
+  const search = h("input", { type: "search", name: "q", id: "search", placeholder: "Search", "aria-label": "Search models  ( / )", value: asked.q });
+  const form = h("form", { class: "filters", role: "search", oninput: filter, onsubmit: first }, search, selects, found);
 
   function filter() {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const { model, element } of cards) {
+    const { q, ...chosen } = Object.fromEntries(new FormData(form));
+    const words = q.toLowerCase().split(/\s+/);
+    models.forEach((model, i) => {
       const text = [model.name, model.summary, model.family, model.dataset, ...model.tags, ...model.capabilities].join(" ").toLowerCase();
-      const fits = words.every((word) => text.includes(word)) &&
-        selects.every(([, of, select]) => !select.value || of(model).includes(select.value));
-      element.hidden = !fits;
-      shown += fits;
-    }
+      cards[i].hidden = !(words.every((word) => text.includes(word)) &&
+        Object.entries(chosen).every(([key, value]) => !value || FILTERS[key][1](model).includes(value)));
+    });
+    const shown = cards.filter((one) => !one.hidden).length;
     found.textContent = `${shown} model${shown === 1 ? "" : "s"}`;
     nothing.hidden = shown > 0;
-    state.set({ q: search.value, ...Object.fromEntries(selects.map(([key, , select]) => [key, select.value])) });
+    state.set({ q, ...chosen });
   }
 
   function clear() {
-    search.value = "";
-    for (const [, , select] of selects) select.value = "";
+    for (const field of form.elements) field.value = "";
     filter();
   }
 
-  search.addEventListener("input", filter);
-  search.addEventListener("keydown", (event) => event.key === "Enter" && grid.querySelector("li:not([hidden]) a")?.click());
-  for (const [, , select] of selects) select.addEventListener("change", filter);
-  main.replaceChildren(
-    h("h1", { class: "sr" }, "Models"),
-    h("div", { class: "filters", role: "search" }, search, selects.map(([, , select]) => select), found),
-    grid, nothing);
+  function first(event) {
+    event.preventDefault();
+    cards.find((one) => !one.hidden)?.querySelector("a").click();
+  }
+
+  main.replaceChildren(h("h1", { class: "sr" }, "Models"), form, h("ul", { class: "cards" }, cards), nothing);
   filter();
 }
 
 function card(model, signal, again) {
-  const shape = model.event_shape.join("×");
-  const facts = [model.family ?? "no plugin", `${model.dataset} ${shape}`, `${count(model.parameters)} weights`, model.license];
+  const facts = [model.family ?? "no plugin", `${model.dataset} ${model.event_shape.join("×")}`, `${count(model.parameters)} weights`, model.license];
   return h("li", { class: model.available ? "card" : "card away" },
     h("a", { href: link(model.name), "aria-label": `${model.name}: ${model.summary}` }, thumbnail(model), h("h2", {}, model.name)),
     h("p", { class: "summary" }, model.summary),
@@ -77,27 +72,24 @@ function thumbnail(model) {
 function away(model, signal, again) {
   if (!model.plugin) return h("p", { class: "here" }, "no plugin for it is installed");
   if (model.weights !== "to pull") return h("p", { class: "here" }, "its weights are missing here");
-  const bar = h("progress", { max: 1, hidden: true, "aria-label": `Pulling ${model.name}` });
-  const button = h("button", { type: "button", onclick: pull }, model.bytes ? `pull ${bytes(model.bytes)}` : "pull");
-  const line = h("p", { class: "here" }, button, bar);
+  const start = button(`pull ${bytes(model.bytes)}`, pull);
+  const place = h("div", { class: "here" }, start);
 
   async function pull() {
-    button.disabled = true;
-    bar.hidden = false;
-    bar.removeAttribute("value");
+    const bar = h("progress", { max: 1, "aria-label": `Pulling ${model.name}` });
+    start.disabled = true;
+    place.replaceChildren(start, bar);
     try {
-      for await (const { name, data } of events("api/pull", { model: model.name }, signal)) {
+      for await (const { name, data } of events("api/pull", signal, { model: model.name })) {
         if (name === "progress" && data.total) bar.value = Math.min(1, data.bytes / data.total);
       }
       say(`${model.name} is here`);
       again();
     } catch (error) {
       if (error.name === "AbortError") return;
-      bar.hidden = true;
-      button.disabled = false;
-      line.querySelector(".problem")?.remove();
-      line.append(h("span", { class: "problem", role: "alert" }, h("strong", {}, error.message), h("span", {}, error.hint)));
+      start.disabled = false;
+      place.replaceChildren(start, problem(error));
     }
   }
-  return line;
+  return place;
 }

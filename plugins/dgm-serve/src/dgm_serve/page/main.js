@@ -2,12 +2,10 @@
 
 import { parse } from "./address.js";
 import { json } from "./api.js";
-import { h } from "./dom.js";
-import { problem } from "./frame.js";
+import { h, problem } from "./dom.js";
 import { showGallery } from "./gallery.js";
 
 const main = document.getElementById("main");
-const crumbs = document.getElementById("crumbs");
 let leave = new AbortController();
 let models = null;
 
@@ -16,7 +14,7 @@ async function show() {
   leave = new AbortController();
   const { signal } = leave;
   const { model, view, state } = parse();
-  crumbs.replaceChildren(model ? h("span", { "aria-current": "page" }, model) : "");
+  document.getElementById("crumbs").replaceChildren(model && h("span", { "aria-current": "page" }, model));
   document.title = model ? `${model} · dgm` : "dgm";
   try {
     models ??= await json("api/models");
@@ -28,16 +26,20 @@ async function show() {
   }
 }
 
-// --- dark and light, and the keyboard ------------------------------------------------------------------
+// --- dark and light
 
-const root = document.documentElement;
-root.dataset.theme = localStorage.getItem("theme") ?? "";
+const { style } = document.documentElement;
+const system = matchMedia("(prefers-color-scheme: dark)");
+const changed = () => dispatchEvent(new Event("themechange")); // canvases have to be painted anew
+style.colorScheme = localStorage.getItem("theme") ?? "";
+system.addEventListener("change", changed);
 document.getElementById("theme").addEventListener("click", () => {
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  localStorage.setItem("theme", root.dataset.theme);
-  dispatchEvent(new Event("themechange"));
+  const dark = (style.colorScheme || (system.matches ? "dark" : "light")) === "dark";
+  localStorage.setItem("theme", (style.colorScheme = dark ? "light" : "dark"));
+  changed();
 });
+
+// --- the keyboard
 
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -47,16 +49,14 @@ document.getElementById("skip").addEventListener("click", (event) => {
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
   const press = (selector) => document.querySelector(selector)?.click();
+  if (event.key === "r") return press(".seed button:last-child");
   if (event.key === "/") {
     const search = document.getElementById("search");
     if (search) search.focus();
     else location.hash = "#/";
-    event.preventDefault();
-  } else if (event.key === "r") press(".seed button:last-child");
-  else if (event.key === " " && !event.target.matches("button, a, summary")) {
-    press("[data-play]");
-    event.preventDefault();
-  }
+  } else if (event.key === " " && !event.target.matches("button, a, summary")) press("[data-play]");
+  else return;
+  event.preventDefault();
 });
 
 addEventListener("hashchange", show);

@@ -1,85 +1,81 @@
 // "Copy as" and "Download": what is on the page, as a command, as Python, as an address, as files.
 
 import { blob } from "./api.js";
-import { h, say } from "./dom.js";
+import { button, h, say } from "./dom.js";
 
 // `as` has functions command() and python(); `files` has { label: async () => [name, Blob] }.
-export function share(as, files = {}) {
-  const copy = (name, text) => {
-    const button = h("button", { type: "button", onclick: async () => {
-      const done = await copied(text());
-      const before = name;
-      button.textContent = done ? "copied" : "can't copy";
-      say(done ? `${before} copied` : "the browser does not let this page copy");
-      setTimeout(() => (button.textContent = before), 1200);
-    } }, name);
-    return button;
-  };
-  const save = ([name, make]) => {
-    const button = h("button", { type: "button", onclick: async () => {
-      button.disabled = true;
-      try {
-        download(...await make());
-      } catch (error) {
-        say(error.message);
-        button.title = `${error.message}: ${error.hint ?? ""}`;
-      }
-      button.disabled = false;
-    } }, name);
-    return button;
-  };
-  const rows = [h("div", { class: "share" }, h("span", { class: "label" }, "copy as"),
-    as.command && copy("command", as.command), as.python && copy("Python", as.python), copy("address", () => location.href))];
-  if (Object.keys(files).length) {
-    rows.push(h("div", { class: "share" }, h("span", { class: "label" }, "download"), Object.entries(files).map(save)));
-  }
-  const code = as.command && h("pre", { class: "command", tabIndex: 0, "aria-label": "The same on the command line" });
-  const refresh = () => code && (code.textContent = as.command());
-  refresh();
-  return { element: h("section", { class: "sharing", "aria-label": "Copy and download" }, code, rows), refresh };
+export function share({ command, python }, files) {
+  const copies = { command, Python: python, address: () => location.href };
+  const row = (label, all, work) => h("div", { class: "share" }, h("span", { class: "label" }, label),
+    Object.entries(all).map(([name, make]) => make && press(name, () => work(make))));
+  const code = command && h("pre", { class: "command", tabIndex: 0, "aria-label": "The same on the command line" });
+  const element = h("section", { class: "sharing", "aria-label": "Copy and download" }, code,
+    row("copy as", copies, copy), row("download", files, save));
+  return { element, refresh: () => code && (code.textContent = command()) };
 }
 
-async function copied(text) {
+// A button that says for a moment what came of it.
+function press(label, work) {
+  const control = button(label, async () => {
+    control.disabled = true;
+    control.textContent = await work().catch((error) => `${error.message}: ${error.hint ?? ""}`);
+    say(`${label}: ${control.textContent}`);
+    setTimeout(() => Object.assign(control, { disabled: false, textContent: label }), 1500);
+  });
+  return control;
+}
+
+async function save(make) {
+  const [download, content] = await make();
+  const href = URL.createObjectURL(content);
+  h("a", { href, download }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
+  return "saved";
+}
+
+async function copy(make) {
   try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    const area = h("textarea", { value: text });
+    await navigator.clipboard.writeText(make());
+    return "copied";
+  } catch { // over plain http from another machine there is no clipboard
+    const area = h("textarea", { value: make() });
     document.body.append(area);
     area.select();
     const done = document.execCommand("copy");
     area.remove();
-    return done;
+    return done ? "copied" : "the browser does not let this page copy";
   }
 }
 
-export function download(name, content) {
-  const url = URL.createObjectURL(content);
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
+export const canvasFile = (name, canvas) => async () => [`${name}.png`, await new Promise((resolve) => canvas.toBlob(resolve))];
+
+// The samples that are asked for, as the command writes them.
+export function sampleFiles(name, asked) {
+  const file = (format) => async () => [`${name()}.${format}`, await blob("api/sample", { ...asked(), format })];
+  return { PNG: file("png"), npz: file("npz") };
 }
 
-export const canvasFile = (name, canvas) => async () =>
-  [`${name}.png`, await new Promise((resolve) => canvas().toBlob(resolve, "image/png"))];
+// --- words
 
-export const sampleFile = (name, ask, format) => async () =>
-  [`${name()}.${format}`, await blob("api/sample", { ...ask(), format })];
-
-// --- words --------------------------------------------------------------------------------------------
-
-const shell = (value) => (typeof value === "object" ? `'${JSON.stringify(value)}'` : String(value));
-const python = (value) => value === true ? "True" : value === false ? "False" : value === null ? "None" : JSON.stringify(value);
-
-// The command and the Python of a question for samples, as the API has it.
-export function sampleCommand({ model, n, seed, options = {}, tilt, weight = 1 }, extra = "") {
-  const set = Object.entries(options).map(([key, value]) => ` --set ${key}=${value === null ? "null" : shell(value)}`).join("");
-  return `dgm sample ${model} -n ${n} --seed ${seed}${tilt ? ` --tilt ${tilt}:${weight}` : ""}${set}${extra}`;
+// JSON as Python has it.
+export function python(value) {
+  const words = { true: "True", false: "False", null: "None" };
+  return JSON.stringify(value).replace(/"(\\.|[^"])*"|true|false|null/g, (found) => words[found] ?? found);
 }
 
-export function samplePython({ model, n, seed, options = {}, tilt, weight = 1 }) {
+// A question for samples, as the API has it, as a command and as Python.
+export const sampleWords = (asked) => ({ command: () => sampleCommand(asked()), python: () => samplePython(asked()) });
+
+export function sampleCommand({ model, n, seed, options = {}, tilt, weight }) {
+  const shell = (value) => (value !== null && typeof value === "object" ? `'${JSON.stringify(value)}'` : value);
+  const set = Object.entries(options).map(([key, value]) => ` --set ${key}=${shell(value)}`).join("");
+  return `dgm sample ${model} -n ${n} --seed ${seed}${tilt ? ` --tilt ${tilt}:${weight}` : ""}${set}`;
+}
+
+function samplePython({ model, n, seed, options = {}, tilt, weight }) {
   const named = Object.entries(options).map(([key, value]) => `, ${key}=${python(value)}`).join("");
-  const load = tilt
-    ? `from dgmcore.compose import tilt\n\nmodel = tilt(dgmcore.load("${model}"), dgmcore.load("${tilt}"), ${weight})`
-    : `\nmodel = dgmcore.load("${model}")`;
-  return `import dgmcore\n${load}\nx = dgmcore.sample(model, ${n}, seed=${seed}${named})\n`;
+  const [also, made] = tilt
+    ? ["from dgmcore.compose import tilt\n", `tilt(dgmcore.load("${model}"), dgmcore.load("${tilt}"), ${weight})`]
+    : ["", `dgmcore.load("${model}")`];
+  return `import dgmcore\n${also}\nmodel = ${made}\nx = dgmcore.sample(model, ${n}, seed=${seed}${named})\n`;
 }

@@ -106,7 +106,7 @@ class Runs:
         run = self._runs.get(name)
         if run is None:
             raise DgmError("there is no such run any more", "start again")
-        if not run.lock.acquire(timeout=10):
+        if not run.lock.acquire(timeout=60):
             raise Busy("this run is being watched elsewhere", "pause it there")
         try:
             while True:

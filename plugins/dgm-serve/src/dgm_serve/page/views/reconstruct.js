@@ -1,67 +1,41 @@
 // An encoder: a picture, or a sample, through its code and back.
 
-import { floats, newest } from "../api.js";
-import { seeds } from "../controls.js";
-import { h, number } from "../dom.js";
-import { colour, kindOf, mosaic, pixels, Plane, windowOf } from "../draw.js";
-import { layout, like } from "../frame.js";
-import { canvasFile, share } from "../share.js";
-import { asPixels, dropZone } from "./pictures.js";
+import { figures, note, number } from "../dom.js";
+import { draw, pairs, Plane, windowOf } from "../draw.js";
+import { can } from "../frame.js";
+import { canvasFile } from "../share.js";
+import { source } from "./pictures.js";
 
-export const reconstruct = {
-  id: "reconstruct",
-  title: "Reconstruct",
-  lead: "Data go through their code and back: what is lost on the way?",
-  fits: (model) => model.capabilities.includes("encoder"),
+export const title = "Reconstruct";
+export const lead = "Data go through their code and back: what is lost on the way?";
+export const fits = (model) => can(model, "encoder");
 
-  async show(place, { model, models, state, signal }) {
-    const kind = kindOf(model.event_shape);
-    const source = like(model, models, "generator")[0]?.name;
-    const canvases = ["What goes in", "What comes back"].map((label) => h("canvas", { class: kind === "point" ? "plane" : "pixels", role: "img", "aria-label": label }));
-    const error = h("p", { class: "note", role: "status" });
-    const shared = share({ command: () => `dgm reconstruct ${model.name} ${kind === "image" ? "picture.png" : model.dataset}` },
-      { PNG: canvasFile(`${model.name}-reconstruction`, () => canvases[1]) });
-    const work = layout(place, {
-      stage: h("div", { class: "pair" }, canvases.map((canvas, i) => h("figure", {}, canvas, h("figcaption", {}, ["in", "and back"][i])))),
-      controls: [
-        kind === "image" && dropZone(model, (chosen) => draw({ pixels: chosen })),
-        source && h("p", { class: "note" }, kind === "image" ? `Or samples of ${source}:` : `Samples of ${source}:`),
-        source && seeds(state.number("seed", 0), (seed) => {
-          state.set({ seed: seed || "" });
-          draw({ seed });
-        }),
-        error,
-        shared.element,
-      ],
-    });
+export function show(view) {
+  const { model, kind } = view;
+  const canvases = [view.canvas("What goes in"), view.canvas("What comes back")];
+  const error = note();
+  const { controls, draw: sample } = source(view, kind === "point" ? 300 : 9, async (_, data) => {
+    const { x, shape, range } = await view.floats("reconstruct", data);
+    const half = x.length / 2;
+    const halves = [x.subarray(0, half), x.subarray(half)];
+    if (kind === "point") paint(...halves);
+    else halves.forEach((values, i) => draw(canvases[i], { x: values, shape: shape.slice(1), range }));
+    const squares = halves[0].reduce((sum, value, i) => sum + (value - halves[1][i]) ** 2, 0);
+    error.textContent = `root mean square error ${number(Math.sqrt(squares / half))}${range ? ` in [${range.join(", ")}]` : ""}`;
+  });
 
-    const draw = newest((given) => work.run(async () => {
-      const data = given.pixels ? given : await drawn(given.seed);
-      const { x, shape, range } = await floats("api/reconstruct", { model: model.name, ...data }, signal);
-      const [half, n] = [x.length / 2, shape[1]];
-      const halves = [x.slice(0, half), x.slice(half)];
-      if (kind === "point") paint(...halves);
-      else halves.forEach((values, i) => mosaic(canvases[i], pixels({ x: values, shape: [n, ...shape.slice(2)], range })));
-      const squares = halves[0].reduce((sum, value, i) => sum + (value - halves[1][i]) ** 2, 0);
-      error.textContent = `root mean square error ${number(Math.sqrt(squares / half))}${range ? ` in [${range.join(", ")}]` : ""}`;
-    }, signal));
+  function paint(before, after) {
+    const window = windowOf(before, 0.2);
+    const ends = pairs(after);
+    new Plane(canvases[0], window).points(before, { alpha: 0.8 });
+    new Plane(canvases[1], window).lines(pairs(before).map((start, i) => [start, ends[i]])).points(after, { alpha: 0.8 });
+  }
 
-    async function drawn(seed) {
-      const found = await floats("api/sample", { model: source, n: kind === "point" ? 300 : 9, seed }, signal);
-      if (kind === "image" && found.range) return { pixels: asPixels(found) };
-      const d = model.event_shape[0];
-      return { data: Array.from({ length: found.shape[0] }, (_, i) => [...found.x.slice(i * d, (i + 1) * d)]) };
-    }
-
-    function paint(before, after) {
-      const window = windowOf(before, 0.2);
-      [before, after].forEach((points, i) => {
-        const plane = new Plane(canvases[i], window).clear();
-        if (i) for (let k = 0; k < points.length; k += 2) plane.line([[before[k], before[k + 1]], [points[k], points[k + 1]]], colour("accent"), 1);
-        plane.points(points, { alpha: 0.8 });
-      });
-    }
-
-    if (source) await draw({ seed: state.number("seed", 0) });
-  },
-};
+  return view.show({
+    stage: figures("pair", [canvases[0], "in"], [canvases[1], "and back"]),
+    controls: [controls, error],
+    as: { command: () => `dgm reconstruct ${model.name} ${kind === "image" ? "picture.png" : model.dataset}` },
+    files: { PNG: canvasFile(`${model.name}-reconstruction`, canvases[1]) },
+    draw: sample,
+  });
+}
