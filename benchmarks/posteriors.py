@@ -19,7 +19,7 @@ from ddgan_ablations import interval
 import dgmcore
 from dgmcore.data import open_data
 
-POSTERIORS = ("normal", "planar", "radial", "iaf")
+POSTERIORS = ("normal", "planar", "radial", "iaf", "cnf")
 
 
 def bounds(posterior: str, seed: int, steps: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from dgm_gans.losses import (
     Hinge,
+    KernelMMD,
     LeastSquares,
     NonSaturating,
     Saturating,
@@ -97,12 +98,31 @@ def test_losses_are_the_textbook_formulas(real, fake):
             0.5 * mean([(d - 1) ** 2 for d in real]) + 0.5 * mean([d * d for d in fake]),
             0.5 * mean([(d - 1) ** 2 for d in fake]),
         ),
+        LeastSquares(-1.0, 0.0): (
+            0.5 * mean([(d - 1) ** 2 for d in real]) + 0.5 * mean([(d + 1) ** 2 for d in fake]),
+            0.5 * mean([d * d for d in fake]),
+        ),
         Hinge(): (mean([max(0, 1 - d) for d in real]) + mean([max(0, 1 + d) for d in fake]), -mean(fake)),
         Wasserstein(): (mean(fake) - mean(real), -mean(fake)),
     }
     for loss, (d, g) in expected.items():
         assert float(loss.discriminator(r, f)) == pytest.approx(d, abs=1e-9), type(loss).__name__
         assert float(loss.generator(f)) == pytest.approx(g, abs=1e-9), type(loss).__name__
+
+
+@given(logits.filter(lambda d: len(d) > 1), logits.filter(lambda d: len(d) > 1))
+@settings(max_examples=20, deadline=None)
+def test_the_kernel_discrepancy_is_the_sum_over_pairs(real, fake):
+    def k(a, b):
+        return sum((1 + (a - b) ** 2 / (2 * alpha)) ** -alpha for alpha in (0.2, 0.5, 1, 2, 5))
+
+    def others(d):
+        return mean([k(a, b) for i, a in enumerate(d) for j, b in enumerate(d) if i != j])
+
+    expected = others(real) + others(fake) - 2 * mean([k(a, b) for a in real for b in fake])
+    r, f = torch.tensor(real, dtype=torch.float64), torch.tensor(fake, dtype=torch.float64)
+    assert float(KernelMMD().generator_against(f, lambda: r)) == pytest.approx(expected, abs=1e-9)
+    assert float(KernelMMD().discriminator(r, f)) == pytest.approx(-expected, abs=1e-9)
 
 
 def test_label_smoothing_moves_the_best_logit():
@@ -232,6 +252,31 @@ def test_a_fitted_discriminator_is_the_logarithm_of_the_ratio_of_densities():
     # log N(x; (1, 0), I) / N(x; 0, I) = x_1 - 1/2
     assert torch.allclose(model.score(x), torch.tensor([-0.5, 1.5, -0.5]), atol=0.15)
     assert all(torch.equal(a, b) for a, b in zip(before, model.generator.parameters(), strict=True))
+
+
+def test_the_game_of_a_kernel_takes_samples_to_the_data():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MLPGAN({"hidden": [16]})
+    phase = AdversarialPhase(model, AdversarialPhase.Options(loss="mmd", penalty=1.0))
+    target = torch.tensor([3.0, 0.0])
+    steps = Steps(phase, lambda i: StreamNoise(1000 + i, 100).normal(2) + target, rate=0.01)
+
+    def away():
+        return float((model.sample(IndexedNoise(0, 500)).mean(0) - target).detach().norm())
+
+    before = away()
+    for _ in range(150):
+        phase.step(steps)
+    assert away() < 0.5 < 2.0 < before
+
+
+def test_the_labels_of_least_squares_are_an_option():
+    made = [
+        AdversarialPhase(MLPGAN({"hidden": [4]}), AdversarialPhase.Options(loss="least-squares", labels=labels)).loss
+        for labels in ("binary", "pearson")
+    ]
+    assert [(loss.fake, loss.target) for loss in made] == [(0.0, 1.0), (-1.0, 0.0)]
 
 
 def test_clip_bounds_the_discriminator_of_any_loss():

@@ -12,7 +12,7 @@ from dgm_vaes.convert import rh_vae_state
 from dgm_vaes.distributions import Bernoulli, Gaussian, standard_normal_log_prob
 from dgm_vaes.mlp import MLPVAE
 from dgm_vaes.nvae import NVAE
-from dgm_vaes.posteriors import InverseAutoregressive, Planar, Radial
+from dgm_vaes.posteriors import Continuous, InverseAutoregressive, Planar, Radial
 from dgm_vaes.rh import RHVAE
 from dgm_vaes.training import ELBO
 from torch.func import jacrev, vmap
@@ -41,7 +41,7 @@ def log_prob_on_grid(model: MLPVAE, x: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(joint + standard_normal_log_prob(z), 1) + math.log(16 / 4000)
 
 
-@pytest.mark.parametrize("posterior", ["normal", "planar", "radial", "iaf"])
+@pytest.mark.parametrize("posterior", ["normal", "planar", "radial", "iaf", "cnf"])
 def test_bounds_rise_with_samples_to_the_likelihood(posterior):
     model = toy(posterior=posterior)
     x = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -84,6 +84,16 @@ def test_log_determinants_of_posterior_flows(flow):
     z, context = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
     jacobian = vmap(jacrev(lambda z, c: flow(z[None], c[None])[0][0]))(z, context)
     torch.testing.assert_close(flow(z, context)[1], torch.linalg.slogdet(jacobian).logabsdet)
+
+
+def test_the_log_determinant_of_a_continuous_posterior_is_that_of_its_map():
+    flow = Continuous(4, 3, 20, hidden=8).double()
+    torch.nn.init.normal_(flow.leave.weight, generator=torch.Generator().manual_seed(0))
+    z, context = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    jacobian = vmap(jacrev(lambda z, c: flow(z[None], c[None])[0][0]))(z, context)
+    found = flow(z, context)[1]
+    torch.testing.assert_close(found, torch.linalg.slogdet(jacobian).logabsdet, rtol=0, atol=1e-4)
+    assert float(found.detach().std()) > 0.1
 
 
 @pytest.mark.parametrize("gradient", ["total", "path"])

@@ -5,7 +5,7 @@ A loss sees logits: :math:`d = D(x)` before any sigmoid, for real data and for s
 
 References:
     An Introduction to Deep Generative Modeling (Ruthotto and Haber, 2021), section 5
-    Introduction to generative modeling (De Bortoli, 2022), GAN losses; see :class:`LeastSquares` for where it differs
+    Introduction to generative modeling (De Bortoli, 2022), GAN losses
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "LOSSES",
     "Adversarial",
     "Hinge",
+    "KernelMMD",
     "LeastSquares",
     "NonSaturating",
     "Saturating",
@@ -42,6 +43,10 @@ class Adversarial:
 
     def generator(self, fake: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def generator_against(self, fake: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """As :meth:`generator`, for losses that also need the logits of data, which are computed only when asked."""
+        return self.generator(fake)
 
     @torch.no_grad()
     def constrain(self, discriminator: nn.Module) -> None:
@@ -86,17 +91,22 @@ class NonSaturating(Saturating):
 
 
 class LeastSquares(Adversarial):
-    """Least-Squares GAN (Mao et al., 2017), equation 9: labels 1 and 0.
+    """Least-Squares GAN (Mao et al., 2017): data have the label 1.
 
-    De Bortoli's course has the variant with the labels 1 and -1 and the target 0 of the generator, whose optimum is
-    Pearson's divergence.
+    Arguments:
+        fake: The label of samples, 0 (equation 9), or -1 (equation 8, and De Bortoli's course).
+        target: What the generator wants its samples to be taken for: 1, or with the label -1 it is 0, and the optimum
+            is Pearson's divergence.
     """
 
+    def __init__(self, fake: float = 0.0, target: float = 1.0):
+        self.fake, self.target = fake, target
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+        return 0.5 * (real - 1).square().mean() + 0.5 * (fake - self.fake).square().mean()
 
     def generator(self, fake: Tensor) -> Tensor:
-        return 0.5 * (fake - 1).square().mean()
+        return 0.5 * (fake - self.target).square().mean()
 
 
 class Hinge(Adversarial):
@@ -136,6 +146,48 @@ class WassersteinGP(Wasserstein):
         return self.weight * gradient_penalty(score, real, fake, noise)
 
 
+class KernelMMD(Adversarial):
+    r"""The squared maximum mean discrepancy of logits, an IPM over the unit ball of a kernel's space (MMD GAN).
+
+    .. math:: E k(d, \tilde d) + E k(d', \tilde d') - 2 E k(d, d'), \quad
+        k(a, b) = \sum_\alpha (1 + |a - b|^2 / 2\alpha)^{-\alpha}, \quad \alpha \in \{0.2, 0.5, 1, 2, 5\}
+
+    The discriminator maximises its unbiased estimate, the generator minimises it. Logits are one number where the paper
+    has 16, and the gradient penalty is on the logit, not on the witness function.
+
+    References:
+        Demystifying MMD GANs (Binkowski et al., 2018), https://arxiv.org/abs/1801.01401, equations 2 and 6
+    """
+
+    def __init__(self, weight: float = 10.0):
+        self.weight = weight
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return -self.discrepancy(real, fake)
+
+    def generator_against(self, fake: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        return self.discrepancy(real(), fake)
+
+    def penalty(self, score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
+        return self.weight * gradient_penalty(score, real, fake, noise)
+
+    @staticmethod
+    def discrepancy(real: Tensor, fake: Tensor) -> Tensor:
+        """Returns the unbiased estimate for logits `(n,)` and `(m,)`, n, m > 1, in float32 at least."""
+
+        wide = torch.promote_types(real.dtype, torch.float32)  # in bfloat16 differences of sums of kernels are noise
+        real, fake = real.to(wide), fake.to(wide)
+
+        def kernel(a: Tensor, b: Tensor) -> Tensor:
+            squares = (a[:, None] - b).square()
+            return torch.stack([(1 + squares / (2 * alpha)) ** -alpha for alpha in (0.2, 0.5, 1.0, 2.0, 5.0)]).sum(0)
+
+        def others(d: Tensor) -> Tensor:  # the kernel of a logit and itself is 5
+            return (kernel(d, d).sum() - 5 * len(d)) / (len(d) * (len(d) - 1))
+
+        return others(real) + others(fake) - 2 * kernel(real, fake).mean()
+
+
 def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, noise: Noise) -> Tensor:
     r"""Returns :math:`E(\|\nabla_{\hat x} D(\hat x)\| - 1)^2` at points on the lines between real data and samples."""
 
@@ -149,8 +201,9 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
 LOSSES: dict[str, Callable[..., Adversarial]] = {
     "saturating": lambda o: Saturating(o.smoothing),
     "non-saturating": lambda o: NonSaturating(o.smoothing),
-    "least-squares": lambda o: LeastSquares(),
+    "least-squares": lambda o: LeastSquares(*((-1.0, 0.0) if o.labels == "pearson" else ())),
     "hinge": lambda o: Hinge(),
     "wasserstein": lambda o: Wasserstein(),
     "wasserstein-gp": lambda o: WassersteinGP(o.penalty),
+    "mmd": lambda o: KernelMMD(o.penalty),
 }

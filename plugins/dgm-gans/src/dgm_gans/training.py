@@ -34,9 +34,10 @@ class AdversarialPhase(Game):
     model: GAN
 
     class Options(Config):
-        loss: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "wasserstein-gp"] = (
-            "non-saturating"
-        )
+        loss: Literal[
+            "saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "wasserstein-gp", "mmd"
+        ] = "non-saturating"
+        labels: Literal["binary", "pearson"] = "binary"  # of least-squares: 1 and 0, or 1 and -1 with the target 0
         critic_steps: Annotated[int, Meta(ge=1, le=1_000)] = 1
         smoothing: Fraction = 0.0  # one-sided label smoothing
         clip: Positive | None = None  # bound of the discriminator's weights; None: a Wasserstein critic's is 0.01
@@ -66,7 +67,7 @@ class AdversarialPhase(Game):
             penalty = loss.penalty(model.score, x, fake, step.noise(len(x)))
             step.minimize(d if penalty is None else d + penalty, "discriminator")
         fake = model.push(step.noise(len(x)).named(model.noise_shapes))
-        g = loss.generator(model.score(self._blur(fake, step)))
+        g = loss.generator_against(model.score(self._blur(fake, step)), lambda: model.score(x).detach())
         step.minimize(g, "generator")
         step.log(discriminator=d.detach(), generator=g.detach())
 

@@ -32,6 +32,27 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/1905.10485",
         },
         {
+            "name": "rae",
+            "family": "hybrids",
+            "import": "dgm_hybrids.codes:RAE",
+            "summary": "A regularised auto-encoder and a mixture of normals of its codes",
+            "paper": "https://arxiv.org/abs/1903.12436",
+        },
+        {
+            "name": "wae",
+            "family": "hybrids",
+            "import": "dgm_hybrids.codes:WAE",
+            "summary": "A Wasserstein auto-encoder: its codes are made normal by a GAN or by MMD",
+            "paper": "https://arxiv.org/abs/1711.01558",
+        },
+        {
+            "name": "twostage",
+            "family": "hybrids",
+            "import": "dgm_hybrids.codes:TwoStageVAE",
+            "summary": "A VAE and a second VAE of its codes",
+            "paper": "https://arxiv.org/abs/1903.05789",
+        },
+        {
             "name": "ddgan",
             "family": "hybrids",
             "import": "dgm_hybrids.ddgan.model:DDGAN",

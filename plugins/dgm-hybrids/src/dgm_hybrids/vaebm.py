@@ -33,7 +33,7 @@ class VAEBM(Tilted):
     logarithms of the deviations, which the Jacobian would cancel, with the decoder's bounded below by e^-2.
 
     Parts:
-        base: A VAE: a pushforward that also measures densities (by the ELBO or by IWAE).
+        base: A VAE: a pushforward that also measures densities (by the ELBO or by IWAE); or a flow (section 4.4.2).
         critic: An energy network.
     """
 
@@ -65,8 +65,10 @@ class VAEBM(Tilted):
 
         chosen = self.scoring(options)
         base = self.parts["base"]
-        extra = {"k": chosen.k} if chosen.k != 1 else {}
-        return base.log_prob(x, noise=noise, **extra) + self.config.weight * self.critic_score(x)
+        extra: dict[str, Any] = {"k": chosen.k} if chosen.k != 1 else {}
+        if base.likelihood != Likelihood.EXACT:  # which no noise is needed for
+            extra["noise"] = noise
+        return base.log_prob(x, **extra) + self.config.weight * self.critic_score(x)
 
     def judged(self, eps: Nested, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         if self.config.potential == "exact":

@@ -32,7 +32,7 @@ class VAEConfig(Config):
     sigma: Literal["global", "output"] | Positive = "global"  # of the Gaussian decoder: learned, an output, or fixed
     log_sigma_min: LogSigma = -7.0  # lower bound of a learned log sigma
     posterior: Kind = "normal"
-    flow_steps: Depth = 4  # of a planar, radial or iaf posterior
+    flow_steps: Depth = 4  # of a planar, radial or iaf posterior, or of the solver of a cnf one
     posterior_std: Literal["half", "exp"] = "half"  # std = exp(head / 2), or exp(head) as Ruthotto & Haber sample
 
 
