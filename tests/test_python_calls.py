@@ -18,7 +18,9 @@ def model():
 X = np.zeros((4, 2), np.float32)
 
 
-@pytest.mark.parametrize("kind", [None, 3.0, {"x": X}, (x for x in X), b"x.npy"], ids=str)
+@pytest.mark.parametrize(
+    "kind", [None, 3.0, {"x": X}, (x for x in X), b"x.npy"], ids=["none", "number", "mapping", "generator", "bytes"]
+)
 def test_data_are_a_name_or_numbers(model, kind):
     with pytest.raises(DgmError, match="can't be a "):
         dgmcore.score(model, kind)
