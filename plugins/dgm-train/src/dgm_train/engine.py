@@ -13,6 +13,7 @@ import torch
 
 from dgmcore.cli.set_options import parse_set
 from dgmcore.data import open_data
+from dgmcore.data.view import View
 from dgmcore.entry import Training
 from dgmcore.errors import OptionError, TrainingError, require_path
 
@@ -97,6 +98,11 @@ def train(
     return registry / recipe.name
 
 
+def _seen(data: View) -> str:
+    """Returns what tells data from others: how many they are, and the sha256 of some."""
+    return f"{len(data)} {data_sha256(data, _LOOKED_AT)}"
+
+
 def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool) -> tuple[Run, Totals]:
     """Trains all phases that are not done."""
 
@@ -107,11 +113,10 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     processes.barrier()  # all have looked at the folder before one writes
     data = open_data(recipe.data)
     recipe = with_shape(recipe, data.event_shape)
-    held = f"{len(data)} {data_sha256(data, _LOOKED_AT)}"
     if last is not None:
-        folder.check_same(recipe, held)
+        folder.check_same(recipe, _seen(data))
     model = build_model(recipe)
-    check_fits(recipe, recipe.data, data, model)
+    check_fits(recipe, recipe.data, data, model)  # before data are read that nothing could hold
     validation = open_validation(recipe, model)
     model.to(processes.device).entry = first_entry(recipe, data)
     run = Run(recipe, model, data, validation, folder, processes)
@@ -123,7 +128,7 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
         for number in range(first, len(recipe.phases)):
             phase = PhaseRun(run, number, totals, saved)
             if number == first and processes.main:  # nothing is written before it is clear that the run can go on
-                folder.keep_recipe(recipe, held)
+                folder.keep_recipe(recipe, _seen(data))
                 resume_at = None if saved is None else (saved.progress.phase, saved.progress.step)
                 run.log = stack.enter_context(closing(Log(folder.path, resume_at)))
             totals, saved = phase.train(), None

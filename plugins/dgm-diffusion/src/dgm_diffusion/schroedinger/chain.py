@@ -67,6 +67,7 @@ class Bridge(Model):
 
     phases = {"ipf": "dgm_diffusion.schroedinger.phases:ProportionalFitting"}
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}, "steps": 4}
+    dtypes = (torch.float32, torch.float64)  # in half precision the roundings of a chain add up
 
     gammas: Tensor
     factors: Tensor
