@@ -53,7 +53,7 @@ def load(
     name = str(name.absolute() if isinstance(name, Path) else name)
     dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise UsageError(f"{dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
+        raise UsageError(f"the dtype {dtype} is no floating-point type", "use float32, float64, bfloat16 or float16")
     place = _device(device)
     if name.startswith("hf://") and revision is not None:
         name, revision = f"{name.partition('@')[0]}@{revision}", None

@@ -96,5 +96,6 @@ class Record:
         if "r_hat" in s:
             parts += [f"ESS {s['ess']:.0f} of {s['chains']} x {s['draws']}, R-hat {s['r_hat']:.3f}"]
         if s["warnings"]:
-            parts.append("not to be trusted: " + "; ".join(s["warnings"]))
+            # what is approximate on purpose, such as a short chain of a published model, has said so in its first word
+            parts.append(("" if self.why else "not to be trusted: ") + "; ".join(s["warnings"]))
         return ", ".join(parts)

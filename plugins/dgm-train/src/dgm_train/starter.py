@@ -113,7 +113,8 @@ def opened(dataset: str, size: int | None) -> tuple[dict[str, Any], Dataset]:
     if not isinstance(view.base, Images):
         if size is not None:
             raise TrainingError(
-                f"{dataset} are no pictures, which could have a size", "leave out --size, or name pictures"
+                f"{dataset} are no pictures, which could have a size",
+                "name pictures, or leave out --size",
             )
         return {"dataset": dataset}, view
     height, width = view.event_shape[1:]
