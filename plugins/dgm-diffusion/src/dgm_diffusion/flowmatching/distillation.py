@@ -58,7 +58,8 @@ class Distill(Phase):
         teacher = teacher.to(step.device).eval()
         with torch.no_grad(), torch.autocast(step.device.type, enabled=False):
             blocks = [self.solved(teacher, start) for start in range(0, self.options.pool, 64)]
-        self.pool = torch.cat(blocks)[: self.options.pool]
+            # in here, as autocast to bfloat16 refuses to join tensors of the other half precision
+            self.pool = torch.cat(blocks)[: self.options.pool]
 
     def solved(self, teacher: FlowMatching, start: int, n: int = 64) -> Tensor:
         """Returns the teacher's states from the noises number `start` to `start + n - 1` on, `(n, times, ...)`."""
