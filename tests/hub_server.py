@@ -2,8 +2,8 @@
 
 It speaks what `huggingface_hub` speaks: repositories with commits, branches and tags; `resolve` with HEAD,
 GET, ranges, ETags and large files' sha256; whoami, creating repositories, pre-upload, the LFS batch API and
-commits. Large files are in Xet storage where `server.xet` is set: a folder that `hf_xet` keeps them in, or an address
-that does not answer. Faults are put into `server.faults` and hit the requests that they match.
+commits. Large files are in Xet storage where `server.xet` is one: then they are offered in the headers and from the
+addresses of the public Hub. Faults are put into `server.faults` and hit the requests that they match.
 
     with HubServer() as hub:
         hub.add("user/repo", {"model.yaml": b"...", "model.safetensors": Path("big.safetensors")})
@@ -18,7 +18,6 @@ import hashlib
 import json
 import re
 import socket
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +25,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from xet_storage import XetStorage
 
 LARGE = (".safetensors", ".png", ".bin", ".npz")
 TOKEN = "hf_loopback"  # any other token is refused
@@ -105,8 +106,7 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, Content] = {}
         self.faults: list[Fault] = []
-        self.xet: str | None = None  # such as local:///a/folder
-        self.xet_hashes: dict[str, str] = {}
+        self.xet: XetStorage | None = None
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.Lock()
         hub = self
@@ -138,21 +138,8 @@ class HubServer:
         if self.xet is not None:
             for name, content in contents.items():
                 if name.endswith(LARGE):
-                    self.xet_hashes[content.sha256] = self.store_in_xet(content.read())
+                    self.xet.add(content.read(), content.sha256)
         return oid
-
-    def store_in_xet(self, data: bytes) -> str:
-        """Puts bytes into Xet storage and returns their hash there."""
-        import hf_xet
-
-        if not self.xet.startswith("local://"):
-            return "0" * 64
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(data)
-            file.flush()
-            with hf_xet.XetSession().new_upload_commit(endpoint=self.xet) as commit:
-                commit.start_upload_file(file.name)
-            return hf_xet.hash_files([file.name])[0].hash
 
     def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
         found = self.repos[repo]
@@ -316,31 +303,28 @@ class Handler(BaseHTTPRequestHandler):
             return
         oid, files = found
         if file not in files:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("X-Error-Message", "Entry not found")
-            self.send_header("X-Repo-Commit", oid)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            errors = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found", "X-Repo-Commit": oid}
+            return self.empty(404, errors)
         content = files[file]
         headers = {"X-Repo-Commit": oid, "ETag": f'"{content.git}"'}
         if file.endswith(LARGE):
             headers |= {"ETag": f'"{content.sha256}"', "X-Linked-ETag": f'"{content.sha256}"'}
             headers |= {"X-Linked-Size": str(content.size)}
-        if self.server_hub.xet is not None and content.sha256 in self.server_hub.xet_hashes:
-            headers["X-Xet-Hash"] = self.server_hub.xet_hashes[content.sha256]
-            headers["X-Xet-Refresh-Route"] = f"{self.server_hub.url}/api/models/{repo}/xet-read-token/{oid}"
         for fault in self.hit:
             headers |= fault.headers
+        xet = self.server_hub.xet
+        if xet is not None and content.sha256 in xet.hashes:
+            headers = xet.headers(self.server_hub.url, repo, oid, content.sha256, file) | headers
+            return self.empty(302, headers)
         self.send_content(content, headers)
 
     def xet_token(self, repo: str, revision: str):
-        self.send_response(200)
-        self.send_header("X-Xet-Cas-Url", self.server_hub.xet)
-        self.send_header("X-Xet-Access-Token", "a token")
-        self.send_header("X-Xet-Token-Expiration", str(int(time.time()) + 3600))
-        self.send_header("Content-Length", "0")
+        self.empty(200, self.server_hub.xet.token())
+
+    def empty(self, status: int, headers: dict[str, str]):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": "0"}.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def send_endless(self, headers: dict[str, str]):
@@ -468,7 +452,9 @@ class Handler(BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 if value["oid"] not in self.server_hub.objects:
                     return self.error(400, f"the object of {value['path']} was not uploaded")
-                files[value["path"]] = self.server_hub.objects[value["oid"]]
+                content = files[value["path"]] = self.server_hub.objects[value["oid"]]
+                if self.server_hub.xet is not None:  # where the public Hub keeps them, however they came
+                    self.server_hub.xet.add(content.read(), content.sha256)
         parent = lines[0]["value"].get("parentCommit")
         with self.server_hub.lock:
             if parent and parent != found[0]:
