@@ -34,3 +34,12 @@ def test_a_recipe_starts_to_learn_at_once(name, tmp_path, monkeypatch):
     folder = dgmcore.train(ROOT / "recipes" / f"{name}.yaml", set=few)
     (found,) = dgmcore.evaluate(folder, ["nll"], n=1000)
     assert found.value < 2.5, "the reference alone has 3.0 nats"
+
+
+def test_chains_that_leave_all_bounds_end_no_training(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    steep = ["sampling.steps=400", "sampling.step_size=1e6", "samples_every=2"]
+    steep += [f"phases.{i}.steps=2" for i in range(len(recipe_of("dsm-moons")["phases"]))]
+    folder = dgmcore.train(ROOT / "recipes" / "dsm-moons.yaml", set=steep)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "model.yaml"], "and no picture"
+    assert capfd.readouterr().err.count("there is no picture of samples: ") >= 2, "on the way, and at the end"

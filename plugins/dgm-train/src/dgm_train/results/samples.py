@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from dgmcore.console import warn
+from dgmcore.errors import NotFiniteError, require_finite
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.pictures import kind_of, picture
@@ -29,9 +30,11 @@ def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
     if kind is None:
         return False
     noise = IndexedNoise(seed, IMAGES if kind == "image" else POINTS, device=model.device)
-    samples = model.sample(noise, **_options(model, kind)).float().cpu()  # type: ignore[operator]  # it is a generator
-    if not samples.isfinite().all():
-        warn("there is no picture of samples: some are not finite")
+    try:
+        samples = model.sample(noise, **_options(model, kind)).float().cpu()  # type: ignore[operator]  # it is a generator
+        require_finite(samples, "samples", "train on, or with a lower learning rate")
+    except NotFiniteError as e:  # no reason to end a training
+        warn(f"there is no picture of samples: {e}")
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     with making("sample", model, n=noise.n, seed=seed, batch_size=noise.n):
