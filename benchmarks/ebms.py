@@ -25,7 +25,7 @@ def langevin_step(name: str, batch: int, vae: dict, energy: dict, repeats: int) 
     from dgm_vaes.nvae import NVAE
 
     from dgmcore.compose import flatten
-    from dgmcore.noise import StreamNoise
+    from dgmcore.sampling.stream_noise import StreamNoise
 
     torch.manual_seed(0)
     model = VAEBM(base=NVAE(vae), critic=ResNetEnergy(energy)).eval()

@@ -48,7 +48,7 @@ def step(name: str, config: dict, x: object, coupling: str, repeats: int) -> dic
     from dgm_diffusion.flowmatching.model import FlowMatching
     from dgm_diffusion.flowmatching.phases import Match
 
-    from dgmcore.noise import StreamNoise
+    from dgmcore.sampling.stream_noise import StreamNoise
 
     torch.manual_seed(0)
     model = FlowMatching(config)

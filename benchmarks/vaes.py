@@ -38,7 +38,7 @@ def mnist_step() -> dict:
     from dgm_vaes.rh import RHVAE
     from dgm_vaes.training import ELBO
 
-    from dgmcore.noise import StreamNoise
+    from dgmcore.sampling.stream_noise import StreamNoise
 
     x = torch.rand(64, 1, 28, 28)
     torch.manual_seed(0)
@@ -111,7 +111,7 @@ def nvae(name: str, batch: int, config: dict, repeats: int) -> list[dict]:
     import torch
     from dgm_vaes.nvae import NVAE
 
-    from dgmcore.noise import StreamNoise
+    from dgmcore.sampling.stream_noise import StreamNoise
 
     torch.manual_seed(0)
     model = NVAE(config).eval()

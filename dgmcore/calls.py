@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .plugins import call
+from .plugins import call, current
+from .suggestions import PACKAGES
 
 if TYPE_CHECKING:
     from .entry import Metric
     from .model import Model
 
-__all__ = ["evaluate", "given", "push", "train"]
+__all__ = ["evaluate", "given", "lacking", "push", "train"]
 
 
 def train(
@@ -106,3 +107,17 @@ def given(model: Model, *seen: Any, tilt: Sequence[tuple[Model, float]] = (), **
 
     asked: Model = call("given")(model, *seen, tilt=tilt, options=options)
     return asked
+
+
+def lacking() -> dict[str, list[str]]:
+    """Returns the distributions that are not here, and what each would bring: calls of the core, and architectures
+    of entries, which say what brings them."""
+    index = current.index()
+    here = {plugin.source.distribution for plugin in index.plugins}
+    known = {**index.provided.calls, **index.provided.commands, **index.provided.architectures}
+    brought = [*PACKAGES.items(), *((e.architecture, e.package) for e in (row.entry() for row in index.rows))]
+    found: dict[str, dict[str, None]] = {}
+    for name, package in brought:
+        if package and package not in here and name not in known:
+            found.setdefault(package, {})[name] = None
+    return {package: list(what) for package, what in sorted(found.items())}

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -119,35 +117,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
     plain: dict[str, Any] = msgspec.to_builtins(config)
     return plain
-
-
-def said(kind: Any) -> str:
-    """Returns the type of a field as people say it.
-
-    Example:
-        >>> said(Positive), said(Count | None), said(tuple[Size, ...]), said(typing.Literal["a", "b"])
-        ('number > 0', 'whole number >= 1, or none', 'list: whole number >= 1', 'a or b')
-    """
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Annotated:
-        return said(args[0]) + _bounds(args[1])
-    if origin in (typing.Union, types.UnionType):
-        some = [said(a) for a in args if a is not type(None)]
-        return ", or ".join([*some, "none"] if type(None) in args else some)
-    if origin is typing.Literal:
-        return " or ".join(map(str, args))
-    if origin in (tuple, list):
-        return f"list: {said(args[0])}"
-    plain = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "anything"}
-    return plain.get(kind, getattr(getattr(kind, "__struct_config__", None), "tag", None) or "keys and values")
-
-
-def _bounds(meta: msgspec.Meta) -> str:
-    """The bounds of a number that are bounds in earnest: the largest that is taken at all is none."""
-    if meta.ge is not None and meta.le is not None and abs(meta.le) < 65_536 and abs(meta.ge) < 1e6:
-        return f" from {meta.ge:g} to {meta.le:g}"
-    ends = ((">=", meta.ge, -1e6), (">", meta.gt, -1e6), ("<=", meta.le, 65_536), ("<", meta.lt, 65_536))
-    return "".join(f" {sign} {end:g}" for sign, end, far in ends if end is not None and abs(end) < abs(far))
 
 
 def _words_at(info: Any, path: str) -> list[str]:

@@ -10,11 +10,14 @@ import os
 import shutil
 import sys
 import textwrap
+import types
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    import msgspec
     from rich.console import Console
 
 # --- streams ----------------------------------------------------------------------------------------
@@ -92,6 +95,36 @@ def printable(text: object, limit: int | None = None) -> str:
         text = text.replace("\n", " ")
         text = text if len(text) <= limit else f"{text[: limit - 3]}..."
     return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def said(kind: Any) -> str:
+    """Returns the type of a field as people say it.
+
+    Example:
+        >>> from dgmcore.config import Count, Positive, Size
+        >>> said(Positive), said(Count | None), said(tuple[Size, ...]), said(typing.Literal["a", "b"])
+        ('number > 0', 'whole number >= 1, or none', 'list: whole number >= 1', 'a or b')
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return said(args[0]) + _bounds(args[1])
+    if origin in (typing.Union, types.UnionType):
+        some = [said(a) for a in args if a is not type(None)]
+        return ", or ".join([*some, "none"] if type(None) in args else some)
+    if origin is typing.Literal:
+        return " or ".join(map(str, args))
+    if origin in (tuple, list):
+        return f"list: {said(args[0])}"
+    plain = {int: "whole number", float: "number", bool: "true or false", str: "text", Any: "anything"}
+    return plain.get(kind, getattr(getattr(kind, "__struct_config__", None), "tag", None) or "keys and values")
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    """The bounds of a number that are bounds in earnest: the largest that is taken at all is none."""
+    if meta.ge is not None and meta.le is not None and abs(meta.le) < 65_536 and abs(meta.ge) < 1e6:
+        return f" from {meta.ge:g} to {meta.le:g}"
+    ends = ((">=", meta.ge, -1e6), (">", meta.gt, -1e6), ("<=", meta.le, 65_536), ("<", meta.lt, 65_536))
+    return "".join(f" {sign} {end:g}" for sign, end, far in ends if end is not None and abs(end) < abs(far))
 
 
 def emit_json(data: Any) -> None:

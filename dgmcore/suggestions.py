@@ -1,7 +1,8 @@
-"""The nearest known name: what errors offer where a word is unknown."""
+"""What errors offer: the nearest known name, what to do about a refusal of the system, and what to install."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
@@ -39,3 +40,44 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int
     if close:
         return f"did you mean {' or '.join(close)}?"
     return otherwise or (f"known: {', '.join(known)}" if known else "none are known")
+
+
+# --- of the system ----------------------------------------------------------------------------------
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+NO_RIGHTS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_HINTS = {
+    **dict.fromkeys(NO_SPACE, "free some disk space, or choose another disk"),
+    **dict.fromkeys(NO_RIGHTS, "check the permissions, or choose a folder that you may write to"),
+    errno.EISDIR: "it is a folder: choose the name of a file",
+    errno.ENOTDIR: "it is, or lies in, a file: choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "check the path",
+}
+
+
+def hint_of(error: OSError, setting: str, other: str) -> str:
+    """Returns what to do about a failure of the system: `setting`, such as `--out`, chooses the place; else `other`."""
+    hint = _HINTS.get(error.errno or 0)
+    return f"{hint} with {setting}" if hint and error.errno != errno.ENOENT else hint or other
+
+
+# --- what is not installed --------------------------------------------------------------------------
+
+#: The distributions that bring calls and commands that the core has a name for.
+PACKAGES = {
+    **dict.fromkeys(("train", "finetune", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
+    **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
+    **dict.fromkeys(("eval", "stats", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
+    "push": "dgm-publish",
+    **dict.fromkeys(("replay", "describe_file", "requirements", "digest"), "dgm-replay"),
+    **dict.fromkeys(("verify", "rm", "cache", "schema"), "dgm-replay"),
+    **dict.fromkeys(("export", "as_distribution", "write_figure", "preview"), "dgm-export"),
+    **dict.fromkeys(("serve", "page"), "dgm-serve"),
+    **dict.fromkeys(("given", "asked", "invert", "metropolis"), "dgm-given"),
+    **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
+    **dict.fromkeys(("open_pictures", "read_picture", "read_file", "read_csv"), "dgm-data"),
+    **dict.fromkeys(
+        ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
+    ),
+}

@@ -24,7 +24,8 @@ from dgmcore.data.images import Images
 from dgmcore.data.spec import DataSpec
 from dgmcore.errors import DataError, PluginError
 from dgmcore.files.folders import user_plugins
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,8 @@ from dgm_eval.models.corruptions import KINDS, corrupt, jitter, shifted
 from dgm_eval.models.selfsupervised import ImageFeatures
 from dgm_eval.models.training import Classify, Corruptions, contrastive
 
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 
 class Steps:

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmcore.noise import IndexedNoise, StreamNoise, derive_seed
+from dgmcore.noise import IndexedNoise, derive_seed
+from dgmcore.sampling.stream_noise import StreamNoise
 
 shapes = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 kinds = st.sampled_from(["normal", "uniform"])

@@ -258,7 +258,9 @@ def test_weights_may_lie_in_a_folder_of_their_own(model, toys):
 def test_mismatch_names_the_difference(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
-    assert verify.mismatch(path, 3, verify.sha256_of(path)) is None
-    assert "not 4" in verify.mismatch(path, 4, None)
-    assert "sha256" in verify.mismatch(path, None, "0" * 64)
+    verify.open_verified(path, 3, verify.sha256_of(path)).close()
+    for size, sha256, why in ((4, None, "not 4"), (None, "0" * 64, "sha256")):
+        with pytest.raises(verify.Mismatch) as caught:
+            verify.open_verified(path, size, sha256)
+        assert why in caught.value.why
     assert weights.beside(SimpleNamespace(entry=SimpleNamespace(weights=None), folder=tmp_path)) is None

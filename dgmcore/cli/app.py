@@ -12,7 +12,8 @@ from ..errors import PluginError
 from ..plugins.core_commands import COMMANDS
 from ..plugins.current import checked_once
 from ..plugins.imports import import_string
-from ..plugins.provided import is_lacking, missing, provided
+from ..plugins.provided import missing, plugins, provided
+from ..suggestions import PACKAGES
 from ..version import __version__
 from .parameters import lighten
 
@@ -82,10 +83,16 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Returns a command of the installed ones; raises for one of which we know the package that brings it."""
         self.suggest_commands = False  # our errors do
-        if args and args[0] not in provided().commands and is_lacking(args[0]):
+        if args and args[0] not in provided().commands and _is_lacking(args[0]):
             raise missing(args[0])
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if command is None else command_of(str(command.name)), rest
+
+
+def _is_lacking(name: str) -> bool:
+    """Whether the distribution that brings a call or command of the core is not here, or does not work."""
+    here = {plugin.source.distribution for plugin in plugins() if plugin.status == "ok"}
+    return name in PACKAGES and PACKAGES[name] not in here
 
 
 def command_of(name: str) -> Any:

@@ -11,9 +11,8 @@ import typer
 
 from ..console import printable, say
 from ..errors import DgmError
-from ..files.errno_hints import hint_of
 from ..registry import info
-from ..suggestions import did_you_mean, nearest
+from ..suggestions import did_you_mean, hint_of, nearest
 
 __all__ = ["Explanation", "explain", "lines", "report"]
 

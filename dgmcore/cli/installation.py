@@ -17,16 +17,16 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from ..calls import lacking
 from ..console import size
 from ..entry import Weights
 from ..errors import DgmError
 from ..files.folders import environment_registries, user_cache, user_data
 from ..files.safetensors import read_header
-from ..files.verify import mismatch
+from ..files.verify import Mismatch, open_verified
 from ..hub.cache import hub_cache
 from ..plugins import current
 from ..plugins.index import Index, Row
-from ..plugins.provided import lacking
 from ..plugins.sources import discover, limit
 from ..registry.availability import own_parts, weights_path
 from ..suggestions import did_you_mean
@@ -230,11 +230,10 @@ def _weights(row: Row, weights: Weights, subject: str) -> Iterator[Finding]:
             if file.read(24) == b"version https://git-lfs.":
                 yield Finding("fail", subject, f"{path} is a pointer of git-lfs, not the file", "run `git lfs pull`")
                 return
-        reason = mismatch(path, weights.size, weights.sha256)
-        if reason is None:
-            read_header(path)
-        else:
-            yield Finding("fail", subject, f"{path}: {reason}", hint)
+        open_verified(path, weights.size, weights.sha256).close()
+        read_header(path)
+    except Mismatch as e:
+        yield Finding("fail", subject, f"{path}: {e.why}", hint)
     except OSError as e:
         yield Finding("fail", subject, f"{path}: {e.strerror or e}", "check its permissions")
     except DgmError as e:

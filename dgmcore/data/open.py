@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config import parse
 from ..console import say
-from ..errors import DataError, PluginError, require_path
+from ..errors import DataError, PluginError, UsageError
 from ..plugins.imports import import_string
 from ..plugins.provided import call, provided
 from ..suggestions import did_you_mean
@@ -27,7 +27,7 @@ from .view import View
 #: Files that dgm-data opens.
 PICTURES = (".png", ".jpg", ".jpeg", ".zip")
 
-__all__ = ["as_tensor", "is_path", "open_data", "open_for"]
+__all__ = ["as_tensor", "is_path", "open_data", "open_for", "require_path"]
 
 
 def open_data(spec: str | os.PathLike[str] | DataSpec, *, split: str | None = None, **changes: Any) -> View:
@@ -90,6 +90,13 @@ def as_tensor(dataset: Dataset, limit: int | None = None) -> Tensor:
     n = len(dataset) if limit is None else min(limit, len(dataset))
     blocks = [dataset.take(np.arange(i, min(i + 4096, n))) for i in range(0, n, 4096)]
     return torch.cat(blocks) if blocks else torch.empty(0, *dataset.event_shape)
+
+
+def require_path(value: object, what: str) -> str:
+    """Returns a name or a path as text; raises a UsageError for what is neither, called `what`."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{what} can't be a {type(value).__name__}", "give a name or a path")
+    return os.fspath(value)
 
 
 def is_path(name: str) -> bool:

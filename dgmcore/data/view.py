@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import DataError
-from ..noise import Noise, StreamNoise
+from ..noise import IndexedNoise, Noise
 from .base import Dataset
 from .images import Images, to_range
 from .spec import DataSpec
@@ -138,7 +138,7 @@ def _pad(x: Tensor, size: int | None, value: float) -> Tensor:
 
 def _check_within(base: Dataset, range: tuple[float, float]) -> None:
     """Data that come without a range must be in the one that is claimed for them."""
-    if base.draw(StreamNoise(0, 1)) is not None:
+    if base.draw(IndexedNoise(0, 1)) is not None:
         raise DataError(
             f"{base.name} is unbounded, so it can't be carried to {list(range)}", "give data in it, or drop data.range"
         )

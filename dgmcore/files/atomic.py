@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import DgmError
-from .errno_hints import hint_of
+from ..suggestions import hint_of
 
 
 def temporary_name(path: Path, token: str | None = None) -> Path:

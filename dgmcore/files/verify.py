@@ -60,15 +60,6 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
     return file
 
 
-def mismatch(path: str | os.PathLike[str], size: int | None, sha256: str | None) -> str | None:
-    """Returns how a file differs from what was said of it, or None; raises as :func:`open_verified` otherwise."""
-    try:
-        open_verified(path, size, sha256).close()
-    except Mismatch as e:
-        return e.why
-    return None
-
-
 def difference(file: BinaryIO, size: int | None, sha256: str | None) -> str | None:
     """Returns how an open file differs from what was said of it, or None; it is read from its beginning."""
     found = os.fstat(file.fileno()).st_size

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import constants, errors
 
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
-from ..files.errno_hints import NO_RIGHTS, NO_SPACE, hint_of
+from ..suggestions import NO_RIGHTS, NO_SPACE, hint_of
 
 #: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
 _http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])

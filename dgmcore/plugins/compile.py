@@ -33,13 +33,15 @@ def compile_index(previous: Index | None) -> Index:
     registries = [("environment", str(folder)) for folder in environment_registries()]
     registries += [("user", str(user_registry()))]
     registries += [(plugin.name, folder) for plugin in plugins for folder in plugin.provides.registries]
+    texts = {row.path: row.text for row in previous.rows if _unchanged(row.path, previous)} if previous else {}
     rows, invalid = [], []
     for origin, folder in registries:  # in the order of their precedence
         looked_at.append(folder)
         for path in _entry_files(folder):
             looked_at.append(path)
             try:
-                rows += _row(origin, path, previous)
+                if text := texts.get(path) or _text(path):
+                    rows.append(Row(os.path.basename(os.path.dirname(path)), origin, path, text))
             except DgmError as e:
                 invalid.append(InvalidEntry(origin, path, e.what, e.hint))
     files = [file for plugin in plugins for file in plugin.files]
@@ -49,14 +51,12 @@ def compile_index(previous: Index | None) -> Index:
     return Index(states, plugins, _settled(rows, plugins), invalid)
 
 
-# --- plugins ----------------------------------------------------------------------------------------
-
-
 def _plugins(previous: Index | None) -> list[PluginRecord]:
     """Returns a record of each plugin: the previous one if its files are unchanged, and those of the core."""
     sources = discover()
     records = {source: PluginRecord(source, problems=[why]) for source, why in barred(sources).items()}
-    kept = {plugin.source: plugin for plugin in previous.plugins if _holds(plugin, previous)} if previous else {}
+    before = previous.plugins if previous else []
+    kept = {p.source: p for p in before if p.files and all(_unchanged(file, previous) for file in p.files)}
     if sources[0] in kept:
         records = {s: msgspec.structs.replace(plugin, clashes=[]) for s, plugin in kept.items()} | records
     waiting = [source for source in sources if source not in records]
@@ -66,11 +66,8 @@ def _plugins(previous: Index | None) -> list[PluginRecord]:
     return [records[source] for source in sources]
 
 
-def _holds(plugin: PluginRecord, previous: Index) -> bool:
-    return bool(plugin.files) and all(file_state(file) == previous.states.get(file) for file in plugin.files)
-
-
-# --- entries ----------------------------------------------------------------------------------------
+def _unchanged(file: str, previous: Index | None) -> bool:
+    return previous is not None and file_state(file) == previous.states.get(file)
 
 
 def _entry_files(folder: str) -> list[str]:
@@ -81,18 +78,15 @@ def _entry_files(folder: str) -> list[str]:
     return []
 
 
-def _row(origin: str, path: str, previous: Index | None) -> list[Row]:
-    """Returns the row of an entry, if there is one: its text is the previous one if the file is unchanged."""
-    state, name = file_state(path), os.path.basename(os.path.dirname(path))
-    if previous is not None and path in previous.texts and previous.states.get(path) == state:
-        return [Row(name, origin, path, previous.texts[path])]
-    if state[0] == -1:
-        return []
-    entry = read_entry(path)
+def _text(path: str) -> msgspec.Raw | None:
+    """Returns the text of an entry as JSON, if there is one."""
+    if file_state(path)[0] == -1:
+        return None
+    entry, name = read_entry(path), os.path.basename(os.path.dirname(path))
     if entry.name != name:
         what = f"{path}: name: {entry.name} is not the name of its folder"
         raise RegistryError(what, f"rename one: the folder is {name}")
-    return [Row(name, origin, path, msgspec.Raw(msgspec.json.encode(entry)))]
+    return msgspec.Raw(msgspec.json.encode(entry))
 
 
 def _settled(rows: Iterable[Row], plugins: list[PluginRecord]) -> list[Row]:

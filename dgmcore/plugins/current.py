@@ -21,9 +21,7 @@ KEPT = 32  # indices of other environments and settings that the cache keeps
 
 
 class _Memory:
-    """What this process knows."""
-
-    latest: tuple[Path, Index] | None = None  # the last index, and where one of these settings is stored
+    latest: tuple[Path, Index] | None = None  # the last index of this process, and where one of its settings is stored
     once = False  # inside `checked_once`
     checked = False  # and compared there with the files that it was made from
 
@@ -60,14 +58,14 @@ def index() -> Index:
 def rebuild(*, anew: bool = False) -> Index:
     """Compiles the index, and stores it unless it may be wrong the next moment, or the cache can't be written.
 
-    Arguments:
-        anew: Whether to load every plugin and read every entry, also where nothing has changed.
+    With `anew` every plugin is loaded and every entry read, also where nothing has changed.
     """
     from .compile import compile_index  # pluggy and the metadata of distributions: after an install or an edit only
 
     path = _path()
     found = compile_index(None if anew else _known(path) or _similar(path))
-    if found.lasting():
+    passing = any(problem.passing for plugin in found.plugins for problem in plugin.problems)
+    if found.plugins[0].status == "ok" and not passing:  # the core works, and so did the machine
         found.path = str(path)
         try:
             with replacing(path) as file:
@@ -97,8 +95,5 @@ def _path() -> Path:
     """Returns where the index is stored: each core and Python, each environment and each setting has its own."""
     core = [FORMAT, __version__, sys.version, sys.prefix, os.path.dirname(__file__)]
     place = [search_path(), environment_registries(), user_data(), os.environ.get("DGM_PLUGINS")]
-    return user_cache() / "index" / f"{_digest(core)}-{_digest(place)}.json"
-
-
-def _digest(parts: list[object]) -> str:
-    return f"{crc32(repr(parts).encode('utf-8', 'surrogatepass')):08x}"
+    digests = (f"{crc32(repr(parts).encode('utf-8', 'surrogatepass')):08x}" for parts in (core, place))
+    return user_cache() / "index" / f"{'-'.join(digests)}.json"

@@ -17,8 +17,7 @@ import msgspec
 import pluggy
 
 from .. import hookspecs
-from ..config import said
-from ..console import printable
+from ..console import printable, said
 from ..interfaces import Likelihood, capabilities
 from ..suggestions import did_you_mean
 from .imports import USER_PACKAGE, import_module, import_string, search_path
@@ -86,9 +85,6 @@ def _check_api(plugin: Any, record: PluginRecord) -> None:
         record.problems.append(Problem(printable(what, SHOWN), hint, status="incompatible"))
 
 
-# --- hooks ------------------------------------------------------------------------------------------
-
-
 def _call_hooks(plugin: Any, record: PluginRecord) -> None:
     """Calls every hook of a plugin, if all that look like hooks are some."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -122,7 +118,13 @@ def _take(hook: str, result: Any, record: PluginRecord) -> None:
     """Adds what a hook returned to a record, or says what is wrong with it."""
     kind = hook.removeprefix("dgm_")
     if kind not in KINDS:
-        _take_folders(result, record)
+        for folder in result if isinstance(result, (list, tuple)) else [result]:
+            folder = os.fspath(folder) if isinstance(folder, os.PathLike) else folder
+            if isinstance(folder, str) and os.path.isabs(folder) and os.path.isdir(folder):
+                record.provides.registries.append(folder)
+            else:
+                what = f"{hook}: {folder!r} is not the absolute path of a folder"
+                _fail(record, what, "use Path(__file__).parent")
     elif not isinstance(result, (list, tuple)):
         _fail(record, f"{hook} returned {type(result).__name__}, not a list", "return a list of dicts")
     else:
@@ -141,37 +143,17 @@ def _take(hook: str, result: Any, record: PluginRecord) -> None:
                 known[item[needed[0]]] = thing
 
 
-def _take_folders(result: Any, record: PluginRecord) -> None:
-    for folder in result if isinstance(result, (list, tuple)) else [result]:
-        folder = os.fspath(folder) if isinstance(folder, os.PathLike) else folder
-        if isinstance(folder, str) and os.path.isabs(folder) and os.path.isdir(folder):
-            record.provides.registries.append(folder)
-        else:
-            what = f"dgm_registries: {folder!r} is not the absolute path of a folder"
-            _fail(record, what, "use Path(__file__).parent")
-
-
-# --- classes ----------------------------------------------------------------------------------------
-
-
 def _describe_class(architecture: Architecture) -> None:
-    """Adds what the class of an architecture says: capabilities, likelihood, options."""
+    """Adds what the class of an architecture says: capabilities, likelihood, options of sampling."""
     cls = import_string(architecture.import_)
     likelihood = getattr(cls, "likelihood", None)
     architecture.capabilities = capabilities(cls)
     architecture.likelihood = str(likelihood) if isinstance(likelihood, Likelihood) else None
-    architecture.sampling = _options(getattr(cls, "Sampling", None))
-
-
-def _options(struct: Any) -> dict[str, Option]:
-    """Returns the options of a typed struct by name, with their types and defaults."""
-    options: dict[str, Option] = {}
-    for field in msgspec.structs.fields(struct) if struct is not None else ():
+    for field in msgspec.structs.fields(cls.Sampling) if getattr(cls, "Sampling", None) else ():
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        options[field.encode_name] = Option(said(field.type), msgspec.to_builtins(default))
-    return options
+        architecture.sampling[field.encode_name] = Option(said(field.type), msgspec.to_builtins(default))
 
 
 # --- errors -----------------------------------------------------------------------------------------

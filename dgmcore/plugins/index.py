@@ -59,7 +59,7 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 
 class InvalidEntry(msgspec.Struct):
-    """An entry that can't be used."""
+    """An entry that can't be used: the origin and path that its row would have, and why."""
 
     origin: str
     path: str
@@ -88,11 +88,6 @@ class Index(msgspec.Struct, dict=True):
             found.setdefault(row.name, []).append(row)
         return found
 
-    @cached_property
-    def texts(self) -> dict[str, msgspec.Raw]:
-        """The entries by path, unparsed."""
-        return {row.path: row.text for row in self.rows}
-
     def named(self, name: str) -> list[Row]:
         """Returns the entries that a bare or full name means: several where it is ambiguous."""
         origin, _, short = name.rpartition("/")
@@ -101,11 +96,6 @@ class Index(msgspec.Struct, dict=True):
     def fresh(self) -> bool:
         """Tells whether all is as it was."""
         return all(file_state(path) == state for path, state in self.states.items())
-
-    def lasting(self) -> bool:
-        """Tells whether it may be stored: not if the core fails, or something by the machine's fault."""
-        passing = any(problem.passing for plugin in self.plugins for problem in plugin.problems)
-        return self.plugins[0].status == "ok" and not passing
 
     def content(self) -> bytes:
         """Returns the content of the file; raises a `UnicodeError` for paths that are no text."""

@@ -9,28 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import PluginError, RegistryError
-from ..suggestions import did_you_mean
+from ..suggestions import PACKAGES, did_you_mean
 from . import current
 from .imports import import_string
 from .records import KINDS, NOT_NAMED, PluginRecord, Provides
-
-#: The distributions that bring calls and commands that the core has a name for.
-PACKAGES = {
-    **dict.fromkeys(("train", "finetune", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
-    **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
-    **dict.fromkeys(("eval", "stats", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
-    "push": "dgm-publish",
-    **dict.fromkeys(("replay", "describe_file", "requirements", "digest"), "dgm-replay"),
-    **dict.fromkeys(("verify", "rm", "cache", "schema"), "dgm-replay"),
-    **dict.fromkeys(("export", "as_distribution", "write_figure", "preview"), "dgm-export"),
-    **dict.fromkeys(("serve", "page"), "dgm-serve"),
-    **dict.fromkeys(("given", "asked", "invert", "metropolis"), "dgm-given"),
-    **dict.fromkeys(("interpolate", "reconstruct", "animate", "save_gif"), "dgm-latent"),
-    **dict.fromkeys(("open_pictures", "read_picture", "read_file", "read_csv"), "dgm-data"),
-    **dict.fromkeys(
-        ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
-    ),
-}
 
 
 def plugins() -> list[PluginRecord]:
@@ -118,26 +100,6 @@ def distribution_of(architecture: str) -> str | None:
     return source.distribution if source is not None and source.kind == "installed" else None
 
 
-def lacking() -> dict[str, list[str]]:
-    """Returns the distributions that are not here, and what each would bring: calls of the core, and architectures
-    of entries, which say what brings them."""
-    index = current.index()
-    here = {plugin.source.distribution for plugin in index.plugins}
-    known = {**index.provided.calls, **index.provided.commands, **index.provided.architectures}
-    brought = [*PACKAGES.items(), *((e.architecture, e.package) for e in (row.entry() for row in index.rows))]
-    found: dict[str, dict[str, None]] = {}
-    for name, package in brought:
-        if package and package not in here and name not in known:
-            found.setdefault(package, {})[name] = None
-    return {package: list(what) for package, what in sorted(found.items())}
-
-
-def is_lacking(name: str) -> bool:
-    """Whether the distribution that brings a call or command of the core is not here, or does not work."""
-    here = {plugin.source.distribution for plugin in plugins() if plugin.status == "ok"}
-    return name in PACKAGES and PACKAGES[name] not in here
-
-
 def missing(name: str) -> PluginError:
     """Returns the error for a call or command of the core that no plugin provides."""
     package = PACKAGES[name]
@@ -150,7 +112,9 @@ def missing(name: str) -> PluginError:
 
 def unknown_architecture(name: str) -> PluginError:
     """Returns the error for an architecture that nothing provides, and what to do about it."""
-    package = next((package for package, what in lacking().items() if name in what), None)
+    rows, here = current.index().rows, {p.source.distribution for p in plugins()}
+    said = (entry.package for entry in (row.entry() for row in rows) if entry.architecture == name)
+    package = next((package for package in said if package and package not in here), None)
     unloaded = [p for p in plugins() if p.status != "ok"]
     wrong = [p for p in unloaded if p.errors[0].what != NOT_NAMED] or unloaded
     if package is not None:

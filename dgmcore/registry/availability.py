@@ -1,9 +1,9 @@
-"""What keeps an entry from running here: its weights, and what its parts need."""
+"""What keeps an entry from running here, and what there is to fetch: its own, and what its parts need."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -20,37 +20,38 @@ Here = Literal["here", "to pull", "missing", "no plugin"]
 _WORSE: list[Here] = ["here", "to pull", "missing", "no plugin"]
 
 
-def survey(entries: Iterable[Located], index: Index) -> dict[str, Here]:
-    """Tells of entries, by full name, whether their weights and all that their parts need are on this machine.
+def survey(model: Located, index: Index) -> tuple[Here, int | None]:
+    """Looks at an entry and all that it is composed of, each once, without reading a file.
 
-    Each is judged once, after its parts, so this is linear in entries and parts; no file is read.
+    Returns:
+        The worst that keeps one of them from running on this machine; and the bytes of all their weights, None if
+        those of one are not known.
     """
-    judged: dict[str, Here] = {}
-    as_part: dict[str, Here] = {}
-    waiting = [(one, False) for one in entries]
-    while waiting:
-        one, parts_are_judged = waiting.pop()
-        rows = [index.named(name) for name in one.entry.part_names()]
-        if parts_are_judged:
-            below = [as_part.get(row[0].full_name, "missing") if row else "missing" for row in rows]
-            judged[one.full_name] = max([_own(one, index), *below], key=_WORSE.index)
-            known = one.entry.architecture in index.provided.architectures
-            as_part[one.full_name] = judged[one.full_name] if known else "no plugin"
-        elif one.full_name not in judged:
-            judged[one.full_name] = "missing"  # while its parts are judged, and for good if it is one of them
-            waiting.append((one, True))
-            waiting += [(located(row[0]), False) for row in rows if row and row[0].full_name not in judged]
-    return judged
+    found: dict[str, Located] = {}
+    states: list[Here] = ["here" if _gather(model, index, found, ()) else "missing"]
+    sizes: list[int | None] = []
+    for one in found.values():
+        entry, weights = one.entry, one.entry.weights
+        path = weights_path(one.folder, weights) if weights else None
+        kinds = [*own_parts(entry.parts), *([] if one is model else [entry.architecture])]
+        if any(kind not in index.provided.architectures for kind in kinds):
+            states.append("no plugin")
+        elif weights and not path:
+            states.append("to pull" if weights.hub or one.origin == "hub" else "missing")
+        size = weights.size if weights else 0
+        sizes.append(os.stat(path).st_size if size is None and path else size)
+    return max(states, key=_WORSE.index), None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _own(one: Located, index: Index) -> Here:
-    """Judges an entry without the entries that it is composed of."""
-    weights = one.entry.weights
-    if any(name not in index.provided.architectures for name in own_parts(one.entry.parts)):
-        return "no plugin"
-    if weights is None or weights_path(one.folder, weights) is not None:
-        return "here"
-    return "to pull" if weights.hub or one.origin == "hub" else "missing"
+def _gather(one: Located, index: Index, found: dict[str, Located], above: Collection[str]) -> bool:
+    """Finds an entry and those that it is composed of; tells whether all are there, and none is a part of itself."""
+    if one.full_name in found:
+        return one.full_name not in above
+    found[one.full_name] = one
+    rows = [index.named(name) for name in one.entry.part_names()]
+    above = {*above, one.full_name}
+    whole = [bool(row) and _gather(located(row[0]), index, found, above) for row in rows]
+    return all(whole)
 
 
 def own_parts(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.index import Index
 from ..suggestions import did_you_mean
-from .availability import Here, survey, weights_path
+from .availability import Here, survey
 from .find import Located, find, located
 
 
@@ -71,20 +71,19 @@ def listed(
     if pattern is not None:
         pattern = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
         models = {n: m for n, m in models.items() if fnmatchcase(n, pattern) or fnmatchcase(m.entry.name, pattern)}
-    here = survey(models.values(), index)
-    lines = [_listed(name, model, here[model.full_name], index) for name, model in models.items()]
+    lines = [_listed(name, model, index) for name, model in models.items()]
     lines = [line for line in lines if family in (None, line.family) and dataset in (None, line.dataset)]
     return [line for line in lines if can is None or can in line.capabilities]
 
 
 def _check(what: str, value: str | None, choices: Collection[str]) -> None:
-    """Raises for a filter that nothing could pass, which is a typing error."""
     if value is not None and value not in choices:
         raise UsageError(f"there is no {what} {value}", did_you_mean(value, choices))
 
 
-def _listed(name: str, model: Located, here: Here, index: Index) -> Listed:
+def _listed(name: str, model: Located, index: Index) -> Listed:
     entry, weights = model.entry, model.entry.weights
+    here, size = survey(model, index)
     kind = index.provided.architectures.get(entry.architecture)
     parameters = weights.parameters if weights else 0
     if weights is not None and parameters is None:
@@ -97,25 +96,11 @@ def _listed(name: str, model: Located, here: Here, index: Index) -> Listed:
         event_shape=list(entry.data.event_shape),
         capabilities=kind.capabilities if kind else [],
         parameters=parameters,
-        bytes=_size(model, index, set()),
+        bytes=size,
         available=here == "here",
         plugin=kind.plugin if kind else None,
         weights=here,
     )
-
-
-def _size(model: Located, index: Index, seen: set[str]) -> int | None:
-    """Returns what there is to fetch: the bytes of an entry and of its parts, each once; None if one is not known."""
-    if model.full_name in seen:
-        return 0
-    seen.add(model.full_name)
-    weights = model.entry.weights
-    own = weights.size if weights else 0
-    if weights is not None and own is None and (path := weights_path(model.folder, weights)):
-        own = os.stat(path).st_size
-    parts = [located(rows[0]) for name in model.entry.part_names() if (rows := index.named(name))]
-    sizes = [own, *(_size(part, index, seen) for part in parts)]
-    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def count_parameters(path: str | os.PathLike[str]) -> int | None:
@@ -139,7 +124,7 @@ def info(name: str | os.PathLike[str]) -> dict[str, Any]:
     options = msgspec.to_builtins(kind.sampling) if kind else {}
     for key, value in model.entry.sampling.items():
         options[key] = {**options.get(key, {"type": "any"}), "default": value}
-    listed = msgspec.to_builtins(_listed(model.entry.name, model, survey([model], index)[model.full_name], index))
+    listed = msgspec.to_builtins(_listed(model.entry.name, model, index))
     return {
         **msgspec.json.decode(msgspec.json.encode(model.entry)),
         **{key: value for key, value in listed.items() if key != "weights"},

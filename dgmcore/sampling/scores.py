@@ -28,11 +28,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, UsageError, require_finite
+from ..errors import DataError, UsageError
 from ..interfaces import Critic, Density, Likelihood
 from ..noise import IndexedNoise
 from .processes import agree, joined, share_batches
-from .settings import MAX_SEED, as_model, batches, checked_size, model_name, model_range, together, whole
+from .settings import (
+    MAX_SEED,
+    as_model,
+    batches,
+    checked_size,
+    model_name,
+    model_range,
+    require_finite,
+    together,
+    whole,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

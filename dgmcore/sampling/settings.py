@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import OptionError, UsageError, require_finite
+from ..errors import NotFiniteError, OptionError, UsageError
 from ..interfaces import Generator
 from ..loading.load import load, on_device
 
@@ -120,6 +121,32 @@ def batches(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
         end = min(stop, (start // size + 1) * size)
         yield start, end - start
         start = end
+
+
+def require_finite(x: Tensor | np.ndarray | float, what: str, hint: str) -> None:
+    """Refuses NaN and infinity.
+
+    Arguments:
+        x: A number, or an array or tensor of numbers.
+        what: What they are, such as `samples 0 to 15`.
+        hint: What to do about it, one line.
+
+    Raises:
+        NotFiniteError: If one of them is not finite; it says how many of how many.
+
+    Example:
+        >>> require_finite(float("nan"), "the mean", "leave out the data that are far away")
+        Traceback (most recent call last):
+        dgmcore.errors.NotFiniteError: the mean is nan (leave out the data that are far away)
+    """
+    if isinstance(x, (int, float)):
+        if not math.isfinite(x):
+            raise NotFiniteError(f"{what} is {x}", hint)
+        return
+    finite = np.isfinite(x) if isinstance(x, np.ndarray) else x.isfinite()
+    wrong = math.prod(x.shape) - int(finite.sum())
+    if wrong:
+        raise NotFiniteError(f"{wrong:,} of {math.prod(x.shape):,} values of {what} are not finite", hint)
 
 
 def outgoing(x: Tensor, model: Model, what: str) -> Tensor:

@@ -21,12 +21,12 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from ..errors import UsageError, require_finite
+from ..errors import UsageError
 from ..files.atomic import replacing, replacing_folder
 from ..plugins import call
 from . import provenance
 from .processes import here
-from .settings import model_name, model_range
+from .settings import model_name, model_range, require_finite
 
 if TYPE_CHECKING:
     from ..model import Model

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from ... import console as output
+from ...calls import lacking
 from ...plugins import current
 from ...plugins.imports import trust
-from ...plugins.provided import call, lacking
+from ...plugins.provided import call
 from ...plugins.records import KINDS, NOT_NAMED, PluginRecord
 
 

@@ -14,7 +14,8 @@ from dgm_diffusion.flowmatching.phases import Match
 from dgm_diffusion.flowmatching.student import FlowStudent
 
 from dgmcore.errors import DgmError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 

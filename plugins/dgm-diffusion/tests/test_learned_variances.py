@@ -10,7 +10,8 @@ from dgm_diffusion.schedules import posterior_variances
 from dgm_diffusion.training import Denoise
 from torch import nn
 
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 STEPS = {"steps": 12, "name": "vp"}

@@ -15,7 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from dgmcore.entry import Data, Entry
 from dgmcore.errors import DgmError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 A, B, SIGMA = 0.6, 1.2, 0.8  # deviations of the data and the prior, and of the reference

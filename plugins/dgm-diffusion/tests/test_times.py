@@ -12,7 +12,8 @@ from dgm_diffusion.labels import labels_of
 from dgm_diffusion.training import MatchDenoiser
 from dgm_diffusion.vesde import VESDE
 
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 
 class Ends(StreamNoise):

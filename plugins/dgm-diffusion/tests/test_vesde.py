@@ -13,7 +13,8 @@ from dgm_diffusion.training import MatchDenoiser
 from dgm_diffusion.vesde import VESDE
 
 from dgmcore.errors import DgmError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 
 class Step:

@@ -15,7 +15,7 @@ import dgmcore
 from dgmcore import IndexedNoise
 from dgmcore.data import open_data
 from dgmcore.errors import DataError, RegistryError, UsageError
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 ROOT = Path(__file__).parents[3]
 

@@ -29,7 +29,8 @@ from dgmcore import load
 from dgmcore.cli import main
 from dgmcore.config import parse
 from dgmcore.errors import DgmError, OptionError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 

@@ -16,7 +16,7 @@ from dgmcore import IndexedNoise
 from dgmcore.entry import Data
 from dgmcore.errors import DgmError, TrainingError, UsageError
 from dgmcore.loading.load import build
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 

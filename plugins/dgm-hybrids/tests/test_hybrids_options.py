@@ -14,7 +14,7 @@ from torch import nn
 
 from dgmcore import Likelihood, Model
 from dgmcore.loading.load import build
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 N = 4000
 BATCH = StreamNoise(7, N, scope="data").normal(2)

@@ -15,7 +15,7 @@ from dgmcore import IndexedNoise, Likelihood, Model
 from dgmcore.config import Config, Options
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.interfaces import capabilities
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 LOG_2PI = math.log(2 * math.pi)
 

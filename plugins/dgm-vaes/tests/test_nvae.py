@@ -17,7 +17,8 @@ from torch import nn
 from torch.func import jacrev
 
 from dgmcore.errors import RegistryError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 SMALL = {"event_shape": [3, 16, 16], "channels": 8, "latents": 3, "groups": [2, 1], "scales": 2, "expand": 2}
 

@@ -18,7 +18,8 @@ from dgm_vaes.training import ELBO
 from torch.func import jacrev, vmap
 
 from dgmcore.errors import DataError, DgmError, RegistryError, UsageError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.testing import parametrize_with_checks
 
 

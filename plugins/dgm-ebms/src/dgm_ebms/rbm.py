@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.config import Config, Options, Real, Shape, Size
 from dgmcore.errors import DataError, RegistryError
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 __all__ = ["RBM", "LogZ", "annealed", "enumerated"]
 

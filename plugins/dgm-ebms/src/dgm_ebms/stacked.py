@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.errors import UsageError
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 from .rbm import RBM
 

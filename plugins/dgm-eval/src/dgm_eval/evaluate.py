@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dgmcore import plugins
+from dgmcore.data.open import require_path
 from dgmcore.entry import Metric
-from dgmcore.errors import PluginError, UsageError, require_path
+from dgmcore.errors import PluginError, UsageError
 from dgmcore.evaluation.metric import Marked, Requirements
 from dgmcore.sampling.processes import joined
 from dgmcore.sampling.settings import as_model, model_name, together

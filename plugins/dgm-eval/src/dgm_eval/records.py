@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from dgmcore.entry import ENTRY_FILE, Metric, read_entry, write_entry
-from dgmcore.errors import UsageError, require_finite
+from dgmcore.errors import UsageError
 from dgmcore.files.atomic import replacing_folder
 from dgmcore.files.folders import user_registry
 from dgmcore.registry.find import Located
+from dgmcore.sampling.settings import require_finite
 
 from .comparing import differences
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dgmcore.config import to_dict
 from dgmcore.entry import Metric
-from dgmcore.errors import UsageError, require_finite
+from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Requirements, View
 from dgmcore.sampling.draw import stream
 from dgmcore.sampling.processes import agree, here, share_batches
-from dgmcore.sampling.settings import MAX_SEED, default_batch_size, whole
+from dgmcore.sampling.settings import MAX_SEED, default_batch_size, require_finite, whole
 
 from .extractor import Extractor
 from .metrics.comparison import features

@@ -14,8 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import dgmcore
-from dgmcore.errors import RegistryError, UsageError, require_finite
+from dgmcore.errors import RegistryError, UsageError
 from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.settings import require_finite
 
 from .tables import to_pandas
 

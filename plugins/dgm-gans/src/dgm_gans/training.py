@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dgmcore import load
 from dgmcore.config import Config, Fraction, NonNegative, Positive
 from dgmcore.errors import TrainingError
-from dgmcore.noise import Noise, StreamNoise
+from dgmcore.noise import Noise
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.training import Game, Phase, Step
 
 from .losses import LOSSES, NonSaturating

@@ -11,7 +11,7 @@ import msgspec
 
 from dgmcore import console, plugins
 from dgmcore.cli.commands.info import text
-from dgmcore.config import said
+from dgmcore.console import said
 from dgmcore.plugins.imports import import_string
 
 __all__ = ["describe", "describe_architecture", "list_architectures"]

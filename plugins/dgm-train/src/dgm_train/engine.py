@@ -13,9 +13,10 @@ import torch
 
 from dgmcore.cli.set_options import parse_set
 from dgmcore.data import open_data
+from dgmcore.data.open import require_path
 from dgmcore.data.view import View
 from dgmcore.entry import Training
-from dgmcore.errors import OptionError, TrainingError, require_path
+from dgmcore.errors import OptionError, TrainingError
 
 from .build import build_model, check_fits, open_validation, with_shape
 from .interrupt import asked_to_stop

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dgmcore.config import parse
-from dgmcore.noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 from ..subject import Subject
 from .base import Skip, registry

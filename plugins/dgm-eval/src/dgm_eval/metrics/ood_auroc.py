@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dgmcore.entry import Metric
-from dgmcore.errors import UsageError, require_finite
+from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Run, metric
 from dgmcore.interfaces import Critic
+from dgmcore.sampling.settings import require_finite
 
 from ..intervals import around, deviation
 from ..real import blocks

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from dgmcore import console
 from dgmcore.entry import Data
-from dgmcore.errors import DataError, UsageError, require_finite
+from dgmcore.errors import DataError, UsageError
 from dgmcore.evaluation.metric import unit
+from dgmcore.sampling.settings import require_finite
 
 __all__ = ["SUFFIXES", "FileExtractor", "is_network_file"]
 

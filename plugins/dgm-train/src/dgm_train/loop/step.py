@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore.errors import DgmError, TrainingError
-from dgmcore.noise import StreamNoise, derive_seed
+from dgmcore.noise import derive_seed
+from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.suggestions import did_you_mean
 
 from ..parallel.distributed import Processes

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dgmcore.data.view import View, dequantize
 from dgmcore.errors import DataError
-from dgmcore.noise import Noise, StreamNoise, derive_seed
+from dgmcore.noise import Noise, derive_seed
+from dgmcore.sampling.stream_noise import StreamNoise
 
 __all__ = ["Stream", "augment"]
 
