@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 from dgmcore.console import warn
-from dgmcore.errors import NotFiniteError, require_finite
+from dgmcore.errors import NotFiniteError
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.pictures import kind_of, picture
 from dgmcore.sampling.provenance import making
+from dgmcore.sampling.settings import require_finite
 
 __all__ = ["draw_picture"]
 
