@@ -17,6 +17,7 @@ from dgm_gans.losses import (
     Wasserstein,
     WassersteinGP,
     gradient_penalty,
+    r1_penalty,
 )
 from dgm_gans.models import DCGAN, MLPGAN, RHGAN, truncate
 from dgm_gans.networks import MinibatchDeviation
@@ -140,6 +141,36 @@ def test_gradient_penalty_of_a_linear_critic():
     assert float(WassersteinGP(0.5).penalty(lambda x: x @ w, real, fake, StreamNoise(0, 7))) == pytest.approx(8.0)
 
 
+def test_r1_is_the_square_of_the_gradient_on_data():
+    x = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    weight = torch.tensor([3.0, -4.0], requires_grad=True)
+    assert float(r1_penalty(lambda x: x @ weight, x)) == pytest.approx(25.0)
+    assert float(r1_penalty(lambda x: x.square().sum(1) / 2, x)) == pytest.approx((25 + 1) / 2), "the gradient is x"
+    r1_penalty(lambda x: x @ weight, x).backward()
+    assert torch.allclose(weight.grad, torch.tensor([6.0, -8.0])), "it moves the critic"
+
+
+def test_lazy_r1_comes_every_so_many_steps_and_is_so_much_heavier():
+    model = MLPGAN({"hidden": []})
+    with torch.no_grad():
+        model.discriminator[0][0].weight.copy_(torch.tensor([[3.0, -4.0]]))
+        for p in model.generator.parameters():
+            p.zero_()
+
+    def losses(**options):
+        phase = AdversarialPhase(model, AdversarialPhase.Options(loss="hinge", **options))
+        steps, found = Steps(phase, lambda i: torch.zeros(4, 2), rate=0.0), []
+        for index in range(5):
+            steps.seen.clear()
+            steps.index = index - 1  # drawing a batch moves it on
+            phase.step(steps)
+            found.append(steps.seen[0][1])
+        return found
+
+    plain, lazy = losses(), losses(r1=2.0, r1_every=3)
+    assert [b - a for a, b in zip(plain, lazy, strict=True)] == pytest.approx([75, 0, 0, 75, 0])
+
+
 def test_clipping_bounds_every_weight_batch_norm_included():
     model = RHGAN()
     Wasserstein(0.01).constrain(model.discriminator)
@@ -180,6 +211,8 @@ def test_minibatch_deviation_sees_the_batch_in_training_only():
     layer = MinibatchDeviation()
     x = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     assert float(layer(x)[0, -1, 0, 0]) == pytest.approx(float(x.std(0, unbiased=False).mean()), abs=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x.bfloat16()).dtype == torch.bfloat16
     layer.eval()
     assert torch.equal(layer(x)[:1], layer(x[:1]))
 

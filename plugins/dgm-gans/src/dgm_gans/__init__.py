@@ -25,6 +25,13 @@ def dgm_architectures():
             "paper": "https://arxiv.org/abs/1511.06434",
         },
         {
+            "name": "stylegan",
+            "family": "gans",
+            "import": "dgm_gans.models:StyleGAN",
+            "summary": "Style generator and residual critic after StyleGAN2: mapping, modulation, noise, truncation",
+            "paper": "https://arxiv.org/abs/1912.04958",
+        },
+        {
             "name": "mlp-gan",
             "family": "gans",
             "import": "dgm_gans.models:MLPGAN",

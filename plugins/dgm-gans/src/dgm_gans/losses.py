@@ -29,6 +29,7 @@ __all__ = [
     "Wasserstein",
     "WassersteinGP",
     "gradient_penalty",
+    "r1_penalty",
 ]
 
 
@@ -195,6 +196,18 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
     x = (u * real + (1 - u) * fake).detach().requires_grad_()
     (grad,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
     return (grad.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def r1_penalty(score: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    r"""Returns :math:`E \|\nabla_x D(x)\|^2` over data, R1 but for its weight :math:`\gamma / 2`.
+
+    References:
+        Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018), equation 9
+    """
+
+    x = real.detach().requires_grad_()
+    (grad,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    return grad.square().flatten(1).sum(1).mean()
 
 
 #: Losses by the name that a recipe gives; each takes the options of :class:`~dgm_gans.training.Options`.

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from dgmcore import Config, Model, Options
-from dgmcore.config import Positive, Size, Widths
+from dgmcore.config import Fraction, Positive, Size, Widths
 from dgmcore.errors import OptionError, UsageError
 from dgmcore.noise import Noise
 
 from .networks import ConvDiscriminator, ConvGenerator, RHDiscriminator, RHGenerator, mlp, start_of
+from .style import ResidualCritic, StyleGenerator
 
-__all__ = ["DCGAN", "GAN", "MLPGAN", "RHGAN", "truncate"]
+__all__ = ["DCGAN", "GAN", "MLPGAN", "RHGAN", "StyleGAN", "truncate"]
+
+#: Channels by resolution; ten make images of 2048 pixels.
+Resolutions = Annotated[tuple[Size, ...], Meta(min_length=1, max_length=10)]
 
 
 class GAN(Model):
@@ -130,6 +135,80 @@ class DCGAN(GAN):
             "channels_last": True,
         }
         config = {"channels": shape[0], "size": shape[-1], "spectral_norm": True}
+        return {"config": config, "data": {"range": [-1, 1]}, "phases": [phase]}
+
+
+class StyleGAN(GAN):
+    r"""A style generator and a residual critic after StyleGAN2 (Karras et al., 2020), for images in [-1, 1].
+
+    A mapping network carries z to a code w, which scales the weights of every convolution; each layer adds noise of its
+    own. A sample is a function of z and of these noises. Left out: style mixing, the regularisation of path lengths.
+
+    References:
+        A Style-Based Generator Architecture for GANs (Karras et al., 2019), https://arxiv.org/abs/1812.04948
+        Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020), https://arxiv.org/abs/1912.04958
+    """
+
+    class Config(Config):
+        q: Size = 128
+        code: Size = 128  # the size of the style code w
+        depth: Annotated[int, Meta(ge=1, le=64)] = 4  # layers of the mapping network
+        channels: Size = 3
+        widths: Resolutions = (128, 128, 64, 32, 16)  # channels at 4x4, 8x8, ...: five make 64 pixels
+        critic_widths: Resolutions | None = None  # None: as the generator's
+        minibatch_deviation: bool = False
+
+    class Sampling(Options):
+        #: Codes are drawn towards their mean, w' = mean + truncation (w - mean): fidelity for variety; 1 leaves them.
+        truncation: Fraction = 1.0
+
+    example = {"q": 4, "code": 8, "depth": 2, "widths": [6, 4]}
+    data_range = (-1.0, 1.0)
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        c = self.config
+        critic_widths = c.critic_widths or c.widths
+        if len(critic_widths) != len(c.widths):
+            raise UsageError(
+                f"stylegan's critic has {len(critic_widths)} resolutions, its generator {len(c.widths)}",
+                f"give {len(c.widths)} critic_widths",
+            )
+        size = 4 * 2 ** (len(c.widths) - 1)
+        self.event_shape = (c.channels, size, size)
+        self.q = c.q
+        self.generator = StyleGenerator(c.q, c.code, c.depth, c.channels, c.widths)
+        self.discriminator = ResidualCritic(c.channels, critic_widths, c.minibatch_deviation)
+
+    @property
+    def noise_shapes(self) -> Mapping[str, Any]:
+        """`z`, `(q,)`, and `(1, h, w)` for each layer: `noise0` at 4x4, `noise1` and `noise2` at 8x8, ..."""
+        return {"z": (self.q,), **self.generator.noise_shapes}
+
+    def push(self, eps: Mapping[str, Tensor]) -> Tensor:
+        """Maps `z` and the layers' noises to `(n, channels, size, size)` in [-1, 1]."""
+        return self.generator(eps)
+
+    def sample(self, noise: Noise, **options: Any) -> Tensor:
+        r"""Draws `noise.n` samples; option `truncation`, :math:`\psi` in [0, 1] (Karras et al., 2019, section B)."""
+        return self.generator(noise.named(self.noise_shapes), self.sampling(options).truncation)
+
+    @classmethod
+    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+        widths = (16, 32, 64, 128, 128, 128, 128)  # from the highest resolution down
+        doublings = {4 * 2**i: i for i in range(1, len(widths))}
+        if len(shape) != 3 or shape[1] != shape[2] or shape[1] not in doublings:
+            return {}
+        phase = {
+            "phase": "adversarial",
+            "options": {"r1": 1.0, "r1_every": 16},
+            "batch_size": 32,
+            "optimizer": {"name": "adam", "lr": 2e-3, "betas": [0.0, 0.99]},
+            "schedule": {},
+            "ema": 0.998,
+            "channels_last": True,
+        }
+        config = {"channels": shape[0], "widths": list(reversed(widths[: doublings[shape[1]] + 1]))}
         return {"config": config, "data": {"range": [-1, 1]}, "phases": [phase]}
 
 

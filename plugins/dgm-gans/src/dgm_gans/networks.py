@@ -129,12 +129,13 @@ class MinibatchDeviation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            deviation = (x.var(0, unbiased=False) + 1e-8).sqrt().mean()
+            # of the parameters' dtype: under autocast x is in half precision
+            deviation = (x.to(self.running.dtype).var(0, unbiased=False) + 1e-8).sqrt().mean()
             with torch.no_grad():
                 self.running.lerp_(deviation.detach(), self.momentum)
         else:
             deviation = self.running
-        return torch.cat([x, deviation.expand(x.shape[0], 1, *x.shape[2:])], 1)
+        return torch.cat([x, deviation.to(x.dtype).expand(x.shape[0], 1, *x.shape[2:])], 1)
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU, spectral: bool = False) -> nn.Sequential:

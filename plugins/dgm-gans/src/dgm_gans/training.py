@@ -10,13 +10,14 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from dgmcore import load
-from dgmcore.config import Config, Fraction, NonNegative, Positive
+from dgmcore.config import Config, Count, Fraction, NonNegative, Positive
 from dgmcore.errors import TrainingError
 from dgmcore.noise import Noise
 from dgmcore.sampling.stream_noise import StreamNoise
 from dgmcore.training import Game, Phase, Step
 
-from .losses import LOSSES, NonSaturating
+from .losses import LOSSES, NonSaturating, r1_penalty
+from .style import RunningMean
 
 if TYPE_CHECKING:
     from .models import GAN
@@ -45,6 +46,8 @@ class AdversarialPhase(Game):
         instance_noise: NonNegative = 0.0  # deviation of the noise on all that the discriminator sees, at the start
         noise_until: Fraction = 1.0  # share of the phase in which that noise goes to zero, linearly
         penalty: NonNegative = 10.0  # weight of the gradient penalty
+        r1: NonNegative = 0.0  # weight gamma of R1, gamma/2 E|grad d(x)|^2 on data, with any loss
+        r1_every: Count = 1  # steps from one R1 to the next, which is so much heavier ("lazy")
         generator_from: str | None = None  # an entry (a VAE, say) that holds the same generator, batch norm included
 
     def __init__(self, model: GAN, options: Options):
@@ -66,11 +69,20 @@ class AdversarialPhase(Game):
                 fake = self._blur(model.push(step.noise(len(x)).named(model.noise_shapes)), step)
             d = loss.discriminator(model.score(x), model.score(fake))
             penalty = loss.penalty(model.score, x, fake, step.noise(len(x)))
-            step.minimize(d if penalty is None else d + penalty, "discriminator")
+            total = d if penalty is None else d + penalty
+            step.minimize(total + self._r1(x, step), "discriminator")
         fake = model.push(step.noise(len(x)).named(model.noise_shapes))
         g = loss.generator_against(model.score(self._blur(fake, step)), lambda: model.score(x).detach())
         step.minimize(g, "generator")
         step.log(discriminator=d.detach(), generator=g.detach())
+
+    def _r1(self, x: Tensor, step: Step) -> Tensor | float:
+        o = self.options
+        if o.r1 == 0 or step.index % o.r1_every:
+            return 0.0
+        penalty = o.r1 / 2 * r1_penalty(self.model.score, x)
+        step.log(r1=penalty.detach())
+        return o.r1_every * penalty
 
     def _blur(self, x: Tensor, step: Step) -> Tensor:
         o = self.options
@@ -96,7 +108,7 @@ class AdversarialPhase(Game):
         return (2 * between.mean(1) - within) / 4
 
     def finish(self) -> None:
-        """Measures the statistics of the generator's batch norms anew: averaged weights have others."""
+        """Measures the running statistics of the generator anew: averaged weights have others."""
         renormalize(self.model)
 
 
@@ -144,9 +156,10 @@ def blur(x: Tensor, deviation: float, noise: Noise) -> Tensor:
 
 @torch.no_grad()
 def renormalize(model: GAN, batches: int = 100, size: int = 64) -> None:
-    """Sets the running statistics of the generator's batch norms to those of so many batches of noise."""
+    """Sets the running statistics of the generator (batch norms, means) to those of so many batches of noise."""
 
-    norms = [m for m in model.generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kinds = nn.modules.batchnorm._BatchNorm | RunningMean
+    norms = [m for m in model.generator.modules() if isinstance(m, kinds)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
