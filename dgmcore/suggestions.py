@@ -69,7 +69,7 @@ PACKAGES = {
     **dict.fromkeys(("train", "finetune", "describe_architecture", "list_architectures", "recipe"), "dgm-train"),
     **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "dgm-train"),
     **dict.fromkeys(("eval", "stats", "evaluate", "extractor", "compare", "differences"), "dgm-eval"),
-    "push": "dgm-publish",
+    **dict.fromkeys(("push", "pull_signed"), "dgm-publish"),
     **dict.fromkeys(("replay", "describe_file", "requirements", "digest"), "dgm-replay"),
     **dict.fromkeys(("verify", "rm", "cache", "schema"), "dgm-replay"),
     **dict.fromkeys(("export", "as_distribution", "write_figure", "preview"), "dgm-export"),

@@ -11,6 +11,7 @@ from ..entry import ENTRY_FILE, PARTS, read_entry
 from ..errors import RegistryError
 from .failures import NoFile
 from .fetch import fetch_text
+from .trust_on_first_use import find
 
 #: How many entries a model may be composed of, and how many seconds it may take to fetch them.
 MAX_PARTS = 64
@@ -21,12 +22,14 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
     """Fetches the entry of a Hub repository, with those of its parts, and returns its folder in the cache.
 
     Without a connection the last known state of the revision is used. Weights are fetched when they are needed.
+    Without a revision it is the commit whose signature was checked, if one was.
 
     Raises:
         DgmError: If the repository or its `model.yaml` can't be had, or it names more than a published entry may.
     """
+    signed = find(repo, "model.sig", None) if revision is None else None
     try:
-        folder = fetch_text(repo, ENTRY_FILE, revision).parent
+        folder = fetch_text(repo, ENTRY_FILE, signed.commit if signed else revision).parent
     except NoFile as e:
         what = f"{repo} holds no model.yaml: it is no dgm model"
         raise RegistryError(what, "see `dgm push` for what publishes one") from e

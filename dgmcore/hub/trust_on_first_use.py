@@ -2,7 +2,8 @@
 
 An entry may point at a repository of somebody else whose sha256 its author never had (`trust: first-fetch` in
 `weights.hub`). The sha256 that the Hub states and the commit are then written down at the first fetch, in the
-user's data folder, and whatever is read or fetched later must be the same bytes.
+user's data folder, and whatever is read or fetched later must be the same bytes. Of `model.sig` it is the key's sha256,
+and the commit that was checked (`dgm pull --verify-key`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Pin(Config):
 
 def find(repo: str, file: str, revision: str | None) -> Pin | None:
     """Returns what was recorded, or None; raises a :class:`WeightsError` if the record is damaged."""
-    path = _path_of(repo, file, revision)
+    path = path_of(repo, file, revision)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Pin)
     except (FileNotFoundError, NotADirectoryError):
@@ -44,7 +45,7 @@ def find(repo: str, file: str, revision: str | None) -> Pin | None:
 def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
     """Records a pin and returns it; of several processes the first wins, and the others get its pin."""
     try:
-        with replacing(_path_of(repo, file, revision), first_wins=True) as stream:
+        with replacing(path_of(repo, file, revision), first_wins=True) as stream:
             stream.write(msgspec.json.encode(pin))
     except DgmError as e:
         hint = "its publisher states no sha256, so it is only used if that can be written down"
@@ -52,7 +53,7 @@ def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
     return find(repo, file, revision) or pin
 
 
-def _path_of(repo: str, file: str, revision: str | None) -> Path:
+def path_of(repo: str, file: str, revision: str | None) -> Path:
     """Returns where the pin of a file is kept."""
     place = f"{repo}@{revision or 'main'}/{file}"
     ambiguous = re.search(r"--|-/|/-", place)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from ... import console as output
 from ...errors import UsageError
 from ...loading import pull as hub
+from ...plugins import call
 from ..complete import model_names
 
 
@@ -21,6 +24,9 @@ def command(
     revision: str = typer.Option(
         None, "--revision", metavar="R", help="Commit, tag or branch, instead of the entry's."
     ),
+    verify_key: Path = typer.Option(
+        None, "--verify-key", metavar="KEY", help="Check the signature of hf://USER/REPO by a public key, and pin it."
+    ),
     json: bool = typer.Option(False, "--json", help="Print what was fetched as JSON."),
 ) -> None:
     """Fetch weights from the Hub and verify them.
@@ -29,7 +35,12 @@ def command(
     """
     if bool(names) == all:
         raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
-    pulled = hub.pull(names or (), all=all, revision=revision)
+    if verify_key and (all or revision):
+        raise UsageError("a signature is that of one repository", "dgm pull hf://USER/REPO@REVISION --verify-key KEY")
+    if verify_key:
+        pulled = [done for name in names for done in call("pull_signed")(name, verify_key)]
+    else:
+        pulled = hub.pull(names or (), all=all, revision=revision)
     if json:
         output.emit_json([{**done._asdict(), "path": done.path and str(done.path)} for done in pulled])
         return

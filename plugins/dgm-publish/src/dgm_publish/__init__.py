@@ -1,4 +1,4 @@
-"""Publishing: model cards, one commit on the Hub, `dgm push` and `dgmcore.push`."""
+"""Publishing: model cards, one commit on the Hub, signatures, `dgm push` and `dgmcore.push`."""
 
 from __future__ import annotations
 
@@ -14,4 +14,11 @@ def dgm_commands():
 
 @hookimpl
 def dgm_calls():
-    return [{"name": "push", "import": "dgm_publish.publish:push", "summary": "Publish a model on the Hub"}]
+    return [
+        {"name": "push", "import": "dgm_publish.publish:push", "summary": "Publish a model on the Hub"},
+        {
+            "name": "pull_signed",
+            "import": "dgm_publish.signature:pull_signed",
+            "summary": "Fetch a model whose signature is checked",
+        },
+    ]

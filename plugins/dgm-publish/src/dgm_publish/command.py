@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -37,6 +38,9 @@ def command(
     record: Annotated[
         bool, typer.Option("--record", help="With --all: write repository and commit into each model.yaml.")
     ] = False,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="Sign entries and weights with a private key, PEM.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and the card, send nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was published, or would be, as JSON.")] = False,
 ) -> None:
@@ -49,17 +53,17 @@ def command(
     if all_:
         if name is not None or repo is not None or namespace is None:
             raise UsageError("--all publishes every entry under one namespace", "dgm push --all --namespace ORG")
-        _all(namespace, record, dry_run, json)
+        _all(namespace, record, dry_run, json, sign)
     elif name is None or repo is None or namespace is not None or record:
         raise UsageError("one model goes into one repository", "dgm push NAME --repo USER/REPO, or --all")
     else:
-        _one(name, repo, dry_run, json)
+        _one(name, repo, dry_run, json, sign)
 
 
-def _one(name: str, repo: str, dry_run: bool, json: bool) -> None:
+def _one(name: str, repo: str, dry_run: bool, json: bool, sign: Path | None) -> None:
     from .publish import push
 
-    done = push(name, repo, dry_run=dry_run)
+    done = push(name, repo, dry_run=dry_run, sign=sign)
     if json:
         output.emit_json({**msgspec.to_builtins(done), "sent": not dry_run})
     elif dry_run:
@@ -72,11 +76,11 @@ def _one(name: str, repo: str, dry_run: bool, json: bool) -> None:
         print(done.url)
 
 
-def _all(namespace: str, record: bool, dry_run: bool, json: bool) -> None:
+def _all(namespace: str, record: bool, dry_run: bool, json: bool, sign: Path | None) -> None:
     from .publish_all import publish_all
 
     steps: list[Step] = []
-    for step in publish_all(namespace, record=record, dry_run=dry_run):
+    for step in publish_all(namespace, record=record, dry_run=dry_run, sign=sign):
         steps.append(step)
         output.say(f"{step.place}/{step.total} {step.name}: {_done(step, dry_run)}")
     published = [s.pushed for s in steps if s.pushed is not None]

@@ -29,6 +29,8 @@ from dgmcore.registry.find import Located, find
 from dgmcore.registry.parts import find_part, identity, with_parts
 
 from .card import licence_text, model_card
+from .signature import SIGNATURE
+from .signature import sign as signed
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -53,13 +55,14 @@ class Pushed(msgspec.Struct, frozen=True):
     changed: bool
 
 
-def push(name: str, repo: str, *, dry_run: bool = False) -> Pushed:
+def push(name: str, repo: str, *, dry_run: bool = False, sign: str | os.PathLike[str] | None = None) -> Pushed:
     """Publishes an entry: config, weights, model card, samples, licence, and the entries of its parts.
 
     Arguments:
         name: The model, as for :func:`dgmcore.load`.
         repo: The repository, `USER/REPO`; made if it does not exist.
         dry_run: Only find out what would be published; nothing is sent.
+        sign: A private key's file, to sign entries and weights with (see :mod:`dgm_publish.signature`).
 
     Returns:
         The files and the card. Publishing the same again changes nothing.
@@ -72,6 +75,8 @@ def push(name: str, repo: str, *, dry_run: bool = False) -> Pushed:
     located = with_parts(find(name))
     with ExitStack() as stack:
         files = _files(located, repo, stack)
+        if sign is not None:
+            files[SIGNATURE] = signed(files, located[0].entry.name, Path(sign).expanduser(), _signature(repo))
         sizes = {
             path: len(content) if isinstance(content, bytes) else _size(content) for path, content in files.items()
         }
@@ -224,6 +229,14 @@ def _drawn(located: Located) -> bytes:
     n = 16 if kind_of(tuple(model.event_shape), model.data_levels) == "image" else 1000
     with tempfile.TemporaryDirectory(prefix="dgm-push-") as folder:
         return Path(picture(model, sample(model, n, seed=0), Path(folder) / PICTURE)).read_bytes()
+
+
+def _signature(repo: str) -> bytes | None:
+    """Returns the signature that a repository has: two of the same files differ, and one is enough."""
+    try:
+        return None if offline() else fetch_text(repo, SIGNATURE).read_bytes()
+    except (RegistryError, WeightsError):  # none, or no repository; what else is wrong is said where it is written to
+        return None
 
 
 # --- sending ---------------------------------------------------------------------------------------

@@ -35,7 +35,9 @@ class Step(msgspec.Struct, frozen=True):
     recorded: bool = False  #: whether its `model.yaml` was rewritten
 
 
-def publish_all(namespace: str, *, record: bool = False, dry_run: bool = False) -> Iterator[Step]:
+def publish_all(
+    namespace: str, *, record: bool = False, dry_run: bool = False, sign: Path | None = None
+) -> Iterator[Step]:
     """Publishes every entry with weights of the registry, as `NAMESPACE/NAME`, entries before what is composed of them.
 
     The registry is that of `$DGM_REGISTRY`, or that of the checkout; models of the user's own and those of plugins are
@@ -45,6 +47,7 @@ def publish_all(namespace: str, *, record: bool = False, dry_run: bool = False) 
         namespace: The user or organisation.
         record: Write the repository and the commit into `weights.hub` of each entry, when it has been published.
         dry_run: Only find out what would be published; nothing is sent and nothing written.
+        sign: A private key's file, to sign each with.
 
     Yields:
         What was done for each entry, as soon as it is done.
@@ -64,7 +67,7 @@ def publish_all(namespace: str, *, record: bool = False, dry_run: bool = False) 
             yield msgspec.structs.replace(step, why=why)
             continue
         try:
-            pushed = push(located.full_name, repo, dry_run=dry_run)
+            pushed = push(located.full_name, repo, dry_run=dry_run, sign=sign)
             recorded = record and pushed.commit is not None and _record(located, repo, pushed.commit)
         except DgmError as e:
             what = f"{name}, number {place} of {len(entries)}: {e.what}"
