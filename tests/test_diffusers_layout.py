@@ -193,6 +193,114 @@ def test_what_convert_does_not_know_is_asked_for_or_listed(place, unet, tmp_path
     refused(r"network.conv_in.bias is missing.*network.extra.weight is unknown", alone.parent, license="mit")
 
 
+# --- by the name of a repository --------------------------------------------------------------------
+
+
+def put(hub, folder, **changed):
+    """Publishes a folder of somebody else's; `changed` are files with other contents, or none."""
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files |= {name: content for name, content in changed.items() if content is not None}
+    return hub.add(
+        "them/ddpm", {name: content for name, content in files.items() if changed.get(name, b"") is not None}
+    )
+
+
+def as_halves_in_shards(folder, unet):
+    half = copy.deepcopy(unet).half()
+    half.save_pretrained(folder / "unet", variant="fp16", max_shard_size="25KB")
+    assert len(list((folder / "unet").glob("*fp16*.safetensors"))) > 1
+    diffusers.DDPMScheduler(clip_sample=False).save_pretrained(folder / "scheduler")
+
+
+@pytest.mark.parametrize("layout", [as_pipeline, as_shards, as_halves, as_halves_in_shards])
+def test_a_repository_is_converted_by_its_name(place, hub, unet, tmp_path, layout):
+    layout(tmp_path / "theirs", unet)
+    commit = put(hub, tmp_path / "theirs", **{"README.md": b"---\nlicense: apache-2.0\n---\n", "other.bin": b"no"})
+    folder = dgmcore.convert("hf://them/ddpm", "mine", out=tmp_path)  # the format is found out
+    model = dgmcore.load(folder)
+    assert_same_output(model, copy.deepcopy(unet).half().float() if "halves" in layout.__name__ else unet)
+    assert model.entry.license == "apache-2.0"
+    source = model.entry.training.source
+    assert source["url"] == "hf://them/ddpm"
+    weights = {f["file"]: f["sha256"] for f in source["files"] if f["file"].endswith(".safetensors")}
+    assert len(weights) == (1 if layout in (as_pipeline, as_halves) else len(weights) > 1 and len(weights))
+    stored = {path.rpartition("/")[2]: content for path, content in hub.repos["them/ddpm"].commits[commit].items()}
+    assert all(stored[name].sha256 == sha256 for name, sha256 in weights.items())
+    assert not any("other.bin" in path for _, path in hub.requests)
+    if layout is as_halves_in_shards:
+        assert model.config.clip is None, "as its scheduler says"
+
+
+def test_a_variant_is_chosen_where_there_are_several(place, hub, unet, tmp_path):
+    as_halves(tmp_path / "theirs", unet)
+    unet.save_pretrained(tmp_path / "theirs")
+    put(hub, tmp_path / "theirs")
+    how = {"format": "diffusers-unet", "out": tmp_path, "license": "mit"}
+    assert_same_output(dgmcore.load(dgmcore.convert("hf://them/ddpm", "whole", **how)), unet)
+    half = dgmcore.convert("hf://them/ddpm@main", "half", variant="fp16", **how)
+    assert_same_output(dgmcore.load(half), copy.deepcopy(unet).half().float())
+    with pytest.raises(DgmError, match="variant=int8"):
+        dgmcore.convert("hf://them/ddpm", "other", variant="int8", **how)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["../../secret.safetensors"], "no file beside it"),
+        (["/etc/passwd"], "no file beside it"),
+        ([".."], "other files than safetensors"),
+        (["config.json"], "no file beside it"),
+        (["code.bin"], "other files than safetensors"),
+        (["missing.safetensors"], "no file unet/missing.safetensors"),
+        ([f"{i}.safetensors" for i in range(1001)], "or too many"),
+        (None, "no index of weights"),
+    ],
+)
+def test_an_index_of_a_stranger_leads_nowhere_else(place, hub, unet, tmp_path, names, words):
+    as_shards(tmp_path / "theirs", unet)
+    index = tmp_path / "theirs" / "unet" / f"{WEIGHTS}.index.json"
+    weight_map = names and {f"tensor{i}": name for i, name in enumerate(names)}
+    put(hub, tmp_path / "theirs", **{f"unet/{index.name}": json.dumps({"weight_map": weight_map}).encode()})
+    hub.requests.clear()
+    with pytest.raises(DgmError, match=words) as refused:
+        dgmcore.convert("hf://them/ddpm", "mine", out=tmp_path, license="mit")
+    assert refused.value.hint and not (tmp_path / "mine").exists()
+    got = {path.rpartition("/")[2] for method, path in hub.requests if method == "GET"}
+    assert not any(name.endswith(".safetensors") for name in got), "nothing was fetched"
+
+
+def test_tensors_of_a_stranger_are_in_one_file_each(place, hub, unet, tmp_path):
+    """An index that names a tensor twice, and shards that repeat one."""
+    as_shards(tmp_path / "theirs", unet)
+    index = tmp_path / "theirs" / "unet" / f"{WEIGHTS}.index.json"
+    text = index.read_text()
+    weight_map = json.loads(text)["weight_map"]
+    first, last = min(weight_map.values()), max(weight_map.values())
+    name = next(n for n, file in weight_map.items() if file == first)
+    twice = text.replace('"weight_map": {', f'"weight_map": {{ "{name}": "{last}",', 1)
+    put(hub, tmp_path / "theirs", **{f"unet/{index.name}": twice.encode()})
+    assert_same_output(dgmcore.load(dgmcore.convert("hf://them/ddpm", "once", out=tmp_path, license="mit")), unet)
+    moved = json.dumps({"weight_map": {**weight_map, name: last}}).encode()
+    put(hub, tmp_path / "theirs", **{f"unet/{index.name}": moved})
+    with pytest.raises(DgmError, match="does not hold what"):
+        dgmcore.convert("hf://them/ddpm", "mine", "diffusers-unet", tmp_path, license="mit")
+
+
+def test_repositories_without_what_can_be_read(place, hub, unet, tmp_path):
+    as_bin(tmp_path / "theirs", unet)
+    put(hub, tmp_path / "theirs")
+    with pytest.raises(DgmError, match="no weights as safetensors"):
+        dgmcore.convert("hf://them/ddpm", "mine", out=tmp_path, license="mit")
+    assert not any(method == "GET" and path.endswith(".bin") for method, path in hub.requests)
+    hub.add("them/text", {"README.md": b"# Nothing"})
+    with pytest.raises(DgmError, match=r"no config\.json"):
+        dgmcore.convert("hf://them/text", "mine", out=tmp_path)
+    with pytest.raises(DgmError, match="no repository them/none"):
+        dgmcore.convert("hf://them/none", "mine", out=tmp_path)
+    with pytest.raises(DgmError, match="no converter fetches"):
+        dgmcore.convert("hf://them/text", "mine", "nothing", out=tmp_path)
+
+
 # --- the entries that point at the public Hub -------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,8 @@ def convert(
     """Makes a registry entry of a checkpoint.
 
     Arguments:
-        files: The checkpoint, or the files that make up one model, or a folder of them.
+        files: The checkpoint, or the files that make up one model, or a folder of them; `hf://USER/REPO@REVISION` for
+            a repository, where the format can fetch one.
         as_: The entry's name.
         format: Its format, one of `dgm_converters`; found from the files where it is left out.
         out: The folder that the entry's folder is made in; the user's own registry if left out.
@@ -97,7 +99,8 @@ def convert(
     Raises:
         DgmError: If a file can't be read, its format is unknown, or a tensor is unknown or missing.
     """
-    paths = [Path(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
+    given = [os.fspath(f) for f in ([files] if isinstance(files, (str, os.PathLike)) else files)]
+    paths = [_fetch(f, format, options) if f.startswith("hf://") else Path(f) for f in given]
     for path in paths:
         if not path.exists():
             raise UsageError(f"there is no file {path}", "check the path")
@@ -127,6 +130,20 @@ def convert(
         papers=converted.papers,
         tags=converted.tags,
     )
+
+
+def _fetch(name: str, format: str | None, options: dict[str, Any]) -> Path:
+    """Returns the folder of a Hub repository: the work of `fetch(repo, revision, options)` in a converter's module."""
+    repo, _, revision = name.removeprefix("hf://").partition("@")
+    for known in plugins.converters().values():
+        if format in (None, known.format):
+            with suppress(AttributeError, ImportError):
+                fetch = import_string(f"{known.import_.partition(':')[0]}:fetch")
+                break
+    else:
+        raise UsageError(f"no converter fetches {name}", "download its files, then: dgm convert FILE... --as NAME")
+    options.setdefault("url", name)
+    return Path(fetch(repo, revision or None, options))
 
 
 def _source(converted: Converted, paths: list[Path], format: str, license: str, url: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from ..set_options import parse_set
 
 def command(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="The files of one checkpoint, or their folder.")
+        list[str],
+        typer.Argument(metavar="FILE...", help="The files of one checkpoint, their folder, or hf://USER/REPO."),
     ],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the new entry.")],
     format: Annotated[

@@ -3,7 +3,7 @@
 A folder of diffusers holds `config.json` (the arguments of `UNet2DModel`) beside `diffusion_pytorch_model.safetensors`
 or `.bin`, perhaps of float16 (`.fp16`) or in shards that an `.index.json` names, and the scheduler's
 `scheduler_config.json`; pipelines keep them in `unet/` and `scheduler/`, the first ones, such as those of
-`google/ddpm-cifar10-32`, all in one folder.
+`google/ddpm-cifar10-32`, all in one folder. Of a repository on a Hub those files are fetched that are read (`fetch`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from dgmcore.conversion.converters import Converted, options_of, read_checkpoint
 from dgmcore.conversion.foreign import shards_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError, WeightsError
+from dgmcore.hub.client import ask
+from dgmcore.hub.failures import NoFile
+from dgmcore.hub.fetch import fetch_first, fetch_text
 
-__all__ = ["diffusers_unet", "names_in_file", "schedule_config"]
+__all__ = ["diffusers_unet", "fetch", "names_in_file", "schedule_config"]
 
 _NAME = "diffusion_pytorch_model"
 #: What a folder may call its weights, the best first: whole before cut into shards, float32 before float16.
@@ -33,6 +37,8 @@ _WEIGHTS = (
     f"{_NAME}.fp16.bin",
     f"{_NAME}.bin.index.fp16.json",
 )
+_SHARD = re.compile(r"\w[\w.-]*\.safetensors")
+_MOST_SHARDS = 1000
 _SCHEDULER = ("scheduler_config.json",)
 _MAX_JSON = 1_000_000
 
@@ -64,10 +70,13 @@ def diffusers_unet(files: list[Path], options: dict[str, Any]) -> Converted:
         dataset: What it was trained on; `images` by default.
         args: Arguments of `UNet2DModel`, where there is no `config.json`, or to change it.
         scheduler: Values of `scheduler_config.json`, likewise.
+        variant: `fp16` for those of a folder's weights, where it has others too.
     """
 
-    given = options_of(options, dataset="images", args={}, scheduler={})
-    weights = _find(files, _WEIGHTS, "unet") or next((f for f in files if f.suffix in (".safetensors", ".bin")), None)
+    given = options_of(options, dataset="images", args={}, scheduler={}, variant=None)
+    weights = _find(files, _of_variant(given["variant"]), "unet") or next(
+        (f for f in files if f.suffix in (".safetensors", ".bin")), None
+    )
     if weights is None:
         raise UsageError(
             f"{files[0].name} holds no {_WEIGHTS[0]}", "give a folder as diffusers saves it, or the weights' file"
@@ -112,6 +121,66 @@ def diffusers_unet(files: list[Path], options: dict[str, Any]) -> Converted:
         files=[f for f in (weights, *shards, config_file, scheduler_file) if f],
         notes=notes,
     )
+
+
+def fetch(repo: str, revision: str | None, options: Mapping[str, Any]) -> Path:
+    """Fetches what there is to convert of a repository, all of it from one commit, and returns its folder in the cache.
+
+    Weights are safetensors: what the Hub states as their sha256 is recorded, and must stay.
+
+    Arguments:
+        repo: The repository, `USER/REPO`.
+        revision: Commit, tag or branch.
+        options: Those of the format; `variant` chooses the weights.
+
+    Raises:
+        DgmError: If it is none of diffusers', holds no safetensors, or its index names what is no file beside it.
+    """
+
+    inner, config = _first(repo, revision, ("config.json", "unet/config.json"))
+    inner, folder = inner.removesuffix("config.json"), config.parents[inner.count("/")]
+    commit = folder.name
+    for name in ("README.md", "scheduler_config.json", "scheduler/scheduler_config.json"):
+        with suppress(NoFile):
+            fetch_text(repo, name, commit)
+    for name in _of_variant(options.get("variant")):
+        if ".bin" in name:
+            continue
+        try:
+            if name.endswith(".json"):
+                shards = list(shards_of(fetch_text(repo, inner + name, commit)))
+            else:
+                shards = [name]
+                ask(repo, inner + name, commit, f"hf://{repo}")
+        except NoFile:
+            continue
+        if len(shards) > _MOST_SHARDS or not all(map(_SHARD.fullmatch, shards)):
+            what = f"{inner}{name} of {repo} names other files than safetensors beside it, or too many"
+            raise WeightsError(what, "nothing is fetched; ask its publisher")
+        for shard in shards:
+            fetch_first(repo, inner + shard, commit, name=f"hf://{repo}")
+        return folder
+    what = f"{repo} has no weights as safetensors" + (
+        f", variant {options['variant']}" if options.get("variant") else ""
+    )
+    raise WeightsError(what, "download its file yourself, if you trust it: dgm convert FOLDER --as NAME")
+
+
+def _first(repo: str, revision: str | None, names: Iterable[str]) -> tuple[str, Path]:
+    """Returns the first of these files that a repository has."""
+
+    for name in names:
+        with suppress(NoFile):
+            return name, fetch_text(repo, name, revision)
+    raise WeightsError(f"{repo} has no config.json, here or in unet/", "name a repository in the layout of diffusers")
+
+
+def _of_variant(variant: str | None) -> tuple[str, ...]:
+    """Returns the names of weights of a variant, such as `fp16`; of None all."""
+
+    if variant not in (None, "fp16"):
+        raise UsageError(f"variant={variant} is not known", "--set variant=fp16, or leave it out")
+    return tuple(name for name in _WEIGHTS if not variant or variant in name)
 
 
 def schedule_config(scheduler: Mapping[str, Any]) -> dict[str, Any]:
