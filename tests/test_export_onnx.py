@@ -51,6 +51,7 @@ SMALL = {
         {"generator": {"kind": "mlp", "width": 8}, "discriminator": {"kind": "mlp", "width": 8}},
         {},
     ),  # several inputs
+    "stylegan": ({"q": 4, "code": 8, "depth": 1, "widths": [4, 4]}, {"truncation": 0.5}),  # modulated convolutions
 }
 
 

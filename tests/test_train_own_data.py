@@ -38,7 +38,9 @@ def photos(tmp_path, monkeypatch):
     return "photos"
 
 
-@pytest.mark.parametrize("architecture", ["conv-vae", "dcgan", "glow", "ddpm", "flowmatching", "score-sde", "ve-sde"])
+@pytest.mark.parametrize(
+    "architecture", ["conv-vae", "dcgan", "stylegan", "glow", "ddpm", "flowmatching", "score-sde", "ve-sde"]
+)
 def test_pictures_need_no_recipe(photos, architecture):
     recipe = first_recipe(architecture, photos)
     assert recipe["name"] == f"{architecture}-photos" and recipe["phases"][0]["minutes"] < 10
