@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import dgmcore
 from dgmcore import console
 from dgmcore.cli import failures, main
 from dgmcore.plugins import provided
@@ -171,6 +173,11 @@ def test_other_spellings(dgm):
         ("quux", "see `dgm --help`"),
         ("smple walk", "did you mean sample?"),
         ("info someone/model", "say hf://someone/model"),
+        ("sample google/walks", "say hf://google/walks"),  # no entry of another source, however near its name is
+        ("sample walk --num-samples 3", "did you mean --n?"),
+        ("sample walk --n_samples=3", "did you mean --n?"),
+        ("info toy_rigde", "did you mean toy-ridge"),
+        ("sample toy-walk", "dgm train toy-walk DATA"),
         ("list toys", "dgm list --family toys"),
         ("list critic", "dgm list --can critic"),
         ("list stacked-mnist", "dgm list --dataset stacked-mnist"),
@@ -179,6 +186,24 @@ def test_other_spellings(dgm):
 def test_hints_for_what_is_spelled_otherwise(dgm, line, hint):
     _, out, err = dgm(*line.split())
     assert out == "" and hint in err and "did you mean --help" not in err
+
+
+@pytest.mark.parametrize("name", ["runs/mine", "./runs/mine", "runs/mine/registry/"])
+def test_a_folder_with_a_model_in_it_names_the_model(dgm, toy_entries, name):
+    made = toy_entries / "runs" / "mine" / "registry"
+    made.mkdir(parents=True)
+    dgmcore.load("walk").save(made / "mine", name="mine", license="mit", data={"dataset": "moons", "event_shape": [2]})
+    _, out, err = dgm("sample", name)
+    (inside,) = re.findall(r"hint: in this folder there is (\S+)", err)
+    assert out == "" and dgm("sample", inside, "--out", "x.npz")[0] == 0
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_the_help_says_of_no_flag_that_it_wants_a_value_and_cuts_no_option(dgm, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    for args in ([], ["sample"], ["train"], ["list"]):
+        said = dgm(*args, "--help")[1]
+        assert "<bool>" not in said and "…" not in said
 
 
 def test_a_command_whose_plugin_is_missing_names_the_package(dgm, monkeypatch):
@@ -227,5 +252,6 @@ def test_completion_of_values(toy_entries):
     assert complete("dgm sample ridge --tilt ju") == ["judge"]
     assert complete("dgm sample walk --set st") == ["step_size=", "steps="]
     assert complete("dgm eval ridge --metric energy") == ["energy-distance"]
+    assert complete("dgm info toy-w") == ["toy-walk"]
     assert complete("dgm score ridge moons") == ["moons-data/", "moons:test", "moons:train"]
     assert complete("dgm eval ridge --against mn") == ["mnist:test", "mnist:train"]

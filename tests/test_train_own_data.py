@@ -109,3 +109,23 @@ def test_what_does_not_go_together_is_two_lines(photos, capsys, monkeypatch, arg
     lines = [line for line in err.splitlines() if not line.startswith("photos: ")]
     assert code in (1, 2) and len(lines) == 2 and what in lines[0] and hint in lines[1], err
     assert not list(Path("runs").glob("*/checkpoints"))
+
+
+def test_pictures_of_several_sizes_are_cut_which_is_said(photos, capsys):
+    first_recipe("conv-vae", photos)
+    assert "photos: pictures of several sizes become 32 x 32, their middle squares; --size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        (["vae", "photos"], "vae is a family of architectures", "conv-vae"),
+        (["flows", "photos"], "flows is a family of architectures", "glow"),
+        (["photos"], "photos is a folder: nothing says what to train on it", "dgm train conv-vae photos"),
+        (["photos", "dcgan"], "no plugin provides the architecture photos", "dgm train dcgan photos"),
+        (["conv_vae", "photos"], "no plugin provides the architecture conv_vae", "did you mean conv-vae"),
+    ],
+)
+def test_what_is_asked_for_in_another_order_or_by_another_name(photos, capsys, words, what, hint):
+    code, _, err = invoke(capsys, "train", *words)
+    assert code and what in err and hint in err

@@ -22,7 +22,7 @@ Data = Annotated[
     ),
 ]
 
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Data drawn or judged at once; changes no value.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Data drawn or judged at once, for speed and memory.")]
 
 Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")]
 

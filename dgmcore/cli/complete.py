@@ -14,13 +14,19 @@ from ..plugins import current
 from ..plugins.provided import provided
 from ..registry import info, list_models
 
-__all__ = ["capabilities", "critics", "data", "datasets", "families", "model_names", "options", "starting"]
+__all__ = ["capabilities", "critics", "data", "datasets", "described", "families", "model_names", "options", "starting"]
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
     """Names of models with their summaries."""
     rows = [row for row in current.index().rows if not row.hidden and row.shown_name.startswith(incomplete)]
     return [(row.shown_name, entry.summary or entry.data.dataset) for row in rows for entry in (row.entry(),)]
+
+
+def described(incomplete: str) -> list[tuple[str, str]]:
+    """Names of models and of architectures with their summaries, for `dgm info`."""
+    kinds = [(name, kind.summary) for name, kind in provided().architectures.items() if name.startswith(incomplete)]
+    return [*model_names(incomplete), *kinds]
 
 
 def families(incomplete: str) -> list[str]:

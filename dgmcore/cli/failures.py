@@ -17,6 +17,7 @@ from ..suggestions import did_you_mean, hint_of, nearest
 __all__ = ["Explanation", "explain", "lines", "report"]
 
 MAX_LINE = 1000  # characters; what comes from a file may be of any length
+_HOW_MANY = re.compile(r"(n|num|number|count)?_?(of_)?(samples|images|pictures|points)?")  # `--n`, as others call it
 
 
 class Explanation(NamedTuple):
@@ -107,6 +108,8 @@ def _option_hint(name: str, context: Any, args: Sequence[str]) -> str | None:
         return None
     known = [o for p in context.command.get_params(context) for o in p.opts if o.startswith("--")]
     key = name.lstrip("-").replace("-", "_")
+    if "--n" in known and _HOW_MANY.fullmatch(key):
+        return "did you mean --n?"
     if "--set" in known and key in _options_of_models(args):
         return f"it is an option of the model: --set {key}={_value(name, args)}"
     near = nearest(name.lstrip("-"), [option[2:] for option in known])

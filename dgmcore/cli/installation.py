@@ -65,9 +65,7 @@ def _versions() -> Iterator[Finding]:
     try:
         core = metadata.distribution("dgmcore")
     except metadata.PackageNotFoundError:
-        yield Finding(
-            "fail", "dgmcore", "is not installed, only on the path", "pip install dgmcore, or -e its checkout"
-        )
+        yield Finding("fail", "dgmcore", "is not installed, only on the path", "pip install dgmcore, or its checkout")
         return
     here = os.path.dirname(__file__)
     yield Finding("ok", "dgmcore", f"{core.version} at {here}")
@@ -127,8 +125,12 @@ def _cache() -> Iterator[Finding]:
     places = [
         ("cache", user_cache(), "the index is compiled for every command: set XDG_CACHE_HOME to a place you can write"),
         ("hub cache", Path(hub_cache()), "set HF_HOME to a place that you can write"),
-        ("current folder", _here(), "go to a folder that you can write, or use --out"),
-        ("temporary folder", Path(_temporary()), "set TMPDIR to a folder that you can write; `dgm push` needs it"),
+        ("current folder", _folder(os.getcwd, ""), "go to a folder that you can write, or use --out"),
+        (
+            "temporary folder",
+            _folder(tempfile.gettempdir, os.environ.get("TMPDIR", "/tmp")),
+            "set TMPDIR to a folder that you can write; `dgm push` needs it",
+        ),
     ]
     for subject, folder, hint in places:
         try:
@@ -147,18 +149,11 @@ def _cache() -> Iterator[Finding]:
     yield Finding("ok", "your files", f"{user_data()} (plugins, registry, data)")
 
 
-def _here() -> Path:
+def _folder(found: Callable[[], str], otherwise: str) -> Path:
     try:
-        return Path.cwd()
-    except OSError:  # it was deleted
-        return Path()
-
-
-def _temporary() -> str:
-    try:
-        return tempfile.gettempdir()
-    except OSError:
-        return os.environ.get("TMPDIR", "/tmp")
+        return Path(found())
+    except OSError:  # it was deleted, or can't be written
+        return Path(otherwise)
 
 
 def _installation() -> Iterator[Finding]:
@@ -219,10 +214,8 @@ def _weights(row: Row, weights: Weights, subject: str) -> Iterator[Finding]:
     path = weights_path(row.folder, weights)
     if path is None:
         if weights.hub is None:
-            missing = os.path.join(row.folder, weights.file)
-            yield Finding(
-                "warn", subject, f"its weights {missing} are missing", "put the file there, or train it again"
-            )
+            missing = f"its weights {os.path.join(row.folder, weights.file)} are missing"
+            yield Finding("warn", subject, missing, "put the file there, or train it again")
         return
     hint = "get the file again: `git lfs pull`, or `dgm pull`, or reinstall"
     try:
@@ -267,9 +260,8 @@ def _device() -> Iterator[Finding]:
     try:
         import torch
     except Exception as e:
-        yield Finding(
-            "fail", "torch", f"can't be imported: {type(e).__name__}: {e}", "pip install --force-reinstall torch"
-        )
+        what = f"can't be imported: {type(e).__name__}: {e}"
+        yield Finding("fail", "torch", what, "pip install --force-reinstall torch")
         return
     try:
         if torch.ones(2).numpy().sum() != 2:

@@ -22,6 +22,8 @@ def lighten(command: Any) -> None:
     def get_params(ctx: Any) -> list[Any]:
         found: list[Any] = params(ctx)
         for param in found:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""  # typer's help says <bool>, as if a value were wanted
             original = getattr(param, "get_runtime_param", None)
             if original is not None and hasattr(param, "type_descriptor") and not isinstance(original, _Light):
                 param.get_runtime_param = _Light(original)

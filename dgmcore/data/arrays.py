@@ -195,9 +195,7 @@ def _channels_first(array: np.ndarray, what: str) -> np.ndarray:
         return np.moveaxis(array, -1, 1)
     if array.shape[1] in (1, 3):
         return array
-    raise DataError(
-        f"{what}: bytes of shape {array.shape} are no images", "give (n, h, w), (n, h, w, 3) or (n, 3, h, w)"
-    )
+    raise DataError(f"{what}: bytes of shape {array.shape} are no images", "give (n, h, w), (n, h, w, 3), (n, 3, h, w)")
 
 
 def _check_finite(array: np.ndarray, what: str) -> None:

@@ -71,12 +71,20 @@ def _unknown(index: Index, name: str) -> RegistryError:
         if os.path.basename(os.path.dirname(bad.path)) == short and origin in ("", bad.origin):
             return RegistryError(bad.what, bad.hint)
     if not index.rows:
-        return RegistryError(
-            f"there is no model {name}: none is installed", "pip install dgm-weights, which has those of dgmcore"
-        )
-    known = {row.full_name if origin else row.shown_name for row in index.rows}
+        return RegistryError(f"there is no model {name}: none is installed", "pip install dgm-weights")
+    if name in index.provided.architectures:
+        return RegistryError(f"{name} is an architecture, without weights", f"dgm train {name} DATA")
+    known = {row.full_name if origin else row.shown_name for row in index.rows if origin in ("", row.origin)}
     otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"
-    return RegistryError(f"there is no model {name}", did_you_mean(name, known, otherwise))
+    hint = _inside(name) or did_you_mean(name, known, did_you_mean(name, index.provided.architectures, otherwise))
+    return RegistryError(f"there is no model {name}", hint)
+
+
+def _inside(folder: str) -> str:
+    """Returns a hint that names the entries in a folder that is a run or a registry; empty if there are none."""
+    patterns = (f"*/{ENTRY_FILE}", f"registry/*/{ENTRY_FILE}") if os.path.isdir(folder) else ()
+    found = [str(path.parent) for pattern in patterns for path in sorted(Path(folder).glob(pattern))]
+    return f"in this folder there is {' and '.join(found[:3])}" if found else ""
 
 
 def _in_folder(name: str) -> Located:
@@ -85,5 +93,6 @@ def _in_folder(name: str) -> Located:
         folder = folder.parent
     if "\0" in name or not os.path.isfile(folder / ENTRY_FILE):
         what = f"{name} holds no {ENTRY_FILE}" if os.path.isdir(folder) else f"there is no folder {name}"
-        raise RegistryError(what, "name a folder that `dgm train` or `dgm convert` wrote, or a model of `dgm list`")
+        hint = "name a folder that `dgm train` or `dgm convert` wrote, or a model of `dgm list`"
+        raise RegistryError(what, _inside(name) or hint)
     return Located(read_entry(folder), folder, "folder", str(folder))

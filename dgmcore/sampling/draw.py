@@ -174,9 +174,7 @@ def first_states(
 ) -> Iterator[Tensor]:
     """Yields the states of an iterative sampler for its first batch; the last are the batch's samples."""
     if not model.can("trajectory"):
-        raise UsageError(
-            f"{model_name(model)} has no trajectory: it draws in one step", "leave out --trajectory, or use --tilt"
-        )
+        raise UsageError(f"{model_name(model)} has no trajectory: it draws in one step", "leave it out, or use --tilt")
     chosen = together(options, named)
     model.sampling(chosen)
     length = min(whole(n, "the number of samples", 0, MAX_SAMPLES), checked_size(model, batch_size))

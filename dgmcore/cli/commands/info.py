@@ -20,7 +20,7 @@ def command(
         str,
         typer.Argument(
             help="A model, ./folder or hf://user/repo; an architecture; or a file that dgm wrote.",
-            autocompletion=complete.model_names,
+            autocompletion=complete.described,
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -16,7 +16,7 @@ def dgm_commands() -> list[dict[str, Any]]:
         {
             "name": "finetune",
             "import": "dgm_train.command:finetune_app",
-            "help": "Train a model on, on your own data.",
+            "help": "Go on training a model, on your own data.",
         },
     ]
 

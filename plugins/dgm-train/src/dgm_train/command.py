@@ -113,7 +113,7 @@ def finetune(
     ] = None,
     minutes: Minutes = None,
 ) -> None:
-    """Train a model on, on your own data, and write it as a new entry.
+    """Go on training a model, on your own data, and write it as a new entry.
 
     `dgm finetune nvae-celeba photos/` goes on from the entry's weights, for eight minutes, in the last phase of its
     training and at a lower rate; pictures of samples appear in `runs/NAME/samples`.

@@ -50,6 +50,7 @@ def first_recipe(
         DgmError: If there are no such data, or if the architecture does not know what to do with them.
     """
 
+    _check_no_family(architecture)
     kind = plugins.architecture(architecture)
     dataset = os.fspath(data)
     spec, view = opened(dataset, size)
@@ -76,6 +77,15 @@ def first_recipe(
     }
 
 
+def _check_no_family(name: str) -> None:
+    """Raises for the name of a family, such as `vae`, with those of its architectures."""
+
+    known = plugins.architectures()
+    of_family = sorted(other for other, record in known.items() if record.family in (name, f"{name}s"))
+    if name not in known and of_family:
+        raise UsageError(f"{name} is a family of architectures", f"name one of them: {', '.join(of_family)}")
+
+
 def asked_for(recipe: str | None, data: str | None, **given: Any) -> dict[str, Any] | Path:
     """Returns what a command line asks to train: the file of a recipe, or a first recipe for data.
 
@@ -92,7 +102,11 @@ def asked_for(recipe: str | None, data: str | None, **given: Any) -> dict[str, A
     if recipe is None:
         raise UsageError("nothing says what to train", "dgm train RECIPE, or ARCHITECTURE DATA, or --like NAME DATA")
     if data is not None:
+        if recipe not in plugins.architectures() and data in plugins.architectures():
+            raise UsageError(f"no plugin provides the architecture {recipe}", f"dgm train {data} {recipe}")
         return first_recipe(recipe, data, **given)
+    if os.path.isdir(recipe):
+        raise UsageError(f"{recipe} is a folder: nothing says what to train on it", f"dgm train conv-vae {recipe}")
     if given:
         raise UsageError(
             f"--{next(iter(given))} is for an architecture and data", f"write it as --set for a recipe: {_SET}"
@@ -105,11 +119,15 @@ def asked_for(recipe: str | None, data: str | None, **given: Any) -> dict[str, A
 def opened(dataset: str, size: int | None) -> tuple[dict[str, Any], Dataset]:
     """Returns what a recipe says of the data, and the data: pictures as small squares."""
 
-    small = {"dataset": dataset, "crop": True, "resize": size or SIZE}
+    side = size or SIZE
+    small = {"dataset": dataset, "crop": True, "resize": side}
+    choice = "; --size chooses another size" if size is None else ""
     try:
         view = open_data(dataset)
     except DataError:  # pictures of several sizes, or something that cutting them does not change
-        return small, open_data(DataSpec(**small))
+        view = open_data(DataSpec(**small))
+        say(f"{dataset}: pictures of several sizes become {side} x {side}, their middle squares{choice}")
+        return small, view
     if not isinstance(view.base, Images):
         if size is not None:
             raise TrainingError(
@@ -121,8 +139,6 @@ def opened(dataset: str, size: int | None) -> tuple[dict[str, Any], Dataset]:
     fits = height == width and _SMALLEST <= height <= SIZE and height % _STEP == 0
     if (size is None and fits) or (height, width) == (size, size):
         return {"dataset": dataset}, view
-    side = size or SIZE
-    choice = "; --size chooses another size" if size is None else ""
     say(f"{dataset}: pictures of {width} x {height} become {side} x {side}{choice}")
     return small, open_data(DataSpec(**small))
 
