@@ -36,6 +36,17 @@ def test_a_twin_whose_pixels_see_themselves_is_caught(tmp_path):
     assert failed(classes(twin).MadeBars, ["probabilities-sum-to-one"])
 
 
+def test_a_twin_of_large_data_is_caught_on_smaller_ones(tmp_path):
+    text = FILE.read_text().replace("(1, SIDE, SIDE)\n        hidden", "(1, 28, 28)\n        hidden")
+    for name, of_pixels in (("right", text), ("twin", text.replace("degree < rank", "degree <= rank"))):
+        (tmp_path / f"{name}.py").write_text(of_pixels)
+    right, twin = (classes(tmp_path / f"{name}.py").MadeBars for name in ("right", "twin"))
+    assert right().event_shape == (1, 28, 28)
+    (passed,) = check_model(right, only=["probabilities-sum-to-one"])
+    (caught,) = check_model(twin, only=["probabilities-sum-to-one"])
+    assert passed.status == "passed" and "the probabilities of all 512 data sum to" in caught.message
+
+
 @pytest.fixture
 def dgm(tmp_path):
     """Runs dgm in an empty folder, with the file in the plugin folder of a new user."""

@@ -177,7 +177,8 @@ def names_of(name: str) -> list[str]:
     entries = {m["name"] for m in list_models()}
     if name in entries or "/" in name or name.startswith("."):
         return [name]
-    raise UsageError(f"{name} is no plugin, architecture or entry", did_you_mean(name, {*found, *known, *entries}))
+    hint = did_you_mean(name, {*found, *known, *entries}, "see `dgm plugins`, or `dgm list --architectures`")
+    raise UsageError(f"{name} is no plugin, architecture or entry", hint)
 
 
 def class_of(what: str | type[Model] | Model) -> type[Model]:
