@@ -18,7 +18,7 @@ help:
 	@echo "make bench     speed, side by side with other libraries"
 	@echo "make wheel     the wheels of the core and of every plugin in dist/; weights that are on a Hub stay there"
 	@echo "make site      the documentation with the API as a site in site/"
-	@echo "make docs      rewrite docs/cli.md and the README's table from the commands"
+	@echo "make docs      rewrite docs/cli.md, docs/models.md and the README's table"
 
 install: $(VENV)/.dev
 

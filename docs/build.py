@@ -1,6 +1,7 @@
 """Writes what the docs say of commands and models from the commands and the registry themselves.
 
-`make docs` rewrites `docs/cli.md`, and the tables between markers in `README.md`; a test checks that they are current.
+`make docs` rewrites `docs/cli.md`, and the tables between markers in `README.md` and `docs/models.md`; a test checks
+that they are current.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _cell(text: str) -> str:
 
 
 def models() -> str:
-    """Returns the README's table of models."""
+    """Returns the table of all models, for `docs/models.md`."""
 
     import dgmcore
 
@@ -82,6 +83,21 @@ def models() -> str:
         summary = entry.get("summary") or ""
         count = f"{m['parameters']:,}" if m["parameters"] else ""
         rows.append(f"| `{m['name']}` | {_cell(summary)} | {m['dataset']} | {count} | {_measured(metrics)} |")
+    return "\n".join(rows)
+
+
+def families() -> str:
+    """Returns the README's table: what there is of each family."""
+
+    import dgmcore
+    from dgmcore import plugins
+
+    kinds, entries = plugins.architectures(), dgmcore.list_models()
+    rows = ["| family | architectures | models |", "| --- | --- | --- |"]
+    for family in ("flows", "vaes", "ebms", "gans", "diffusion", "autoregressive", "hybrids"):
+        names = ", ".join(f"`{name}`" for name, kind in sorted(kinds.items()) if kind.family == family)
+        models = sum(m["family"] == family for m in entries)
+        rows.append(f"| [{family}](docs/families/{family}.md) | {names} | {models} |")
     return "\n".join(rows)
 
 
@@ -100,17 +116,18 @@ def between(text: str, marker: str, new: str) -> str:
 
     pattern = re.compile(rf"(<!-- {marker} -->\n).*?(\n<!-- /{marker} -->)", re.S)
     if not pattern.search(text):
-        raise SystemExit(f"README.md lacks the marker {marker}")
+        raise SystemExit(f"a page lacks the marker {marker}")
     return pattern.sub(lambda found: found[1] + new + found[2], text)
 
 
 def pages() -> dict[Path, str]:
     """Returns every generated page."""
 
-    readme = ROOT / "README.md"
+    readme, page = ROOT / "README.md", ROOT / "docs" / "models.md"
     return {
         ROOT / "docs" / "cli.md": cli(),
-        readme: between(readme.read_text(encoding="utf-8"), "models", models()),
+        readme: between(readme.read_text(encoding="utf-8"), "families", families()),
+        page: between(page.read_text(encoding="utf-8"), "models", models()),
     }
 
 
