@@ -217,6 +217,7 @@ def test_a_command_whose_plugin_is_missing_names_the_package(dgm, monkeypatch):
         known = {k: v for k, v in provided.commands().items() if k != command}
         without = msgspec.structs.replace(provided.provided(), commands=known)
         monkeypatch.setattr("dgmcore.cli.app.provided", lambda without=without: without)
+        monkeypatch.setattr("dgmcore.cli.app.plugins", list)
         monkeypatch.setattr(provided, "plugins", list)
         code, out, err = dgm(command, "x")
         assert (code, out) == (1, "")
