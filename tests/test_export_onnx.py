@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+import torchdiffeq
 from dgm_export.onnx import TOLERANCE, export_onnx, kinds_of
-from dgm_export.tracing import _odeint, _solve_triangular
+from dgm_export.tracing import _odeint, _solve_triangular, stand_ins
+from torch import nn
 
+import dgmcore
 from dgmcore.loading.load import build
 
 
@@ -23,8 +28,6 @@ def test_a_triangular_system_is_solved_by_its_inverse(upper, left, unitriangular
 
 @pytest.mark.parametrize("method", ["euler", "midpoint", "heun2", "rk4"])
 def test_steps_in_time_are_torchdiffeqs(method):
-    torchdiffeq = pytest.importorskip("torchdiffeq")
-
     def field(t, x):
         return torch.sin(3 * t) * x.flip(1) - x**2
 
@@ -37,6 +40,19 @@ def test_steps_in_time_are_torchdiffeqs(method):
         _odeint(field, x, times, method="dopri5")
 
 
+def test_nothing_of_torch_stays_replaced():
+    """Nor is it while others compute: stand-ins are those of one thread's calls, and inside of solvers too."""
+    model = build("flowmatching", {"network": {"kind": "mlp", "width": 8, "depth": 1}})
+    before = (torch.linalg.inv, torch.linalg.solve_triangular, torchdiffeq.odeint)
+    square = torch.eye(3) + torch.ones(3, 3)
+    with stand_ins(nn.Identity(), (square,)), ThreadPoolExecutor(1) as others:
+        assert (torch.linalg.inv, torch.linalg.solve_triangular, torchdiffeq.odeint) == before
+        assert torch.equal(others.submit(torch.linalg.inv, square).result(), torch.inverse(square))
+        with pytest.raises(NotImplementedError, match="chooses its steps"):
+            dgmcore.sample(model, 2, solver="dopri5")
+    assert dgmcore.sample(model, 2, solver="dopri5").shape == (2, 2)
+
+
 #: Small models, one for each kind of operation that needed something.
 SMALL = {
     "rnn": ({"length": 4, "hidden": 8}, {}),  # data that are levels
@@ -46,6 +62,7 @@ SMALL = {
         {"network": {"kind": "mlp", "width": 8, "depth": 1}},
         {"steps": 2, "solver": "heun"},
     ),  # steps in time
+    "ffjord": ({"dim": 2, "hidden": [8]}, {"steps": 1}),
     "resnet-energy": ({"event_shape": [1, 8, 8], "channels": 4, "layout": "1d"}, {}),  # weights that are kept
     "ddgan": (
         {"generator": {"kind": "mlp", "width": 8}, "discriminator": {"kind": "mlp", "width": 8}},

@@ -12,11 +12,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
 from torch import Tensor
+from torch.overrides import wrap_torch_function
 
 from dgmcore.compose import gradients, leaf
 from dgmcore.noise import Noise
@@ -46,6 +48,15 @@ Probes = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 _METHODS = {"heun": "heun2"}
 
 
+@cache
+def _odeint() -> Callable[..., Any]:
+    """Returns torchdiffeq's solver; a mode of torch functions sees its calls, and may stand in: `dgm export` does."""
+
+    from torchdiffeq import odeint
+
+    return wrap_torch_function(lambda field, state, times, **_: (times,))(odeint)
+
+
 def solve(field: Field, x: Tensor, times: Tensor, solver: Solver = "rk4", tolerance: float = 1e-6) -> Iterator[Tensor]:
     r"""Yields the states of :math:`x' = v(x, t)` at all `times`, the first of which is `x`, each `(n, *event_shape)`.
 
@@ -58,7 +69,7 @@ def solve(field: Field, x: Tensor, times: Tensor, solver: Solver = "rk4", tolera
         tolerance: The relative and absolute tolerance of `dopri5`.
     """
 
-    from torchdiffeq import odeint
+    odeint = _odeint()
 
     def turned(t: Tensor, y: Tensor) -> Tensor:
         return field(y, t)
@@ -93,8 +104,7 @@ def log_density(
         tolerance: As for :func:`solve`.
     """
 
-    from torchdiffeq import odeint
-
+    odeint = _odeint()
     higher = torch.is_grad_enabled()
 
     def slope(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

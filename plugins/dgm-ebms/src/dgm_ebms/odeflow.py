@@ -10,6 +10,7 @@ import msgspec
 import torch
 import torchdiffeq
 from torch import Tensor
+from torch.overrides import wrap_torch_function
 
 from dgmcore import IndexedNoise, Likelihood, Model, Noise
 from dgmcore.compose import gradients, leaf
@@ -22,6 +23,8 @@ Time = Annotated[float, msgspec.Meta(gt=0.0, le=1e3)]
 Tolerance = Annotated[float, msgspec.Meta(ge=1e-9, le=1.0)]  # below, a solver has no end
 Solver = Literal["euler", "rk4", "dopri5"]
 
+#: A mode of torch functions sees the call, and may stand in for it: `dgm export` does.
+_odeint = wrap_torch_function(lambda field, state, times, **_: (times,))(torchdiffeq.odeint)
 _ROWS = 2048  # of a block that is scored at once
 _EXACT_UP_TO = 8  # dimensions in which the trace is exact unless asked otherwise
 
@@ -147,8 +150,8 @@ class ODEFlow(Model):
         ends = (self.config.time, 0.0) if backwards else (0.0, self.config.time)
         times = torch.linspace(*ends, options.steps + 1, dtype=y.dtype, device=y.device)
         if options.solver == "dopri5":
-            return torchdiffeq.odeint(slope, y, times, method="dopri5", rtol=options.tolerance, atol=options.tolerance)
-        return torchdiffeq.odeint(slope, y, times, method=options.solver)
+            return _odeint(slope, y, times, method="dopri5", rtol=options.tolerance, atol=options.tolerance)
+        return _odeint(slope, y, times, method=options.solver)
 
     # --- sampling ----------------------------------------------------------------------------------
 

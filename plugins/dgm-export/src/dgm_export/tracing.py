@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["stand_ins"]
 
@@ -32,37 +33,59 @@ def stand_ins(module: nn.Module, inputs: tuple[Tensor, ...]) -> Iterator[None]:
         inputs: Its inputs.
     """
 
-    found = _inverses(module, inputs)
-    known = iter(found)
-    with ExitStack() as stack:
-        for place, name, stand_in in (
-            (torch.linalg, "inv", lambda A: next(known)),
-            (torch.linalg, "solve_triangular", _solve_triangular),
-            (F, "scaled_dot_product_attention", _attention(F.scaled_dot_product_attention)),
-        ):
-            stack.enter_context(patch.object(place, name, stand_in))
-        try:
-            import torchdiffeq
-        except ImportError:
-            pass
-        else:
-            stack.enter_context(patch.object(torchdiffeq, "odeint", _odeint))
+    with _Inverses() as seen, torch.no_grad():
+        module(*inputs)
+    with _StandIns([x.clone() for x in seen.found]):
         yield
 
 
-def _inverses(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Returns what `torch.linalg.inv` returns in a call of the module, in order."""
+class _Inverses(TorchFunctionMode):
+    """Keeps what `torch.linalg.inv` returns, in order."""
 
-    found: list[Tensor] = []
-    inv = torch.linalg.inv
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
 
-    def seen(A: Tensor) -> Tensor:
-        found.append(inv(A))
-        return found[-1]
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = self.through(func, args, kwargs or {})
+        if func is torch.linalg.inv:
+            self.found.append(result)
+        return result
 
-    with patch.object(torch.linalg, "inv", seen), torch.no_grad():
-        module(*inputs)
-    return [x.clone() for x in found]
+    def through(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Calls a function; what a solver calls is seen too."""
+        if _is_odeint(func):
+            with self:
+                return func.__wrapped__(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+class _StandIns(TorchFunctionMode):
+    """Calls stand-ins in the place of their originals.
+
+    What torch does not know, torchdiffeq's `odeint`, is replaced where it was wrapped by
+    `torch.overrides.wrap_torch_function`.
+    """
+
+    def __init__(self, inverses: list[Tensor]) -> None:
+        super().__init__()
+        known = iter(inverses)
+        self.instead: dict[Any, Callable[..., Any]] = {
+            torch.linalg.inv: lambda A: next(known),
+            torch.linalg.solve_triangular: _solve_triangular,
+            F.scaled_dot_product_attention: _attention,
+        }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if _is_odeint(func):
+            with self:
+                return _odeint(*args, **kwargs or {})
+        return self.instead.get(func, func)(*args, **kwargs or {})
+
+
+def _is_odeint(func: Any) -> bool:
+    original = getattr(func, "__wrapped__", None)
+    return original is not None and original is getattr(sys.modules.get("torchdiffeq"), "odeint", None)
 
 
 def _solve_triangular(
@@ -87,15 +110,12 @@ def _solve_triangular(
     return (inverse @ B.double() if left else B.double() @ inverse).to(B.dtype)
 
 
-def _attention(attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _attention(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Attention of one head, which has no axis for it, gets that axis: ONNX wants it."""
 
-    def with_heads(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if q.ndim == 3 and not args and not kwargs:
-            return attention(q[:, None], k[:, None], v[:, None])[:, 0]
-        return attention(q, k, v, *args, **kwargs)
-
-    return with_heads
+    if q.ndim == 3 and not args and not kwargs:
+        return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+    return F.scaled_dot_product_attention(q, k, v, *args, **kwargs)
 
 
 def _odeint(field: Callable[[Tensor, Any], Any], state: Any, times: Tensor, *, method: str, **_: Any) -> Tensor:

@@ -10,6 +10,7 @@ import msgspec
 import torch
 import torchdiffeq
 from torch import Tensor, nn
+from torch.overrides import wrap_torch_function
 
 from dgmcore.config import Config, Count, Options, Size
 from dgmcore.interfaces import Likelihood
@@ -20,6 +21,8 @@ from .flow import Flow, blockwise, log_normal
 
 __all__ = ["FFJORD", "signs"]
 
+#: A mode of torch functions sees the call, and may stand in for it: `dgm export` does.
+_odeint = wrap_torch_function(lambda field, state, times, **_: (times,))(torchdiffeq.odeint)
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -176,4 +179,4 @@ def _solve(slope: Callable[[Tensor, Tensor], Tensor], y: Tensor, start: float, e
     """Returns the states at `steps + 1` equidistant times, `(steps + 1, n, ...)`."""
 
     times = torch.linspace(start, end, steps + 1, dtype=y.dtype, device=y.device)
-    return torchdiffeq.odeint(slope, y, times, method="rk4")
+    return _odeint(slope, y, times, method="rk4")
