@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from training_runs import BLOB, log, recipe, weights
 
 import dgmcore
+from dgmcore.entry import read_entry
 from dgmcore.errors import TrainingError
 
 pytestmark = pytest.mark.usefixtures("trainer", "here")
@@ -248,6 +249,28 @@ def test_parts_are_trained_in_their_own_phases_and_saved_as_entries(here):
             dgmcore.train({**duo, "config": {"width": 8}, "init": "duo", "name": "other"})
         with pytest.raises(TrainingError, match="no weight"):
             dgmcore.train(recipe({}, init="duo", name="third"))
+
+
+def test_half_precision_reaches_the_parts_that_are_entries(here):
+    pair = recipe(
+        {"phase": "base.fit", "steps": 20},
+        {"phase": "tilt", "steps": 4},
+        name="halves",
+        architecture="train-pair",
+        parts={
+            "base": {"architecture": "train-blob", "save_as": "halves-base"},
+            "critic": {"architecture": "train-duo"},
+        },
+        stored_as="float16",
+    )
+    folder = dgmcore.train(pair, out=here / "zoo")
+    for entry in (folder, here / "zoo" / "halves-base"):
+        assert {t.dtype for t in weights(entry).values() if t.is_floating_point()} == {torch.float16}
+        assert read_entry(entry).weights.dtype == "float16"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DGM_REGISTRY", str(here / "zoo"))
+        assert torch.equal(dgmcore.load("halves").parts["base"].mean, dgmcore.load("halves-base").mean)
+        assert dgmcore.load("halves-base").mean.dtype is torch.float32, "loading widens them"
 
 
 def test_validation_keeps_the_best_weights():

@@ -61,7 +61,14 @@ def write_entries(
 
     model.eval()
     assert model.entry is not None
-    write = partial(save, license=recipe.license, data=model.entry.data, training=training, papers=recipe.papers)
+    write = partial(
+        save,
+        license=recipe.license,
+        data=model.entry.data,
+        training=training,
+        papers=recipe.papers,
+        dtype=recipe.stored_as,
+    )
 
     def write_parts(owner: Model, parts: Mapping[str, str | PartRecipe], place: str) -> None:
         for name, part in parts.items():
@@ -94,7 +101,6 @@ def write_entries(
         sampling=recipe.sampling,
         tags=recipe.tags,
         samples_png=picture if drawn else None,
-        dtype=recipe.stored_as,
     )
 
 
