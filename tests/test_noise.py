@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmcore.noise import IndexedNoise, derive_seed
+from dgmcore.noise import IndexedNoise, _product, derive_seed
 from dgmcore.sampling.stream_noise import StreamNoise
 
 shapes = st.lists(st.integers(1, 4), max_size=3).map(tuple)
@@ -119,6 +120,26 @@ def test_dtypes_round_one_stream(dtype):
     u = other.uniform(4)
     assert u.dtype is dtype and float(u.max()) < 1
     assert float((u.double() - exact.uniform(4)).abs().max()) <= torch.finfo(dtype).eps
+
+
+def test_blocks_of_pictures_are_rounded_from_one_stream_too():
+    noise = {dtype: IndexedNoise(5, 40, dtype=dtype).normal(3, 37, 41) for dtype in (torch.float32, torch.float64)}
+    assert torch.equal(noise[torch.float32], noise[torch.float64].float())
+    assert torch.equal(noise[torch.float32][33:36], IndexedNoise(5, 3, 33).normal(3, 37, 41))
+
+
+@pytest.mark.parametrize("off", [-1e-15, 0, 1e-15])
+@pytest.mark.parametrize("wave", ["cos", "sin"])
+def test_a_wave_of_other_last_bits_gives_the_same_float32(monkeypatch, wave, off):
+    """Halves between two numbers of float32, and numbers near to one, go to where numpy's wave says."""
+    theirs, ours = getattr(torch, wave), getattr(np, wave)
+    monkeypatch.setattr(torch, wave, lambda x: theirs(x) * (1 + off))
+    angle = np.full((4, 1000), {"cos": 0.0, "sin": math.pi / 2}[wave])
+    halves = 1 + 2.0**-24 + 2.0**-23 * np.arange(1000)
+    radius = np.stack([halves, halves * (1 + 2.0**-52), halves * (1 - 2.0**-52), halves + 2.0**-30])
+    out = np.empty(radius.shape, np.float32)
+    _product(radius, angle, ours, out)
+    assert np.array_equal(out, (radius * ours(angle)).astype(np.float32))
 
 
 def test_the_global_random_state_is_not_touched():

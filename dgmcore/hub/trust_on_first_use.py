@@ -2,8 +2,7 @@
 
 An entry may point at a repository of somebody else whose sha256 its author never had (`trust: first-fetch` in
 `weights.hub`). The sha256 that the Hub states and the commit are then written down at the first fetch, in the
-user's data folder, and whatever is read or fetched later must be the same bytes. Of `model.sig` it is the key's sha256,
-and the commit that was checked (`dgm pull --verify-key`).
+user's data folder, and whatever is read or fetched later must be the same bytes. Of `model.sig` it is the key's.
 """
 
 from __future__ import annotations
