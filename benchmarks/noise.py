@@ -1,4 +1,4 @@
-"""Drawing the noise of pictures, against `torch.randn`, whose numbers depend on the batch and on what was drawn before."""
+"""Drawing the noise of pictures, against `torch.randn`, whose numbers depend on what was drawn before."""
 
 from __future__ import annotations
 

@@ -136,16 +136,13 @@ def derive_seed(seed: int, scope: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-_BLOCK = 1 << 17  # float64 numbers that stay near the processor
-
-
 def _philox(key: bytes, start: int, n: int, size: int, normal: bool, single: bool = False) -> np.ndarray:
     """Returns `(n, size)` values, float64 or rounded to float32, row i a function of the key and `start + i`."""
     half = (size + 1) // 2
     width = (2 * half if normal else size) + 3 & ~3  # Philox4x64 yields four words per counter
     values = np.empty((n, 2 * half if normal else size), np.float32 if single else np.float64)
     philox = np.random.Philox(key=int.from_bytes(key, "little"), counter=start * (width // 4))
-    rows = max(1, _BLOCK // max(width, 1))
+    rows = max(1, (1 << 17) // max(width, 1))  # whose numbers stay near the processor
     for block in (values[first : first + rows] for first in range(0, n if size else 0, rows)):
         uniform = (philox.random_raw(len(block) * width).reshape(-1, width) >> np.uint64(11)) * 2.0**-53
         if not normal:
@@ -154,8 +151,7 @@ def _philox(key: bytes, start: int, n: int, size: int, normal: bool, single: boo
         # contiguous copies, so that numpy takes the same vectorised path for every n
         radius = uniform[:, :half] + 2.0**-53  # (0, 1]
         np.log(radius, out=radius)
-        radius *= -2.0
-        np.sqrt(radius, out=radius)
+        np.sqrt(radius * -2.0, out=radius)
         angle = uniform[:, half : 2 * half] * (2.0 * math.pi)
         _product(radius, angle, np.cos, block[:, :half])
         _product(radius, angle, np.sin, block[:, half:])
