@@ -6,13 +6,15 @@ import math
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from dgm_eval import distances
 from dgm_eval.metrics import energy_distance, precision_recall
-from dgm_eval.metrics.modes import covered, histogram
+from dgm_eval.metrics.modes import _kl_of, covered, histogram
+from dgm_eval.two_samples.extrapolated import fid_per_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,6 +154,52 @@ def test_what_torchmetrics_says(seed):
     )
     found = by_torchmetrics("inception", "InceptionScore", x=x, seed=seed, splits=7)
     assert distances.inception_score(x, seed=seed) == pytest.approx(tuple(map(float, found)), rel=1e-6)
+
+
+def test_what_sklearn_and_scipy_say():
+    from scipy.spatial.distance import cdist
+    from scipy.stats import energy_distance as on_a_line
+    from scipy.stats import entropy
+    from sklearn.metrics import roc_auc_score
+    from sklearn.neighbors import NearestNeighbors
+
+    x, y = normal(150, 3, seed=7) + 0.3, normal(110, 3, seed=8)
+    scores = torch.cat([x[:, 0], y[:, 0]]).round(decimals=1)  # with ties
+    area = roc_auc_score([1] * len(x) + [0] * len(y), scores.numpy())
+    assert distances.auroc(scores[: len(x)], scores[len(x) :]) == pytest.approx(area)
+    between, within_x, within_y = (
+        np.sqrt(cdist(a, b, "sqeuclidean") + 0.1).mean() for a, b in ((x, y), (x, x), (y, y))
+    )
+    expected = 150 * 110 / 260**2 * (2 * between - within_x - within_y)
+    assert distances.energy_distance(x, y) == pytest.approx(expected)
+    expected = 150 * 110 / 260**2 * on_a_line(x[:, 0].numpy(), y[:, 0].numpy()) ** 2  # whose square is the distance
+    assert distances.energy_distance(x[:, :1], y[:, :1], eps=0) == pytest.approx(expected)
+    first, second = (NearestNeighbors(n_neighbors=1).fit(points.numpy()) for points in (x[:50], x[50:100]))
+    nearer = [index.kneighbors(y.numpy())[0][:, 0] for index in (first, second)]
+    assert distances.nearer_to_first(y, x[:50], x[50:]).mean() == pytest.approx((nearer[0] < nearer[1]).mean())
+    labels = (10 * normal(400, 1, seed=9).abs() % 10).long()
+    uniform = np.full(10, 0.1)
+    expected = entropy(np.bincount(labels[:, 0].numpy(), minlength=10), uniform)
+    assert _kl_of(labels) == pytest.approx(expected)
+
+
+def test_classes_are_measured_each_as_torchmetrics_would(monkeypatch):
+    """The metric `fid-per-class`, of points whose class is the largest of their first three numbers."""
+    x, y = normal(700, 4, seed=10) + 0.3, normal(600, 4, seed=11)
+    kept = {"samples": x, "real": y}
+    stand_in = SimpleNamespace(
+        is_classifier=True, features=lambda p: p, logits=lambda p: p[:, :3], fields=dict, name="toy"
+    )
+    run = SimpleNamespace(
+        features_name="toy", extractor=stand_in, against="toy", sampling={}, seed=0,
+        samples=lambda view: view(run, kept["samples"]), real=lambda view: view(run, kept["real"]),
+        record=lambda name, value, **fields: (value, fields["unit"], fields["n"]),
+    )  # fmt: skip
+    for label, (value, unit, n) in enumerate(fid_per_class(run)):
+        a, b = (p[p[:, :3].argmax(1) == label] for p in (x, y))
+        monkeypatch.setattr(Given, "num_features", 4)
+        theirs = by_torchmetrics("fid", "FrechetInceptionDistance", x=a, y=b)
+        assert (unit, n) == (f"class {label}", len(a)) and value == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_evaluating_imports_no_torchmetrics():
