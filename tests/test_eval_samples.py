@@ -131,7 +131,7 @@ def covered(measure, truth, runs=150):
     inside = 0
     for seed in range(runs):
         value, error, groups = measure(normal(120, seed=2 * seed, shift=0.4, scale=1.2), normal(160, seed=2 * seed + 1))
-        low, high = intervals.around(value, error, groups)
+        low, high = intervals.of_squared(value, error, groups)
         inside += low <= truth <= high
     return inside / runs
 
@@ -153,6 +153,24 @@ def test_intervals_cover_what_is_known():
     squared = kernel(2 * s) + kernel(2) - 2 * kernel(1 + s, 3 * 0.4**2)
     share = covered(lambda x, y: (*distances.mmd(x, y, 1.5), None), squared)
     assert share >= 0.9
+
+
+def test_squared_distances_have_more_room_above():
+    """Where they are small by chance their error is too: what is around them alone would hold 89 of 100 or fewer."""
+    found = [distances_between(*(normal(100, seed=2 * i + j, shift=0.4 * j) for j in (0, 1))) for i in range(150)]
+    for which in (0, 1):
+        values, errors = np.array([pair[which] for pair in found]).T
+        bounds = [intervals.of_squared(*pair) for pair in zip(values, errors, strict=True)]
+        assert np.mean([low <= values.mean() <= high for low, high in bounds]) >= 0.93
+    assert intervals.of_squared(4.0, 0.0) == (4.0, 4.0) and intervals.of_squared(0.0, 0.0) == (0.0, 0.0)
+    low, high = intervals.of_squared(100.0, 0.1)
+    assert high - 100 == pytest.approx(100 - low, rel=1e-2), "of large sets it is the same on both sides"
+
+
+def distances_between(x, y):
+    """The kernel and the energy distance, each with its error."""
+    kernels = lambda a, b: (a @ b.T / 3 + 1) ** 3, lambda a, b: -(torch.cdist(a, b).square() + 0.1).sqrt()
+    return [intervals.kernel_statistic(kernel, x, y) for kernel in kernels]
 
 
 def test_intervals_of_precision_and_recall_of_distributions_cover_their_mean():

@@ -28,6 +28,7 @@ __all__ = [
     "grouped",
     "kernel_statistic",
     "of_share",
+    "of_squared",
     "of_values",
     "one_sided",
     "within_bounds",
@@ -46,6 +47,18 @@ def around(value: float, error: float, groups: int | None = None) -> Interval:
 
     half = error * (_NORMAL if groups is None else _STUDENT[groups])
     return value - half, value + half
+
+
+def of_squared(value: float, error: float, groups: int | None = None) -> Interval:
+    r"""Returns the interval of a squared distance with a standard error, as :func:`around`, but further upwards.
+
+    Where a squared distance is small by chance its error is, so that what is around it ends below the truth too often.
+    Not so on the scale of the logarithm, whose upper end is :math:`v + h + h^2 / 2v + ...` for half a width h.
+    """
+
+    low, high = around(value, error, groups)
+    half = high - value
+    return low, high + (half**2 / (2 * max(value, half)) if half else 0.0)
 
 
 def within_bounds(value: float, error: float, groups: int, n: int) -> Interval:

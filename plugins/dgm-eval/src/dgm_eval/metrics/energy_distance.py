@@ -14,7 +14,7 @@ from torch import Tensor
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, flat, metric
 
-from ..intervals import around, kernel_statistic
+from ..intervals import kernel_statistic, of_squared
 from .comparison import BLOCK, compared
 
 __all__ = ["energy_distance", "energy_metric"]
@@ -56,5 +56,5 @@ def energy_metric(run: Run) -> Metric:
     x, y = (points.double() for points in (run.samples(flat), run.real(flat)))
     _, error = kernel_statistic(lambda a, b: -(torch.cdist(a, b).square_() + 0.1).sqrt_(), x, y)
     error *= len(x) * len(y) / (len(x) + len(y)) ** 2
-    interval = partial(around, error=error)
+    interval = partial(of_squared, error=error)
     return compared(run, "energy-distance", flat, energy_distance, interval, unit="eps 0.1 in the root")

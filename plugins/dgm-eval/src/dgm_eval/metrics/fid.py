@@ -12,7 +12,7 @@ from torch import Tensor
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric
 
-from ..intervals import around, grouped
+from ..intervals import grouped, of_squared
 from .comparison import compared, features, has_features
 
 __all__ = ["fid", "frechet", "groups_for"]
@@ -46,7 +46,7 @@ def fid(run: Run) -> Metric:
     groups = groups_for(x)
     (error,) = grouped(frechet, x, y, groups=groups, most=None, seed=run.seed)
     about = run.extractor.fields()
-    return compared(run, "fid", features, frechet, lambda value: around(value, error, groups), **about)
+    return compared(run, "fid", features, frechet, lambda value: of_squared(value, error, groups), **about)
 
 
 def groups_for(x: Tensor) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric
 
-from ..intervals import around, kernel_statistic
+from ..intervals import kernel_statistic, of_squared
 from .comparison import features, has_features, protocol
 
 __all__ = ["kernel_distance", "kid"]
@@ -74,5 +74,5 @@ def kid(run: Run) -> Metric:
     value, std = kernel_distance(x, y, seed=run.seed)
     floor = None if other is None else kernel_distance(other[: len(x)], y, seed=run.seed)[0]
     error = math.hypot(kernel_statistic(_cubic, x.double(), y.double())[1], std / math.sqrt(50))  # and of the subsets
-    about = {"std": std, "interval": around(value, error), "floor": floor}
+    about = {"std": std, "interval": of_squared(value, error), "floor": floor}
     return run.record("kid", value, **about, **protocol(run, features), **run.extractor.fields())

@@ -13,7 +13,7 @@ from dgmcore.entry import Metric
 from dgmcore.errors import UsageError
 from dgmcore.evaluation.metric import Run, metric
 
-from ..intervals import around, grouped
+from ..intervals import grouped, of_squared
 from ..metrics.comparison import features, has_features, logits, protocol
 from ..metrics.fid import frechet, groups_for
 
@@ -56,7 +56,7 @@ def fid_infinity(run: Run) -> Metric:
     groups = groups_for(x)
     (error,) = grouped(extrapolated, x, y, groups=groups, most=None, seed=run.seed)
     about = {"unit": "n to infinity", **protocol(run, features), **run.extractor.fields()}
-    return run.record("fid-infinity", value, interval=around(value, error, groups), **about)
+    return run.record("fid-infinity", value, interval=of_squared(value, error, groups), **about)
 
 
 @metric(can=["generator"], views={features: None, logits: None}, applies=lambda run: False)
@@ -75,7 +75,7 @@ def fid_per_class(run: Run) -> list[Metric]:
         value, groups = frechet(a, b), groups_for(a)
         (error,) = grouped(frechet, a, b, groups=groups, most=None, seed=run.seed)
         about = {**protocol(run, features), "n": len(a), "n_real": len(b), **run.extractor.fields()}
-        interval = around(value, error, groups)
+        interval = of_squared(value, error, groups)
         records.append(run.record("fid-per-class", value, unit=f"class {label}", interval=interval, **about))
     if not records:
         raise UsageError(f"no class has more samples than the {x.shape[1]} features", "raise --n")

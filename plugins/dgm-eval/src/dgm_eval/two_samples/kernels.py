@@ -13,7 +13,7 @@ from torch import Tensor
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric
 
-from ..intervals import around, grouped, kernel_statistic
+from ..intervals import around, grouped, kernel_statistic, of_squared
 from .view import measured, seen
 
 __all__ = ["directions", "median_distance", "mmd", "mmd_metric", "sliced_wasserstein", "sliced_wasserstein_metric"]
@@ -76,7 +76,7 @@ def mmd_metric(run: Run) -> Metric:
     width = median_distance(y)
     value, error = mmd(x, y, width)
     floor = None if other is None else mmd(other[: len(x)], y, width)[0]
-    return measured(run, "mmd", value, around(value, error), floor=floor, unit=f"squared, bandwidth {width:.4g}")
+    return measured(run, "mmd", value, of_squared(value, error), floor=floor, unit=f"squared, bandwidth {width:.4g}")
 
 
 @metric(can=["generator"], views={seen: 4000}, applies=lambda run: False)
