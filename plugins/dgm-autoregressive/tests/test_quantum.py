@@ -234,6 +234,7 @@ def test_observables_are_recorded_beside_the_exact_ones(entry):
     data = tfim("test", n=3)
     for record, (value, error) in zip(found, reconstructed(data, outcomes).values(), strict=True):
         assert (record.value, record.std) == (pytest.approx(value), pytest.approx(error))
+        assert record.interval == pytest.approx((value - 1.96 * error, value + 1.96 * error))
         assert record.n == 4000 and record.unit.startswith("exact ")
 
 

@@ -48,6 +48,7 @@ def test_the_share_of_samples_that_are_what_was_asked_for(monkeypatch, asked, n)
     assert found.value == pytest.approx(0.8) and found.n == n
     assert found.sampling["label"] == [0, 1, 2, 3, 4], "plain data, as an entry has them"
     assert found.std == pytest.approx((0.8 * 0.2 / n) ** 0.5)
+    assert found.interval == pytest.approx({1000: (0.774, 0.8236), 50: (0.6696, 0.8876)}[n], abs=1e-4), "Wilson's"
 
 
 def test_models_without_classes_have_no_agreement():

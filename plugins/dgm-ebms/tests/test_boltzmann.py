@@ -153,6 +153,7 @@ def test_the_recipe_starts_to_learn_at_once(tmp_path, monkeypatch):
     mean = dgmcore.score(model, "mnist-binary:test", options=options, batch_size=2000).mean
     assert -206 < mean < -120, "better than pixels drawn one by one with the data's means"
     (found,) = dgmcore.evaluate(folder, ["log-normaliser"], **options)
+    assert found.interval == pytest.approx((found.value - 1.96 * found.std, found.value + 1.96 * found.std))
     assert found.std > 0 and "10 chains of 50 temperatures" in found.unit
 
 

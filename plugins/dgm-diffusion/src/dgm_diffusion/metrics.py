@@ -21,6 +21,14 @@ def _classes(run: Run) -> int:
     return int(getattr(run.model.config, "classes", 0)) if takes else 0
 
 
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Returns the interval of a share of n independent samples that holds the true one 95 times of 100."""
+
+    z2 = 1.96**2 / n
+    middle, half = share + z2 / 2, (z2 * share * (1 - share) + z2**2 / 4) ** 0.5
+    return (middle - half) / (1 + z2), (middle + half) / (1 + z2)
+
+
 @metric(can=["generator"], applies=lambda run: _classes(run) > 1)
 def label_agreement(run: Run) -> Metric:
     """The share of samples that a classifier gives the label they were asked for; classes in turn, 1,000 samples."""
@@ -45,6 +53,7 @@ def label_agreement(run: Run) -> Metric:
         right / n,
         n=n,
         std=(right / n * (1 - right / n) / n) ** 0.5,
+        interval=_wilson(right / n, n),
         sampling=to_dict(run.model.sampling(options)),
         **classifier.fields(),
     )

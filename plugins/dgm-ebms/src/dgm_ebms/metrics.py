@@ -22,4 +22,7 @@ def log_normaliser(run: Run) -> Metric:
         found = run.model.log_z(run.seed, o.chains, o.temperatures)
         advance(1)
     how = f"nats, {o.chains} chains of {o.temperatures:,} temperatures" if found.error else "nats, exact"
-    return run.record("log-normaliser", found.value, unit=how, std=found.error, n=o.chains, sampling=run.scoring)
+    about = {"unit": how, "std": found.error, "n": o.chains, "sampling": run.scoring}
+    if found.error:
+        about["interval"] = (found.value - 1.96 * found.error, found.value + 1.96 * found.error)
+    return run.record("log-normaliser", found.value, **about)

@@ -104,6 +104,7 @@ def observables(run: Run) -> list[Metric]:
             name,
             value,
             std=error,
+            interval=(value - 1.96 * error, value + 1.96 * error),
             unit=f"exact {right[name]:.6g}, {abs(value - right[name]) / error:.1f} standard errors away",
             n=len(outcomes),
             against=run.against,
