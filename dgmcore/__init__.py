@@ -32,7 +32,7 @@ _HOMES = {
     "info": "registry",
     "list_models": "registry",
     "load": "loading.load",
-    "pull": "loading.pull",
+    "pull": "loading.weights",
     "push": "calls",
     "sample": "sampling.draw",
     "score": "sampling.scores",
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from .interfaces import Pushforward as Pushforward
     from .interfaces import Trajectory as Trajectory
     from .loading.load import load as load
-    from .loading.pull import pull as pull
+    from .loading.weights import pull as pull
     from .model import Model as Model
     from .noise import IndexedNoise as IndexedNoise
     from .noise import Noise as Noise

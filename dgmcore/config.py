@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 import msgspec
 
 from .errors import DgmError, RegistryError
-from .suggestions import did_you_mean
+from .suggestions import did_you_mean, words_at
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
@@ -84,7 +84,7 @@ def parse(
     except msgspec.ValidationError as e:
         inside = found["path"] if (found := _PATH.search(str(e))) else ""
         path = ".".join(p for p in (prefix, inside) if p)
-        message, words = _PATH.sub("", str(e)), _words_at(msgspec.inspect.type_info(kind), inside)
+        message, words = _PATH.sub("", str(e)), words_at(msgspec.inspect.type_info(kind), inside)
         if message.startswith("Object contains unknown field"):
             key = message.split("`")[1]
             raise error(f"{source}: unknown key {path and f'{path}.'}{key}", did_you_mean(key, words)) from None
@@ -117,23 +117,3 @@ def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
     plain: dict[str, Any] = msgspec.to_builtins(config)
     return plain
-
-
-def _words_at(info: Any, path: str) -> list[str]:
-    """Returns the words that are known at a path, such as `a[...].b`, inside a type: keys of a struct, or choices."""
-    kinds = [info]
-    for part in re.findall(r"[A-Za-z_]\w*|\[[^\]]*\]", path):
-        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
-    keys = [f.encode_name for kind in kinds for f in getattr(kind, "fields", ())]
-    return keys + [str(value) for kind in kinds for value in getattr(kind, "values", ())]
-
-
-def _inside(kind: Any, part: str) -> Iterator[Any]:
-    """Yields the types of a field `part`, or of the elements (`[...]`), of one of msgspec's types; of a union all."""
-    if part.startswith("["):
-        inner = [getattr(kind, name) for name in ("item_type", "value_type") if hasattr(kind, name)]
-        inner += getattr(kind, "item_types", ())[:1]
-    else:
-        inner = [f.type for f in getattr(kind, "fields", ()) if f.encode_name == part]
-    for one in inner:
-        yield from getattr(one, "types", (one,))

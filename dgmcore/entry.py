@@ -140,15 +140,18 @@ class Entry(Config, kw_only=True):
 
     def part_names(self) -> list[str]:
         """Returns the names of the entries that it is composed of, those inside its own parts included."""
-        return list(_part_names(self.parts))
+        return [part for part in _walked(self.parts) if isinstance(part, str)]
+
+    def own_parts(self) -> list[PartSpec]:
+        """Returns the parts that are its own, those inside of them included."""
+        return [part for part in _walked(self.parts) if isinstance(part, PartSpec)]
 
 
-def _part_names(parts: Mapping[str, str | PartSpec]) -> Iterator[str]:
+def _walked(parts: Mapping[str, str | PartSpec]) -> Iterator[str | PartSpec]:
     for part in parts.values():
-        if isinstance(part, str):
-            yield part
-        else:
-            yield from _part_names(part.parts)
+        yield part
+        if isinstance(part, PartSpec):
+            yield from _walked(part.parts)
 
 
 def read_entry(path: str | os.PathLike[str]) -> Entry:
@@ -176,36 +179,34 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
 
 def _check(entry: Entry, path: Path) -> None:
     """Checks what the types can't say."""
-
-    def refuse(what: str, hint: str) -> None:
-        raise RegistryError(f"{path}: {what}", hint)
-
     shape, bounds = entry.data.event_shape, entry.data.range
-    if not shape or any(d < 1 for d in shape):
-        refuse(f"data.event_shape: {list(shape)} has no positive sizes", "for example [3, 64, 64]")
-    if bounds is not None and not bounds[0] < bounds[1]:
-        refuse("data.range: the lower end comes first", "for example [-1, 1]")
-    if bounds is None and entry.data.levels is not None:
-        refuse("data.levels: without a range they are none", "say data.range too")
-    if not entry.license.strip():
-        refuse("license: is empty", "name the licence of these weights, such as apache-2.0")
-    for part, spec in entry.parts.items():
-        if spec == entry.name:
-            refuse(f"parts.{part}: the entry is a part of itself", "name another entry")
-    if entry.weights is not None and entry.weights.hub is not None:
-        repo, revision = entry.weights.hub.repo, entry.weights.hub.revision
-        if any(p.startswith(".") for p in (*repo.split("/"), *(revision or "").split("/"))):
-            refuse(f"weights.hub: {repo}@{revision} is no repository", "write USER/REPO")
-        if revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", revision):
-            refuse(f"weights.hub.revision: {revision!r:.60} is none", "a commit, tag or branch")
+    hub = entry.weights.hub if entry.weights else None
+    repo, revision = (hub.repo, hub.revision) if hub else ("", None)
+    hidden = any(place.startswith(".") for place in f"{repo}/{revision or ''}".split("/"))
+    own = next((part for part, spec in entry.parts.items() if spec == entry.name), None)
+    for wrong, what, hint in (
+        (
+            not shape or min(shape) < 1,
+            f"data.event_shape: {[*shape]} has no positive sizes",
+            "for example [3, 64, 64]",
+        ),
+        (bounds and not bounds[0] < bounds[1], "data.range: the lower end comes first", "for example [-1, 1]"),
+        (entry.data.levels and not bounds, "data.levels: without a range they are none", "say data.range too"),
+        (not entry.license.strip(), "license: is empty", "name the licence of these weights, such as apache-2.0"),
+        (own is not None, f"parts.{own}: the entry is a part of itself", "name another entry"),
+        (hidden, f"weights.hub: {repo}@{revision} is no repository", "write USER/REPO"),
+        (
+            revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", revision),
+            f"weights.hub.revision: {revision!r:.60} is none",
+            "a commit, tag or branch",
+        ),
+    ):
+        if wrong:
+            raise RegistryError(f"{path}: {what}", hint)
 
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
-    """Writes a `model.yaml` atomically.
-
-    Arguments:
-        path: The file, or a folder (made if need be) that gets one.
-    """
+    """Writes a `model.yaml` atomically: the file `path`, or one in this folder, which is made if need be."""
     path = Path(path)
     if path.suffix not in (".yaml", ".yml"):
         path = path / ENTRY_FILE

@@ -23,11 +23,16 @@ Example:
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pluggy
 
-__all__ = ["PLUGIN_API", "PROJECT", "hookimpl", "hookspec"]
+from .suggestions import did_you_mean
+
+__all__ = ["PLUGIN_API", "PROJECT", "hookimpl", "hooks_of", "hookspec", "incompatible"]
 
 PROJECT = "dgm"
 PLUGIN_API = 1
@@ -84,3 +89,41 @@ def dgm_operators() -> list[dict[str, Any]]:
 @hookspec
 def dgm_calls() -> list[dict[str, Any]]:
     """Functions behind calls of the core (see :mod:`dgmcore.calls`): ``name``, ``import``, ``summary``."""
+
+
+# --- what a plugin must look like -------------------------------------------------------------------
+
+
+def incompatible(plugin: Any, name: str) -> tuple[str, str] | None:
+    """Returns what is wrong with the `PLUGIN_API` of a plugin called `name`, and what to do; None if nothing is."""
+    module = plugin if inspect.ismodule(plugin) else sys.modules.get(getattr(plugin, "__module__", ""), plugin)
+    api = getattr(plugin, "PLUGIN_API", getattr(module, "PLUGIN_API", None))
+    if api is None or api == PLUGIN_API:
+        return None
+    newer = isinstance(api, int) and api > PLUGIN_API
+    hint = "upgrade dgmcore: pip install -U dgmcore" if newer else f"set PLUGIN_API = {PLUGIN_API} once it fits"
+    return f"{name} is written for PLUGIN_API {api!r}, this dgmcore has {PLUGIN_API}", hint
+
+
+def hooks_of(plugin: Any, name: str) -> tuple[Any, list[tuple[str, str]]]:
+    """Returns what calls the hooks of a plugin called `name`, and what is wrong with them, each with what to do."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(sys.modules[__name__])
+    return manager.hook, [*_faults(plugin, name), *_refusal(manager, plugin)]
+
+
+def _faults(plugin: Any, name: str) -> Iterator[tuple[str, str]]:
+    specified = [hook for hook in globals() if hook.startswith("dgm_")]
+    for own, function in inspect.getmembers(plugin, inspect.isroutine):
+        marked = getattr(function, f"{PROJECT}_impl", None)
+        if marked and (hook := marked.get("specname") or own) not in specified:
+            yield f"there is no hook {hook}", did_you_mean(hook, specified, n=1)
+        elif own.startswith("dgm_") and not marked:
+            yield f"{own} in {name} is not marked as a hook", "decorate it with @dgmcore.hookspecs.hookimpl"
+
+
+def _refusal(manager: pluggy.PluginManager, plugin: Any) -> Iterator[tuple[str, str]]:
+    try:
+        manager.register(plugin)
+    except pluggy.PluginValidationError as e:
+        yield " ".join(str(e).split()), "hooks take no arguments: see dgmcore.hookspecs"

@@ -38,7 +38,6 @@ class Generator(Protocol):
 
         All randomness comes from `noise`; `options` override the model's sampling options.
         """
-        ...
 
 
 @runtime_checkable
@@ -54,7 +53,6 @@ class Pushforward(Protocol):
 
     def push(self, eps: Mapping[str, Any]) -> Tensor:
         """Maps `{name: (n, *shape)}` to `(n, *event_shape)`."""
-        ...
 
 
 @runtime_checkable
@@ -65,7 +63,6 @@ class Trajectory(Protocol):
 
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         """Yields states `(n, *event_shape)`; the last is what `sample` returns for the same noise."""
-        ...
 
 
 @runtime_checkable
@@ -74,7 +71,6 @@ class Critic(Protocol):
 
     def score(self, x: Tensor) -> Tensor:
         """Maps `(n, *event_shape)` to `(n,)`; higher is more like the data; differentiable in `x`."""
-        ...
 
 
 @runtime_checkable
@@ -89,7 +85,6 @@ class Density(Protocol):
         A density that is a LOWER_BOUND or an ESTIMATE also takes `noise: Noise | None = None`
         (`noise.n == n`; None stands for seed 0), from which all its randomness comes.
         """
-        ...
 
 
 @runtime_checkable
@@ -104,7 +99,6 @@ class Autoregressive(Protocol):
 
     def log_conditionals(self, x: Tensor, chain: int = 0) -> Tensor:
         """Maps `(n, *event_shape)` to `(n, D)` nats: of each value, in its own place, given those before it."""
-        ...
 
 
 @runtime_checkable
@@ -113,11 +107,9 @@ class Encoder(Protocol):
 
     def encode(self, x: Tensor) -> Any:
         """Returns the code of `x` (a stochastic encoder's mean): `(n, *code)`, or a nested dict of such."""
-        ...
 
     def decode(self, z: Any) -> Tensor:
         """Returns `(n, *event_shape)`, the reconstruction from a code."""
-        ...
 
 
 @runtime_checkable
@@ -126,7 +118,6 @@ class Features(Protocol):
 
     def features(self, x: Tensor) -> Tensor:
         """Maps `(n, *event_shape)` to `(n, d)`."""
-        ...
 
 
 CAPABILITIES: dict[str, type] = {
@@ -155,11 +146,6 @@ def capabilities(model: Any) -> list[str]:
 def capability_with(member: str) -> str | None:
     """Returns the name of the protocol that a member, such as `log_prob`, belongs to, if any."""
     return next((name for name, members in _MEMBERS.items() if member in members), None)
-
-
-def lacks_likelihood(model: Any) -> bool:
-    """Whether a model, or a model class, has a `log_prob` of which it does not say what it is."""
-    return _has(model, "log_prob") and not _has(model, "likelihood")
 
 
 def _has(model: Any, member: str) -> bool:

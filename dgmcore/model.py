@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -20,7 +21,7 @@ from .entry import ENTRY_FILE, SCHEMA, WEIGHTS_FILE, Data, Entry, HubFile, Metri
 from .errors import CapabilityError, OptionError, PluginError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
-from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with, lacks_likelihood
+from .interfaces import CAPABILITIES, Likelihood, capabilities, capability_with
 from .noise import takes_noise
 
 
@@ -71,9 +72,8 @@ class Model(nn.Module):
     data_range: tuple[float, float] | None = None
     data_levels: int | None = None
 
-    #: What `log_prob` is a density against: "lebesgue" (values in the range of the data), "counting" (it is the
-    #: log-probability of the data's own levels), or None (neither, as a Bernoulli likelihood of grey values:
-    #: there are no bits per dimension). Where it depends on the config, set it in `__init__`.
+    #: What `log_prob` is a density against: "lebesgue" (values in the range of the data), "counting" (the data's own
+    #: levels), or None (as a Bernoulli likelihood of grey values: no bits per dimension); `__init__` may set it.
     base_measure: str | None = "lebesgue"
 
     event_shape: tuple[int, ...]
@@ -112,7 +112,7 @@ class Model(nn.Module):
     def __init__(self, config: AnyConfig | Mapping[str, Any] | None = None, **parts: Model):
         super().__init__()
         kind = type(self).__name__
-        if lacks_likelihood(type(self)):  # without a word it would be no density
+        if hasattr(type(self), "log_prob") and not self.can("density"):  # without a word it would be none
             hint = "write in the class, for example, likelihood = dgmcore.Likelihood.EXACT"
             raise PluginError(f"{kind} has a log_prob, and does not say what it is", hint)
         self.config = parse(self.Config, {} if config is None else config, source=f"config of {kind}")
@@ -162,15 +162,10 @@ class Model(nn.Module):
     def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
         """Returns what a recipe should say for a first training of a few minutes, on data that nobody knows.
 
-        Arguments:
-            shape: The shape of a datum; of pictures (channels, height, width).
-            levels: How many values its numbers can have, 256 for pictures; None if they are continuous.
-
-        Returns:
-            Of a recipe `config`, `data` (the range, ...), `phases` without their budget, and `sampling`; nothing, as
-            here, stands for the only phase of a class that has one.
+        Of a recipe `config`, `data` (the range, ...), `phases` without their budget, and `sampling`, for data of this
+        shape (of pictures: channels, height, width) with so many levels (None: continuous). Nothing, as here, stands
+        for the only phase of a class that has one.
         """
-
         return {}
 
     # --- options -------------------------------------------------------------------------------
@@ -207,15 +202,11 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next((t.device for t in self._tensors()), torch.device("cpu"))
+        return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next((t.dtype for t in self._tensors() if t.is_floating_point()), torch.float32)
-
-    def _tensors(self) -> Iterator[Tensor]:
-        yield from self.parameters()
-        yield from self.buffers()
+        return next((t.dtype for t in chain(self.parameters(), self.buffers()) if t.is_floating_point()), torch.float32)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Moves and casts it as `nn.Module.to` does.
@@ -284,10 +275,7 @@ class Model(nn.Module):
         return (group for group in groups.values() if not any(name.startswith(shared) for name in group))
 
     def own_state(self) -> dict[str, Tensor]:
-        """Returns the tensors of the model's own file: all but those of shared parts, ties once.
-
-        Tensors that share their storage wholly are kept under the first name only.
-        """
+        """Returns the tensors of the model's own file: all but those of shared parts, ties under their first name."""
         return dict(next(iter(group.items())) for group in self.own_groups())
 
     def tensor_names(self, layout: str, present: Collection[str]) -> dict[str, str]:
@@ -325,22 +313,15 @@ class Model(nn.Module):
         """Writes `model.safetensors` and `model.yaml` into `folder`, each under a temporary name first.
 
         Parts that are entries of their own are named in the entry and not stored again; all other parts are
-        stored in the model's file. A tied tensor is stored once.
+        stored in the model's file. A tied tensor is stored once. What is not listed here is as in
+        :class:`~dgmcore.entry.Entry`.
 
         Arguments:
             folder: The entry's folder, which :func:`dgmcore.load` reads; made if need be.
-            name: The entry's name.
-            license: The licence of the weights (an SPDX identifier, or a sentence).
-            data: The data that the model stands for.
-            summary: One line.
             architecture: The registered name; found from the model's class if left out.
             ema: Whether the weights are an average over the training.
             hub: Where the same file lies on the Hub.
             sampling: Defaults of the sampling options, instead of the class's.
-            metrics: Measurements.
-            training: How the weights came to be.
-            papers: The papers that the model follows.
-            tags: Words to search by.
             samples_png: A picture of samples, copied to `samples.png`.
             dtype: `float16` or `bfloat16` to store the weights in half precision; loading widens them again.
 
@@ -358,12 +339,7 @@ class Model(nn.Module):
             "summary": summary,
             "config": self.config,
             "parts": self._describe_parts(),
-            "weights": {
-                "ema": ema,
-                "parameters": self.num_parameters(),
-                "dtype": dtype,
-                **({"hub": hub} if hub else {}),
-            },
+            "weights": {"ema": ema, "parameters": self.num_parameters(), "dtype": dtype, "hub": hub or None},
             "sampling": self._sampling_defaults if sampling is None else sampling,
             "metrics": list(metrics),
             "training": training,
@@ -379,11 +355,7 @@ class Model(nn.Module):
         return folder
 
     def registered_name(self) -> str:
-        """Returns the name that a plugin gave the architecture.
-
-        Raises:
-            RegistryError: If no plugin provides it.
-        """
+        """Returns the name that a plugin gave the architecture; raises a RegistryError if none did."""
         return self.architecture or plugins.name_of(type(self))
 
     def _describe_parts(self) -> dict[str, str | PartSpec]:
@@ -398,3 +370,6 @@ class Model(nn.Module):
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+save = Model.save  # for those who name the function

@@ -130,12 +130,6 @@ class IndexedNoise(Noise):
         return tensor.to(self.device, dtype)
 
 
-def derive_seed(seed: int, scope: str) -> int:
-    """Returns a 63-bit seed that is a function of a seed and a name."""
-    digest = hashlib.blake2b(f"{seed}:{scope}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
 def _philox(key: bytes, start: int, n: int, size: int, normal: bool, single: bool = False) -> np.ndarray:
     """Returns `(n, size)` values, float64 or rounded to float32, row i a function of the key and `start + i`."""
     half = (size + 1) // 2

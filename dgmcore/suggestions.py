@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 MAX_WORD = 200  # a longer word is no misspelling, and comparing takes its time
 LIKENESS = 0.65  # of difflib's ratio: what is farther fetched helps nobody
@@ -40,6 +42,26 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", *, n: int
     if close:
         return f"did you mean {' or '.join(close)}?"
     return otherwise or (f"known: {', '.join(known)}" if known else "none are known")
+
+
+def words_at(info: Any, path: str) -> list[str]:
+    """Returns the words that are known at a path, such as `a[...].b`, inside a type: keys of a struct, or choices."""
+    kinds = [info]
+    for part in re.findall(r"[A-Za-z_]\w*|\[[^\]]*\]", path):
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    keys = [f.encode_name for kind in kinds for f in getattr(kind, "fields", ())]
+    return keys + [str(value) for kind in kinds for value in getattr(kind, "values", ())]
+
+
+def _inside(kind: Any, part: str) -> Iterator[Any]:
+    """Yields the types of a field `part`, or of the elements (`[...]`), of one of msgspec's types; of a union all."""
+    if part.startswith("["):
+        inner = [getattr(kind, name) for name in ("item_type", "value_type") if hasattr(kind, name)]
+        inner += getattr(kind, "item_types", ())[:1]
+    else:
+        inner = [f.type for f in getattr(kind, "fields", ()) if f.encode_name == part]
+    for one in inner:
+        yield from getattr(one, "types", (one,))
 
 
 # --- of the system ----------------------------------------------------------------------------------

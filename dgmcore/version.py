@@ -1,17 +1,17 @@
-"""The version of the core, and the module paths of the one before: they can be imported for one more version."""
+"""The version of the core, and what the one before had elsewhere: it is found there for one more version."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from types import ModuleType
 from typing import Any
 
-__all__ = ["ALIASES", "__version__", "install"]
+__all__ = ["ALIASES", "__version__", "forwarded", "install"]
 
 __version__ = "0.1.0"
 
@@ -27,11 +27,12 @@ ALIASES = {
     "dgmcore.evaluation.extractor": "dgm_eval.extractor",
     "dgmcore.evaluation.records": "dgm_eval.comparing",
     "dgmcore.folders": "dgmcore.files.folders",
+    "dgmcore.loading.save": "dgmcore.model",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
     "dgmcore.sampling.pictures.preview": "dgm_export.terminal",
     "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
-    "dgmcore.saving": "dgmcore.loading.save",
+    "dgmcore.saving": "dgmcore.model",
     "dgmcore.scoring": "dgmcore.sampling.scores",
     "dgmcore.train": "dgmcore.training",
     "dgmcore.train.energy": "dgm_train.energy",
@@ -64,6 +65,17 @@ class _Finder:
         warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
         found = vars(import_module(new))
         module.__dict__.update({k: v for k, v in found.items() if k[:2] != "__" or k in ("__all__", "__getattr__")})
+
+
+def forwarded(module: str, *names: str) -> Callable[[str], Any]:
+    """Returns a module's `__getattr__` under which what plugins bring can be imported from where it once was."""
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return import_module("dgmcore.plugins").call(name)
+
+    return find
 
 
 def install() -> None:

@@ -20,7 +20,7 @@ from dgmcore.data import open_data
 from dgmcore.entry import Entry
 from dgmcore.errors import DgmError
 from dgmcore.files import yaml
-from dgmcore.hub.client import check_repo
+from dgmcore.guards.names import check_repo
 from dgmcore.plugins import current
 from dgmcore.suggestions import did_you_mean
 
@@ -229,7 +229,7 @@ def test_a_hub_that_serves_hostile_entries(tmp_path, hub, monkeypatch):
         hub.add(f"user/hostile{i}", {"model.yaml": pyyaml.safe_dump(entry).encode()})
         with pytest.raises(DgmError):
             located = registry.find(f"hf://user/hostile{i}")
-            from dgmcore.registry.parts import with_parts
+            from dgmcore.registry.find import with_parts
 
             with_parts(located)
             raise AssertionError(f"{change} was taken")

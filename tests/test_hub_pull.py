@@ -21,8 +21,8 @@ from dgmcore.entry import HubFile, dump_entry, read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.files import verify
 from dgmcore.files.tensors import write_tensors
-from dgmcore.hub import trust_on_first_use as pins
-from dgmcore.hub.fetch import Meter
+from dgmcore.guards import first_fetch as pins
+from dgmcore.guards.endless_download import Meter
 from dgmcore.loading.load import build
 from dgmcore.registry.find import find
 
@@ -276,7 +276,7 @@ def test_an_entry_without_sha256_is_not_fetched(published, toys):
         dgmcore.pull("toy")
 
 
-# --- no sha256, but trust in what comes first (dgmcore/hub/trust_on_first_use.py) --------------------
+# --- no sha256, but trust in what comes first (dgmcore/guards/first_fetch.py) ------------------------
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def trusting(published, toys):
     weights = msgspec.structs.replace(entry.weights, sha256=None, size=None, hub=hub)
     write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
     monkey = pytest.MonkeyPatch()  # records go to a folder of this test
-    monkey.setattr("dgmcore.hub.trust_on_first_use.user_data", lambda: toys / "data")
+    monkey.setattr("dgmcore.guards.first_fetch.user_data", lambda: toys / "data")
     yield published
     monkey.undo()
 

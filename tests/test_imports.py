@@ -23,7 +23,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("dgmcore.plugins.current", "dgmcore.plugins.compile"): "imports pluggy and metadata, after an edit only",
     ("dgmcore.cli.commands.sample", "signal"): "only where pipes break, and not on Windows",
     ("dgmcore.sampling.scores", "dgmcore.data"): "drawing opens no data",
-    ("dgmcore.plugins.imports", "hashlib"): "only where there is a one-file plugin",
+    ("dgmcore.guards.one_file", "hashlib"): "only where there is a one-file plugin",
     ("dgmcore.suggestions", "difflib"): "only after a mistake",
 }
 

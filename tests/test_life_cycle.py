@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dgmcore
-from dgmcore.loading.save import save
+from dgmcore.model import save
 
 
 def own(folder: str, name: str = "walk") -> Path:

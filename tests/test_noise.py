@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmcore.noise import IndexedNoise, _product, derive_seed
-from dgmcore.sampling.stream_noise import StreamNoise
+from dgmcore.noise import IndexedNoise, _product
+from dgmcore.sampling.stream_noise import StreamNoise, derive_seed
 
 shapes = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 kinds = st.sampled_from(["normal", "uniform"])

@@ -14,8 +14,8 @@ from dgmcore import registry
 from dgmcore.entry import Data, Entry, HubFile, Metric, PartSpec, Weights
 from dgmcore.errors import DgmError, RegistryError, UsageError
 from dgmcore.plugins import current
+from dgmcore.registry.find import with_parts
 from dgmcore.registry.listing import count_parameters
-from dgmcore.registry.parts import with_parts
 
 FULL = Entry(
     schema=1,

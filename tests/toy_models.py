@@ -194,7 +194,7 @@ def install(home: Path) -> None:
 
     from installation import trust  # here, since the copy has no such neighbour
 
-    from dgmcore.loading.save import save
+    from dgmcore.model import save
 
     plugins = home / "dgmcore" / "plugins"
     plugins.mkdir(parents=True)

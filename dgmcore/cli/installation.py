@@ -28,7 +28,7 @@ from ..hub.cache import hub_cache
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..plugins.sources import discover, limit
-from ..registry.availability import own_parts, weights_path
+from ..registry.listing import weights_path
 from ..suggestions import did_you_mean
 from ..version import __version__
 
@@ -192,7 +192,7 @@ def _entries(index: Index) -> Iterator[Finding]:
     for row in index.rows:
         entry, subject = row.entry(), f"entry {row.full_name}"
         own = [] if entry.package in told else [entry.architecture]
-        for kind in sorted({*own, *own_parts(entry.parts)} - set(known)):
+        for kind in sorted({*own, *(part.architecture for part in entry.own_parts())} - set(known)):
             hint = "install the plugin that provides it, or mend that plugin"
             yield Finding("warn", subject, f"no plugin provides the architecture {kind}", hint)
         for part in entry.part_names():

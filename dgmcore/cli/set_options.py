@@ -20,7 +20,7 @@ def parse_set(items: Sequence[str]) -> dict[str, Any]:
     Raises:
         OptionError: If an item is not `key=value`, or two of them contradict each other.
     """
-    from ..files.yaml import scalar
+    from ..files import yaml
 
     result: dict[str, Any] = {}
     for item in items:
@@ -29,7 +29,7 @@ def parse_set(items: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(names):
             raise OptionError(f"--set {item}: expected key=value", "for example --set steps=20")
         try:
-            value = scalar(text)
+            value = yaml.read(text, max_bytes=65_536, max_depth=8)
         except Exception as e:
             raise OptionError(f"--set {item}: {getattr(e, 'what', e)}", "quote the value, or correct it") from None
         place = result

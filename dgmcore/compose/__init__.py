@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plugins import forwarded
+from ..version import forwarded
 from .gradients import frozen, gradients, leaf, step_frozen
 from .langevin import langevin, langevin_step
 from .nested import Nested, flatten, half_square, tree_map, unflatten

@@ -7,7 +7,7 @@ the hook `dgm_metrics`. What runs them is the plugin dgm-eval.
 from __future__ import annotations
 
 from ..entry import Metric
-from ..plugins import forwarded
+from ..version import forwarded
 from .metric import Run, flat, metric, unit
 
 __all__ = ["Metric", "Run", "flat", "metric", "unit"]

@@ -32,15 +32,11 @@ def write_error(path: Path, error: OSError) -> DgmError:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, first_wins: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yields a file that takes the name `path` if the block succeeds, and vanishes otherwise.
 
     The folder is made if need be. A file of that name is replaced in one step, by one with the same permissions.
     A link is followed; a pipe or a device is written to as it is.
-
-    Arguments:
-        path: The file.
-        first_wins: Whether a file that has the name by then keeps it.
 
     Raises:
         DgmError: If the file can't be written.
@@ -58,11 +54,7 @@ def replacing(path: str | os.PathLike[str], *, first_wins: bool = False) -> Iter
         with hidden(target) as temporary:
             with temporary.open("wb") as file:
                 yield file
-            if first_wins:
-                with suppress(FileExistsError):
-                    os.link(temporary, target)
-            else:
-                _name(temporary, target)
+            _name(temporary, target)
     except OSError as e:
         raise write_error(path, e) from e
 
@@ -72,11 +64,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
     """Yields an empty folder whose files are in the folder `path` if the block succeeds, and vanish otherwise.
 
     A new folder appears in one step. One that is there keeps its other files, and those of the same names are
-    replaced one by one.
-
-    Arguments:
-        path: The folder.
-        last: The name of the file that makes the others count, and comes after them.
+    replaced one by one, `last` the one of this name, which makes the others count.
 
     Raises:
         DgmError: If the folder can't be written.
@@ -103,10 +91,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
 def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | None = None) -> Iterator[Path]:
     """Yields a new, empty, hidden file (or folder) near `path` that is gone after the block, if it was not renamed.
 
-    What killed processes left of earlier attempts at `path` is removed first.
-
-    Raises:
-        OSError: If it can't be made.
+    What killed processes left of earlier attempts at `path` is removed first. Raises an OSError if it can't be made.
     """
     from filelock import FileLock  # 20 ms, and most commands write nothing
 

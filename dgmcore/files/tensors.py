@@ -16,12 +16,7 @@ from .verify import sha256_of
 
 
 class Misfit(ValueError):
-    """Tensors that do not fit: `problems` says of each why."""
-
-    def __init__(self, problems: list[str]):
-        self.problems = problems
-        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
-        super().__init__("; ".join(problems[:4]) + more)
+    """Tensors that do not fit, and why the first four of them do not."""
 
 
 @torch.no_grad()
@@ -50,7 +45,7 @@ def copy_tensors(targets: Iterable[Mapping[str, Tensor]], source: Mapping[str, T
             plan.append((target, source[present[0]]))
     problems += [f"{name} is unknown to the model" for name in unread]
     if problems:
-        raise Misfit(problems)
+        raise Misfit("; ".join(problems[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else ""))
     for target, tensor in plan:
         target.copy_(tensor)
 

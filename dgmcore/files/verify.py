@@ -29,15 +29,10 @@ class Mismatch(WeightsError):
 
 
 def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | None) -> BinaryIO:
-    """Opens a file of this size and sha256, once: what is read from it is what was hashed.
+    """Opens a file of this size and sha256 (None: not known), once: what is read from it is what was hashed.
 
     A file that nobody else may write is hashed once for each state that it is in (size, times, inode). One that
     others may write is copied to where they can't, and the copy is hashed, every time.
-
-    Arguments:
-        path: The file.
-        size: Its size, where that is known.
-        sha256: Its sha256, where that is known.
 
     Raises:
         Mismatch: If it is another file.
@@ -51,7 +46,7 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
             if not (ours and _remembered().get(os.path.realpath(path)) == _mark(file, sha256)):
                 reason = difference(file, size, sha256)
                 if reason is None and ours:
-                    _remember(os.path.realpath(path), _mark(file, sha256))
+                    _remember(file, sha256)
         if reason is not None:
             raise Mismatch(f"{os.fspath(path)} is not what its entry describes: {reason}", why=reason)
     except BaseException:
@@ -77,7 +72,7 @@ def remember(path: str | os.PathLike[str], sha256: str) -> None:
     """Remembers that a file was verified in the state in which it is now."""
     with open_regular(path) as file:
         if _only_ours(file):
-            _remember(os.path.realpath(path), _mark(file, sha256))
+            _remember(file, sha256)
 
 
 def sha256_of(source: str | os.PathLike[str] | BinaryIO) -> str:
@@ -89,20 +84,13 @@ def sha256_of(source: str | os.PathLike[str] | BinaryIO) -> str:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Opens a file for reading, if it is one: a pipe or a device would keep us waiting, or never end.
-
-    Raises:
-        OSError: If it can't be read, or is something else.
-    """
+    """Opens a file for reading; raises an OSError for a pipe or device, which would keep us waiting, or never end."""
     flag = getattr(os, "O_NONBLOCK", 0)  # a pipe is opened at once
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "it is not a file", os.fspath(path))
     return file
-
-
-# --- hashed once, where that is enough --------------------------------------------------------------
 
 
 def _only_ours(file: BinaryIO) -> bool:
@@ -140,9 +128,10 @@ def _remembered() -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _remember(key: str, mark: list[Any]) -> None:
+def _remember(file: BinaryIO, sha256: str) -> None:
     """Adds a verified state. A cache that can't be written costs a verification at the next load, no more."""
-    known = {k: v for k, v in _remembered().items() if k != key}
-    known = dict(list(known.items())[1 - _MAX_REMEMBERED :]) | {key: mark}
-    with suppress(DgmError), replacing(_record()) as file:
-        file.write(json.dumps(known).encode())
+    known, key = _remembered(), os.path.realpath(file.name)
+    known.pop(key, None)
+    known = dict(list(known.items())[1 - _MAX_REMEMBERED :]) | {key: _mark(file, sha256)}
+    with suppress(DgmError), replacing(_record()) as record:
+        record.write(json.dumps(known).encode())

@@ -113,11 +113,6 @@ def read(source: str | bytes | Path, *, max_bytes: int = MAX_BYTES, max_depth: i
         raise RegistryError(said, "see docs/registry.md for what is read") from None
 
 
-def scalar(text: str) -> Any:
-    """Returns the value of a short YAML text, such as that of `--set key=value`."""
-    return read(text, max_bytes=65_536, max_depth=8)
-
-
 def dump(data: Any) -> str:
     """Returns plain data as YAML that :func:`read` reads back, keys in their order."""
     text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,29 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 import huggingface_hub
 from huggingface_hub import constants
 
-from ..errors import UsageError, WeightsError
+from ..errors import WeightsError
+from ..guards.names import check_head, check_repo
 from .failures import explain, is_passing
 
 #: Seconds to wait before asking again after an answer that may be better next time.
 DELAYS = (0.5, 1.5)
 T = TypeVar("T")
-
-_REPO = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_REVISION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]*(/[A-Za-z0-9_-][A-Za-z0-9._+-]*)*")
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,200}")
-
-
-def check_repo(repo: str, revision: str | None = None) -> str:
-    """Returns the name of a repository, if it and that of its revision are names on a Hub.
-
-    Raises:
-        UsageError: If not.
-    """
-    if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > 96:
-        raise UsageError(f"{repo[:200]} is no name of a Hub repository", "write USER/REPO")
-    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or len(revision) > 200):
-        raise UsageError(f"{revision[:200]} is no revision of {repo}", "name a commit, a tag or a branch")
-    return repo
 
 
 def offline() -> bool:
@@ -76,9 +59,7 @@ def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = 
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
     etag, commit = found.etag or "", found.commit_hash or ""
-    if not _PLAIN.fullmatch(etag) or not _PLAIN.fullmatch(commit):
-        what = f"{host()} says of {repo}/{file} what no Hub says: {f'ETag {etag}, commit {commit}'!a:.100}"
-        raise WeightsError(what, "nothing was fetched; check HF_ENDPOINT and the network")
+    check_head(etag, commit, host(), f"{repo}/{file}")
     return Head(etag, commit, found.size)
 
 

@@ -8,38 +8,38 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import FileLock
 from huggingface_hub import hf_hub_download
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..console import progress, say
+from ..entry import ENTRY_FILE, PARTS, read_entry
 from ..errors import DgmError, RegistryError, WeightsError
 from ..files.atomic import hidden
 from ..files.safetensors import read_header
 from ..files.verify import Mismatch, open_verified, remember
-from . import trust_on_first_use
+from ..guards import first_fetch
+from ..guards.endless_download import Meter
+from ..guards.names import check_parts, check_repo
 from .cache import bytes_name, cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
-from .client import Head, ask, check_repo, host, offline, patiently, quiet
-from .failures import explain, no_connection
-from .trust_on_first_use import Pin
+from .client import Head, ask, host, offline, patiently, quiet
+from .failures import NoFile, explain, no_connection
 
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
-#: A download may take ten minutes, and a second for so many bytes.
-SLOWEST = 10_000
+#: How many entries a model may be composed of, and how many seconds it may take to fetch them.
+MAX_PARTS = 64
+MAX_SECONDS = 600
 
 
 def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str = "") -> Path:
     """Returns a small file of a repository in the cache, as it is now; without a connection as it was last seen.
 
     Raises:
-        NoFile: If the repository does not have it.
-        DgmError: If it can't be had.
+        DgmError: If it can't be had; a NoFile where the repository does not have it.
     """
     check_repo(repo, revision)
     here = cached(repo, file, revision)
@@ -79,7 +79,7 @@ def fetch_weights(
     for _ in range(2 + (path is not None)):
         try:
             here = path or _download_weights(repo, file, revision, size, sha256, name)
-            return here, _opened(here, size, sha256)
+            return here, open_verified(here, size, sha256)
         except FileNotFoundError:  # another process has removed it meanwhile
             pass
         except Mismatch as e:
@@ -94,13 +94,13 @@ def fetch_weights(
     raise WeightsError(what, "it is not used; ask its publisher, or name another with --revision")
 
 
-def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin:
+def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> first_fetch.Pin:
     """Returns what a file was when it was first fetched; fetches it now, and records it, if it never was.
 
     Raises:
         WeightsError: If it can't be had, or the Hub states no sha256 of it.
     """
-    known = trust_on_first_use.find(repo, file, revision)
+    known = first_fetch.find(repo, file, revision)
     if known is not None:
         return known
     head = ask(repo, file, revision, name, "was never fetched")
@@ -109,21 +109,40 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> Pin
         raise WeightsError(what, "weights that nobody vouches for are not read")
     # only what has come, and is what the Hub stated, is written down
     fetch_weights(repo, file, head.commit, head.size, head.etag, name=name)[1].close()
-    made = Pin(sha256=head.etag, commit=head.commit, size=head.size)
-    made = trust_on_first_use.record(repo, file, revision, made)
+    made = first_fetch.Pin(sha256=head.etag, commit=head.commit, size=head.size)
+    made = first_fetch.record(repo, file, revision, made)
     say(f"{name}: recorded the sha256 {made.sha256[:12]}... of {repo} at {made.commit[:12]}; it must stay that")
     return made
 
 
-def _opened(path: Path, size: int | None, sha256: str) -> BinaryIO:
-    """Opens weights, verified."""
-    file = open_verified(path, size, sha256)
+# --- entries ---------------------------------------------------------------------------------------
+
+
+def fetch_entry(repo: str, revision: str | None = None) -> Path:
+    """Fetches the entry of a Hub repository, with those of its parts, and returns its folder in the cache.
+
+    Without a connection the last known state of the revision is used. Weights are fetched when they are needed.
+    Without a revision it is the commit whose signature was checked, if one was.
+
+    Raises:
+        DgmError: If the repository or its `model.yaml` can't be had, or it names more than a published entry may.
+    """
+    signed = first_fetch.find(repo, "model.sig", None) if revision is None else None
     try:
-        read_header(file)
-    except BaseException:
-        file.close()
-        raise
-    return file
+        folder = fetch_text(repo, ENTRY_FILE, signed.commit if signed else revision).parent
+    except NoFile as e:
+        what = f"{repo} holds no model.yaml: it is no dgm model"
+        raise RegistryError(what, "see `dgm push` for what publishes one") from e
+    ends = time.monotonic() + MAX_SECONDS
+    names = check_parts(read_entry(folder).part_names(), repo)
+    for name in names:  # which grows
+        if len(set(names)) > MAX_PARTS or time.monotonic() > ends:
+            what = f"{repo} is composed of more than {MAX_PARTS} entries, or they come too slowly"
+            raise RegistryError(what, "ask its publisher")
+        with suppress(NoFile):  # then it is an entry of the local registry
+            part = read_entry(fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name))
+            names += [n for n in check_parts(part.part_names(), repo) if n not in names]
+    return folder
 
 
 # --- downloads -------------------------------------------------------------------------------------
@@ -163,57 +182,11 @@ def _download(
                 with progress(meter.label, head.size, "bytes") as meter.advance, quiet():
                     patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options))
                 if sha256 is not None:
-                    _opened(stage / file, limit, sha256).close()
+                    with open_verified(stage / file, limit, sha256) as came:
+                        read_header(came)
                 path = store(stage / file, repo, file, revision, head.commit, head.etag)
             if sha256 is not None:
                 remember(path, sha256)
             return path
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
-
-
-class Meter:
-    """Counts the bytes of a download, shows them, and ends one that would never end."""
-
-    def __init__(self, label: str, limit: int, advance: Callable[[float], None] = lambda n: None):
-        self.label, self.limit, self.advance = label, limit, advance
-        self.received = 0.0
-        self.deadline = time.monotonic() + 600 + limit / SLOWEST
-
-    def __call__(self, n: float) -> None:
-        """Hears that `n` more bytes are there, or fewer where the client starts again.
-
-        Raises:
-            WeightsError: If much more has come than there is, or it takes too long.
-        """
-        self.received += max(n, 0)
-        if self.received > 3 * self.limit + (1 << 20):
-            what = f"the server sends more of {self.label} than the {self.limit:,} bytes that it may have"
-            raise WeightsError(what, "nothing was kept; try again later, or ask its publisher")
-        if time.monotonic() > self.deadline:
-            what = f"{self.label} comes so slowly that it would not end"
-            raise WeightsError(what, "nothing was kept; try again with a faster network")
-        self.advance(n)
-
-    def bar(self) -> type[Any]:
-        """Returns a class for what the client reports its progress to: a `tqdm` that shows nothing, and counts.
-
-        Of a file in Xet storage the client reports twice, what came and what was written, or to one bar that can
-        take both.
-        """
-        count = self
-
-        class Bar(tqdm):  # type: ignore[misc]
-            def __init__(self, *args: Any, **kwargs: Any):
-                super().__init__(disable=True, total=kwargs.get("total"))
-
-            def update(self, n: float | None = 1) -> None:
-                count(n or 0)
-
-            def update_transfer(self, n: float) -> None:
-                pass
-
-            def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
-                pass
-
-        return Bar

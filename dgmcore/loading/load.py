@@ -17,10 +17,9 @@ from ..entry import Entry, PartSpec
 from ..errors import DgmError, PluginError, RegistryError, UsageError, WeightsError
 from ..files.safetensors import read_header, read_tensors
 from ..files.tensors import Misfit, copy_tensors
+from ..guards.memory_limit import memory_limit
 from ..model import Model
-from ..registry.find import Located
-from ..registry.parts import check_circle, find_part, identity
-from .memory_limit import memory_limit
+from ..registry.find import Located, check_circle, find_part, identity
 from .weights import open_weights
 
 
@@ -120,29 +119,23 @@ class _Loader:
 
     def _load(self, located: Located) -> Model:
         entry = located.entry
-        if entry.weights is None:
-            model = self._build_bounded(entry, {})
-            if model.own_state():
+        # the revision is that of the model asked for, not of its parts
+        revision = self.revision if len(self.above) == 1 else None
+        with open_weights(located, revision) if entry.weights else nullcontext((None, None)) as (path, file):
+            header = read_header(file) if file else {}
+            with memory_limit(header, entry.name):
+                model = self.build(entry.architecture, entry.config, entry.parts, init=False)
+            _check_data(model, entry)
+            if entry.weights and file:
+                layout, cast = entry.weights.layout, entry.weights.dtype is not None
+                names = None if layout == "dgmcore" else model.tensor_names(layout, set(header))
+                read_into(model, file, source=path, names=names, cast=cast)
+            elif model.own_state():
                 with open_weights(located):  # says that there are none
                     pass
-        else:
-            # the revision is that of the model asked for, not of its parts
-            revision = self.revision if len(self.above) == 1 else None
-            with open_weights(located, revision) as (path, file):
-                header = read_header(file)
-                model = self._build_bounded(entry, header)
-                layout = entry.weights.layout
-                names = None if layout == "dgmcore" else model.tensor_names(layout, set(header))
-                read_into(model, file, source=path, names=names, cast=entry.weights.dtype is not None)
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry = entry
         return model.eval()
-
-    def _build_bounded(self, entry: Entry, header: Mapping[str, Any]) -> Model:
-        with memory_limit(header, entry.name):
-            model = self.build(entry.architecture, entry.config, entry.parts, init=False)
-        _check_data(model, entry)
-        return model
 
     def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:
         kind = plugins.architecture(architecture)
@@ -220,8 +213,7 @@ def read_into(
 
     Arguments:
         model: The model; the tensors of its shared parts are not in the file.
-        file: A safetensors file whose header was read.
-        source: What it is called in an error.
+        file: A safetensors file whose header was read, called `source` in an error.
         names: For files of another library: the file's name for each of the model's names.
         cast: Whether the file's floating-point numbers may have another type than the model's.
 

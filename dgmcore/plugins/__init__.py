@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from ..guards.one_file import trust
+from .imports import import_string
+from .provided import __getattr__ as __getattr__
+from .provided import architecture, call, distribution_of, name_of, plugins
 
-from . import provided as _provided
-from .imports import import_string, trust
-from .provided import architecture, call, distribution_of, forwarded, name_of, plugins
-
-__all__ = ["architecture", "call", "distribution_of", "forwarded", "import_string", "name_of", "plugins", "trust"]
-
-
-def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:
-    found: Callable[[], dict[str, Any]] = getattr(_provided, kind)
-    return found
+__all__ = ["architecture", "call", "distribution_of", "import_string", "name_of", "plugins", "trust"]

@@ -14,7 +14,8 @@ from ..console import say
 from ..entry import ENTRY_FILE, read_entry
 from ..errors import DgmError, RegistryError
 from ..files.folders import environment_registries, user_plugins, user_registry
-from .imports import search_path, trust_record
+from ..guards.one_file import trust_record
+from .imports import search_path
 from .index import Index, InvalidEntry, Row, file_state, merged
 from .isolate import load
 from .records import PluginRecord, Problem

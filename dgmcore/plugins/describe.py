@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import inspect
 import os
 import sys
 import traceback
 from typing import Any
 
 import msgspec
-import pluggy
 
 from .. import hookspecs
 from ..console import printable, said
+from ..guards.one_file import USER_PACKAGE
 from ..interfaces import Likelihood, capabilities
-from ..suggestions import did_you_mean
-from .imports import USER_PACKAGE, import_module, import_string, search_path
+from .imports import import_module, import_string, search_path
 from .records import HOOKS, KINDS, Architecture, Option, PluginRecord, Problem, Provided, Source, checked, hook_keys
 from .sources import SHOWN, module_files
 
@@ -52,16 +50,17 @@ def describe(source: Source) -> PluginRecord:
     record = PluginRecord(source)
     try:
         plugin = _load(source)
-        _check_api(plugin, record)
-        if not record.problems:
+        if wrong := hookspecs.incompatible(plugin, source.value):
+            record.problems.append(Problem(printable(wrong[0], SHOWN), wrong[1], status="incompatible"))
+        else:
             _call_hooks(plugin, record)
     except (Exception, SystemExit) as e:
-        _raised(record, f"{_said(e)}, while {source.value} was imported", e)
+        _raised(record, "", e, f", while {source.value} was imported")
     for architecture in record.provides.architectures.values():
         try:
             _describe_class(architecture)
         except (Exception, SystemExit) as e:
-            _raised(record, f"architecture {architecture.name}: {_said(e)}", e)
+            _raised(record, f"architecture {architecture.name}: ", e)
     record.files = sorted({*record.files, *_files_of(record)})
     return record
 
@@ -75,40 +74,16 @@ def _load(source: Source) -> Any:
     return plugin
 
 
-def _check_api(plugin: Any, record: PluginRecord) -> None:
-    module = plugin if inspect.ismodule(plugin) else sys.modules.get(getattr(plugin, "__module__", ""), plugin)
-    api, ours = getattr(plugin, "PLUGIN_API", getattr(module, "PLUGIN_API", None)), hookspecs.PLUGIN_API
-    if api is not None and api != ours:
-        newer = isinstance(api, int) and api > ours
-        hint = "upgrade dgmcore: pip install -U dgmcore" if newer else f"set PLUGIN_API = {ours} once it fits"
-        what = f"{record.source.value} is written for PLUGIN_API {api!r}, this dgmcore has {ours}"
-        record.problems.append(Problem(printable(what, SHOWN), hint, status="incompatible"))
-
-
 def _call_hooks(plugin: Any, record: PluginRecord) -> None:
     """Calls every hook of a plugin, if all that look like hooks are some."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    for name, function in inspect.getmembers(plugin, inspect.isroutine):
-        if name.startswith("dgm_") and not hasattr(function, f"{hookspecs.PROJECT}_impl"):
-            what = f"{name} in {record.source.value} is not marked as a hook"
-            _fail(record, what, "decorate it with @dgmcore.hookspecs.hookimpl")
-    try:
-        manager.register(plugin, record.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as e:
-        unknown = [c.name for c in manager.get_hookcallers(plugin) or [] if not c.has_spec()]
-        for name in unknown:
-            _fail(record, f"there is no hook {name}", did_you_mean(name, HOOKS, n=1))
-        if not unknown:
-            _fail(record, " ".join(str(e).split()), "hooks take no arguments: see dgmcore.hookspecs")
-    if record.problems:
-        return
-    for hook in HOOKS:
+    caller, wrong = hookspecs.hooks_of(plugin, record.source.value)
+    for what, hint in wrong:
+        _fail(record, what, hint)
+    for hook in HOOKS if not wrong else ():
         try:
-            results = getattr(manager.hook, hook)()
+            results = getattr(caller, hook)()
         except (Exception, SystemExit) as e:
-            _raised(record, f"{hook} raised {_said(e)}", e)
+            _raised(record, f"{hook} raised ", e)
             continue
         for result in results:
             _take(hook, result, record)
@@ -156,30 +131,21 @@ def _describe_class(architecture: Architecture) -> None:
         architecture.sampling[field.encode_name] = Option(said(field.type), msgspec.to_builtins(default))
 
 
-# --- errors -----------------------------------------------------------------------------------------
-
-
 def _fail(record: PluginRecord, what: str, hint: str) -> None:
     record.problems.append(Problem(printable(what, SHOWN), hint))
 
 
-def _raised(record: PluginRecord, what: str, error: BaseException) -> None:
-    """Notes an exception, and the files that it went through."""
+def _raised(record: PluginRecord, before: str, error: BaseException, after: str = "") -> None:
+    """Notes an exception, with the place in the plugin where it was raised, and the files that it went through."""
     trace = printable("".join(traceback.format_exception(error))[-8000:])
-    record.files += [f.filename for f in traceback.extract_tb(error.__traceback__) if os.path.isfile(f.filename)]
-    hint = HINT
+    frames, hint = traceback.extract_tb(error.__traceback__), HINT
+    record.files += [f.filename for f in frames if os.path.isfile(f.filename)]
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f"install what provides {printable(error.name, SHOWN).split('.')[0]}, or reinstall the plugin"
     passing = isinstance(error, MemoryError) or getattr(error, "errno", None) in MACHINE
-    record.problems.append(Problem(printable(what, SHOWN), hint, trace, passing=passing))
-
-
-def _said(error: BaseException) -> str:
-    """Says an exception in one line, with the place in the plugin where it was raised."""
-    text = " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+    text = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
+    line = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    record.problems.append(Problem(printable(before + text + line + after, SHOWN), hint, trace, passing=passing))
 
 
 def _files_of(record: PluginRecord) -> set[str]:

@@ -33,11 +33,7 @@ def __getattr__(kind: str) -> Callable[[], dict[str, Any]]:
 
 
 def architecture(name: str) -> Any:
-    """Returns the class (a subclass of :class:`dgmcore.Model`) of an architecture.
-
-    Raises:
-        PluginError: If no plugin provides it, or the one that does can't be imported.
-    """
+    """Returns the class, a subclass of :class:`dgmcore.Model`, of an architecture; raises as :func:`call`."""
     record = provided().architectures.get(name)
     if record is None:
         raise unknown_architecture(name)
@@ -45,11 +41,7 @@ def architecture(name: str) -> Any:
 
 
 def name_of(kind: type) -> str:
-    """Returns the name of an architecture by its class.
-
-    Raises:
-        RegistryError: If no plugin provides it.
-    """
+    """Returns the name of an architecture by its class; raises a RegistryError if no plugin provides it."""
     # names are compared first, so that only the plugin in question is imported
     for name, record in provided().architectures.items():
         if record.import_.rpartition(":")[2] == kind.__qualname__ and architecture(name) is kind:
@@ -71,26 +63,12 @@ def call(name: str) -> Callable[..., Any]:
     return function
 
 
-def forwarded(module: str, *names: str) -> Callable[[str], Any]:
-    """Returns a module's `__getattr__` under which what plugins bring can be imported from where it once was."""
-
-    def find(name: str) -> Any:
-        if name not in names:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return call(name)
-
-    return find
-
-
 def _imported(plugin: str, what: str, string: str) -> Any:
     try:
         return import_string(string)
     except (Exception, SystemExit) as e:
         said = f"plugin {plugin}: {what} can't be imported: {type(e).__name__}: {e}"
         raise PluginError(said, "see `dgm plugins`") from e
-
-
-# --- what is not there ------------------------------------------------------------------------------
 
 
 def distribution_of(architecture: str) -> str | None:

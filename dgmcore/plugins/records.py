@@ -110,11 +110,7 @@ def hook_keys(record: type[Provided]) -> tuple[list[str], list[str]]:
 
 
 def checked(record: type[R], item: object, plugin: str) -> R:
-    """Returns the record that a dict of a hook describes.
-
-    Raises:
-        ValueError: If it describes none, with what is wrong.
-    """
+    """Returns the record that a dict of a hook describes; raises a ValueError with what is wrong if it is none."""
     if not isinstance(item, Mapping):
         raise ValueError(f"{item!r:.60} is not a dict")
     needed, optional = hook_keys(record)
@@ -130,8 +126,6 @@ def checked(record: type[R], item: object, plugin: str) -> R:
             raise ValueError(f"import must read module:name, not {value!r:.60}")
     return msgspec.convert({**item, "plugin": plugin}, record)
 
-
-# --- plugins ----------------------------------------------------------------------------------------
 
 Status = Literal["ok", "broken", "incompatible", "blocked"]
 #: What blocks a plugin by the user's choice; whatever else does wants to be told.

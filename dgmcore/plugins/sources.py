@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..console import printable
 from ..files.folders import user_plugins
+from ..guards.one_file import USER_PACKAGE, is_trusted
 from ..version import __version__
-from .imports import HOME, USER_PACKAGE, is_trusted, search_path
+from .imports import HOME, search_path
 from .records import NOT_NAMED, Problem, Source
 
 GROUP = "dgm"
@@ -26,7 +27,10 @@ def discover() -> list[Source]:
     """
     core = Source("core", "builtin", "dgmcore.plugins.builtin", "dgmcore", __version__, printable(HOME))
     installed = sorted(set(_installed()), key=lambda s: (s.distribution or "", s.name, s.value))
-    return [core, *installed, *_files()]
+    folder = user_plugins()
+    files = [f for f in sorted(folder.glob("*.py")) if not f.name.startswith(("_", ".")) and str(f).isprintable()]
+    own = [Source(file.stem, "file", f"{USER_PACKAGE}.{file.stem}", location=str(file)) for file in files]
+    return [core, *installed, *own]
 
 
 def _installed() -> Iterator[Source]:
@@ -44,14 +48,6 @@ def _installed() -> Iterator[Source]:
         for p in points:
             name, value, title, version = (printable(t, SHOWN) for t in (p.name, p.value, title, version))
             yield Source(name, "installed", value, title, version, location)
-
-
-def _files() -> Iterator[Source]:
-    """Yields the one-file plugins of the user's plugin folder."""
-    folder = user_plugins()
-    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if file.suffix == ".py" and not file.name.startswith(("_", ".")) and str(file).isprintable():
-            yield Source(file.stem, "file", f"{USER_PACKAGE}.{file.stem}", location=str(file))
 
 
 def limit() -> set[str] | None:

@@ -1,35 +1,31 @@
-"""Finds what a name means: an entry of a registry, a folder, or a repository on the Hub."""
+"""Finds what a name means: an entry of a registry, a folder or a repository on the Hub; and what it is composed of."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from ..entry import ENTRY_FILE, Entry, read_entry
+from ..entry import ENTRY_FILE, PARTS, Entry, read_entry
 from ..errors import RegistryError
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..suggestions import did_you_mean
 
+DEEPEST = 32  # parts of parts; what is nested deeper was not written by hand
+
 
 class Located(msgspec.Struct, frozen=True):
-    """An entry and where it was found.
-
-    Attributes:
-        entry: The entry.
-        folder: The folder it is in; weights are looked for here first.
-        origin: `core`, a plugin's name, `user`, `environment`, `folder` or `hub`.
-        full_name: The name that no other entry has: `origin/name`, or the folder or repository.
-        overrides: The full names of entries that this one hides.
-    """
+    """An entry and where it was found."""
 
     entry: Entry
-    folder: Path
-    origin: str
-    full_name: str
-    overrides: list[str] = []
+    folder: Path  # weights are looked for here first
+    origin: str  # `core`, a plugin's name, `user`, `environment`, `folder` or `hub`
+    full_name: str  # the name that no other entry has: `origin/name`, or the folder or repository
+    overrides: list[str] = []  # the full names of entries that this one hides
 
 
 def find(name: str | os.PathLike[str]) -> Located:
@@ -40,7 +36,7 @@ def find(name: str | os.PathLike[str]) -> Located:
     """
     name = os.fspath(name)
     if name.startswith("hf://"):
-        from ..hub.entries import fetch_entry  # the Hub's client: listing needs none
+        from ..hub.fetch import fetch_entry  # the Hub's client: listing needs none
 
         repo, _, revision = name.removeprefix("hf://").partition("@")
         folder = fetch_entry(repo, revision or None)
@@ -96,3 +92,56 @@ def _in_folder(name: str) -> Located:
         hint = "name a folder that `dgm train` or `dgm convert` wrote, or a model of `dgm list`"
         raise RegistryError(what, _inside(name) or hint)
     return Located(read_entry(folder), folder, "folder", str(folder))
+
+
+# --- what an entry is composed of --------------------------------------------------------------------
+
+
+def find_part(name: str, folders: Sequence[Path]) -> Located:
+    """Finds the entry that another names as its part.
+
+    A published entry carries the entries that it is composed of in its folder `parts`, where they are looked for
+    first, in all `folders` on the way down to that entry; otherwise names mean what they mean in the registry.
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):  # a bare name, no path, address or `plugin/name`
+        for folder in folders:
+            inside = folder / PARTS / name
+            if (inside / ENTRY_FILE).is_file():
+                return find(inside.absolute())
+    return find(name)
+
+
+def identity(located: Located) -> str:
+    """Returns what is the same for two findings of one entry."""
+    return str(located.folder.resolve())
+
+
+def with_parts(located: Located) -> list[Located]:
+    """Returns an entry and the entries that it is composed of, each once, parts after what they are part of.
+
+    Raises:
+        RegistryError: If one is unknown, or entries name each other in a circle.
+    """
+    found: dict[str, Located] = {}
+
+    def visit(located: Located, above: list[Located]) -> None:
+        check_circle(located, above)
+        if found.setdefault(identity(located), located) is located:
+            below = [*above, located]
+            for name in located.entry.part_names():
+                visit(find_part(name, [a.folder for a in below]), below)
+
+    visit(located, [])
+    return list(found.values())
+
+
+def check_circle(located: Located, above: Sequence[Located]) -> None:
+    """Raises a :class:`RegistryError` if an entry is among those that it is a part of, or too deep below them."""
+    keys = [identity(a) for a in above]
+    if identity(located) in keys:
+        circle = above[keys.index(identity(located)) :]
+        way = " -> ".join(a.entry.name for a in (*circle, located))
+        raise RegistryError(f"entries name each other as parts: {way}", "break the circle in their model.yaml")
+    if len(above) > DEEPEST:
+        what = f"{above[0].entry.name} has parts of parts, more than {DEEPEST} deep"
+        raise RegistryError(what, "compose it of fewer entries")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
 
-from ..noise import Noise, derive_seed
+from ..noise import Noise
 
-__all__ = ["StreamNoise"]
+__all__ = ["StreamNoise", "derive_seed"]
 
 
 class StreamNoise(Noise):
@@ -48,3 +50,9 @@ class StreamNoise(Noise):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, f"{self.scope}:{name}:{kind}"))
         draw = torch.randn if kind == "normal" else torch.rand
         return draw(self.n, *shape, generator=generator, dtype=dtype or self.dtype).to(self.device)
+
+
+def derive_seed(seed: int, scope: str) -> int:
+    """Returns a 63-bit seed that is a function of a seed and a name."""
+    digest = hashlib.blake2b(f"{seed}:{scope}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -8,8 +8,8 @@ import typer
 
 from ... import console as output
 from ...calls import lacking
+from ...guards.one_file import trust
 from ...plugins import current
-from ...plugins.imports import trust
 from ...plugins.provided import call
 from ...plugins.records import KINDS, NOT_NAMED, PluginRecord
 

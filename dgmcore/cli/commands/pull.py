@@ -8,7 +8,7 @@ import typer
 
 from ... import console as output
 from ...errors import UsageError
-from ...loading import pull as hub
+from ...loading.weights import pull
 from ...plugins import call
 from ..complete import model_names
 
@@ -40,7 +40,7 @@ def command(
     if verify_key:
         pulled = [done for name in names for done in call("pull_signed")(name, verify_key)]
     else:
-        pulled = hub.pull(names or (), all=all, revision=revision)
+        pulled = pull(names or (), all=all, revision=revision)
     if json:
         output.emit_json([{**done._asdict(), "path": done.path and str(done.path)} for done in pulled])
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...plugins import forwarded
+from ...version import forwarded
 from .canvas import Canvas, picture
 from .pixels import grid, kind_of, save_grid, save_png, thinned, to_uint8, write_png
 

@@ -240,7 +240,7 @@ def test_a_picture_is_edited_from_the_command_line(tmp_path, monkeypatch):
 
     from dgmcore.cli import main
     from dgmcore.entry import Data
-    from dgmcore.loading.save import save
+    from dgmcore.model import save
 
     args = {"block_out_channels": [4, 4], "norm_num_groups": 2, "layers_per_block": 1, "add_attention": False}
     args |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}

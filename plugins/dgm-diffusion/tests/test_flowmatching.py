@@ -187,7 +187,7 @@ def test_a_label_on_the_command_line(tmp_path, monkeypatch, capfd):
 
     from dgmcore.cli import main
     from dgmcore.entry import Data
-    from dgmcore.loading.save import save
+    from dgmcore.model import save
 
     torch.manual_seed(0)
     model = FlowMatching({**FlowMatching.example, "classes": 3})

@@ -10,7 +10,8 @@ from dgm_gans.style import MappingNetwork, ModulatedConv, ResidualCritic, Runnin
 from dgm_gans.training import renormalize
 
 from dgmcore.errors import DgmError, OptionError
-from dgmcore.noise import IndexedNoise, StreamNoise
+from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.stream_noise import StreamNoise
 
 
 @pytest.fixture

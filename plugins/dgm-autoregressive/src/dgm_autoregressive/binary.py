@@ -9,7 +9,7 @@ import numpy as np
 from dgmcore.data import open_data
 from dgmcore.data.images import Images
 from dgmcore.errors import DataError
-from dgmcore.noise import derive_seed
+from dgmcore.sampling.stream_noise import derive_seed
 
 __all__ = ["BinaryImages", "mnist_binary"]
 

@@ -20,13 +20,13 @@ from dgmcore.entry import ENTRY_FILE, PARTS, WEIGHTS_FILE, Entry, dump_entry, re
 from dgmcore.errors import DgmError, RegistryError, UsageError, WeightsError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import open_regular, sha256_of
+from dgmcore.guards.names import check_repo
 from dgmcore.hub.cache import repo_folder, source_of
-from dgmcore.hub.client import check_repo, host, offline, patiently, quiet
+from dgmcore.hub.client import host, offline, patiently, quiet
 from dgmcore.hub.failures import brief, no_connection, status_of
 from dgmcore.hub.fetch import fetch_text
 from dgmcore.loading.weights import open_weights
-from dgmcore.registry.find import Located, find
-from dgmcore.registry.parts import find_part, identity, with_parts
+from dgmcore.registry.find import Located, find, find_part, identity, with_parts
 
 from .card import licence_text, model_card
 from .signature import SIGNATURE

@@ -14,10 +14,9 @@ from dgmcore import plugins
 from dgmcore.entry import HubFile, read_entry, write_entry
 from dgmcore.errors import DgmError, RegistryError
 from dgmcore.files.verify import sha256_of
-from dgmcore.hub.client import check_repo
+from dgmcore.guards.names import check_repo
 from dgmcore.loading.weights import beside, open_weights
-from dgmcore.registry.find import Located, find
-from dgmcore.registry.parts import with_parts
+from dgmcore.registry.find import Located, find, with_parts
 
 from .publish import Pushed, push
 

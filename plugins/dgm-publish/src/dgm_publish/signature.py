@@ -21,13 +21,12 @@ import msgspec
 from dgmcore.entry import ENTRY_FILE, WEIGHTS_FILE
 from dgmcore.errors import PluginError, UsageError, WeightsError
 from dgmcore.files.atomic import replacing
-from dgmcore.hub import trust_on_first_use as pins
+from dgmcore.guards import first_fetch as pins
 from dgmcore.hub.cache import source_of
 from dgmcore.hub.failures import NoFile
 from dgmcore.hub.fetch import fetch_text
-from dgmcore.loading.pull import Pulled, pull
-from dgmcore.registry.find import Located, find
-from dgmcore.registry.parts import with_parts
+from dgmcore.loading.weights import Pulled, pull
+from dgmcore.registry.find import Located, find, with_parts
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes

@@ -17,8 +17,8 @@ from dgmcore.errors import DgmError, RegistryError, UsageError
 from dgmcore.hub.cache import discard
 from dgmcore.plugins import current
 from dgmcore.registry import find
-from dgmcore.registry.availability import weights_path
 from dgmcore.registry.find import Located
+from dgmcore.registry.listing import weights_path
 
 __all__ = ["Removal", "app", "carry_out", "plan"]
 

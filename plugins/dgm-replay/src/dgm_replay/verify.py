@@ -14,9 +14,8 @@ from dgmcore.errors import DgmError, UsageError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import difference, open_regular
 from dgmcore.registry import find, list_models
-from dgmcore.registry.availability import weights_path
-from dgmcore.registry.find import Located
-from dgmcore.registry.parts import with_parts
+from dgmcore.registry.find import Located, with_parts
+from dgmcore.registry.listing import weights_path
 
 __all__ = ["Verified", "app", "verify"]
 

@@ -17,9 +17,8 @@ from dgmcore.data.view import View
 from dgmcore.errors import DataError, TrainingError
 from dgmcore.loading.load import build, load
 from dgmcore.model import Model
-from dgmcore.noise import derive_seed
 from dgmcore.plugins.imports import import_string
-from dgmcore.sampling.stream_noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise, derive_seed
 from dgmcore.suggestions import did_you_mean
 from dgmcore.training.phase import Phase
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dgmcore.entry import Data
 from dgmcore.loading.load import load
-from dgmcore.loading.save import save
+from dgmcore.model import save
 
 from ..subject import Subject
 from .base import Skip, registry

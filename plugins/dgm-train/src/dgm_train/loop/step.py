@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dgmcore.errors import DgmError, TrainingError
-from dgmcore.noise import derive_seed
-from dgmcore.sampling.stream_noise import StreamNoise
+from dgmcore.sampling.stream_noise import StreamNoise, derive_seed
 from dgmcore.suggestions import did_you_mean
 
 from ..parallel.distributed import Processes

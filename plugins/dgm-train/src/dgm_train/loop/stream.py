@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dgmcore.data.view import View, dequantize
 from dgmcore.errors import DataError
-from dgmcore.noise import Noise, derive_seed
-from dgmcore.sampling.stream_noise import StreamNoise
+from dgmcore.noise import Noise
+from dgmcore.sampling.stream_noise import StreamNoise, derive_seed
 
 __all__ = ["Stream", "augment"]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from dgmcore.data.view import View
 from dgmcore.entry import SCHEMA, Data, Entry, Training
-from dgmcore.loading.save import save
-from dgmcore.model import Model
+from dgmcore.model import Model, save
 from dgmcore.plugins import datasets
 
 from ..build import part_of

@@ -7,7 +7,9 @@ user's data folder, and whatever is read or fetched later must be the same bytes
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -16,8 +18,8 @@ import msgspec
 
 from ..config import Config
 from ..entry import Sha256
-from ..errors import DgmError, WeightsError
-from ..files.atomic import replacing
+from ..errors import WeightsError
+from ..files.atomic import hidden, write_error
 from ..files.folders import user_data
 
 
@@ -43,12 +45,16 @@ def find(repo: str, file: str, revision: str | None) -> Pin | None:
 
 def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
     """Records a pin and returns it; of several processes the first wins, and the others get its pin."""
+    path = path_of(repo, file, revision)
     try:
-        with replacing(path_of(repo, file, revision), first_wins=True) as stream:
-            stream.write(msgspec.json.encode(pin))
-    except DgmError as e:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with hidden(path) as temporary:
+            temporary.write_bytes(msgspec.json.encode(pin))
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+    except OSError as e:
         hint = "its publisher states no sha256, so it is only used if that can be written down"
-        raise WeightsError(f"can't record what {repo}/{file} is: {e.what}", hint) from None
+        raise WeightsError(f"can't record what {repo}/{file} is: {write_error(path, e).what}", hint) from None
     return find(repo, file, revision) or pin
 
 

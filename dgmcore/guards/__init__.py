@@ -1,0 +1,1 @@
+"""What keeps a stranger's file from harm: programs that run unasked, memory or downloads without end, other bytes."""
