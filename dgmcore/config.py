@@ -31,10 +31,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
 
 
 class Options(Config):
-    """Base of a model's options of sampling and scoring.
-
-    Another name than :class:`Config`, because in the body of a model that nests its own `Config` that name is hidden.
-    """
+    """Base of a model's options: another name than :class:`Config`, which in a model's body means its own."""
 
 
 #: Bounded numbers, for fields of configs and options: out of bounds, or not finite, is an error that names the field.
@@ -66,11 +63,9 @@ def parse(
     """Converts plain data to the struct `kind`, strictly.
 
     Arguments:
-        kind: The struct to build.
         data: Plain data (mappings, lists, scalars), or a `kind`, which is returned as it is.
         source: Where the data come from (a file, an option), for the error.
         prefix: The key path of `data` inside `source`, for the error.
-        error: The error to raise.
 
     Raises:
         error: With the source, the key path, what was expected and the nearest key.

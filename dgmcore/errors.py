@@ -4,12 +4,7 @@ from __future__ import annotations
 
 
 class DgmError(Exception):
-    """A failure that the user can act on; the command line prints it in two lines.
-
-    Arguments:
-        what: What went wrong, one line, without a full stop.
-        hint: What to do about it, one line.
-    """
+    """A failure that the user can act on, in two lines: what went wrong, without a full stop; and what to do."""
 
     exit_code = 1
 

@@ -27,6 +27,9 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("dgmcore.suggestions", "difflib"): "only after a mistake",
 }
 
+# what list, info, pull, load, sample, score and save stand on, and the contracts
+KERNEL = ["errors", "config", "noise", "interfaces", "model", "entry", "files", "plugins", "registry", "hub", "loading"]
+
 # folders with more than twelve modules (without __init__ and __main__), to be made smaller
 LARGE: dict[str, int] = {}
 
@@ -78,6 +81,14 @@ def test_folders_have_at_most_twelve_modules():
         if len(modules) > 12:
             sizes[folder.relative_to(ROOT.parent).as_posix()] = len(modules)
     assert sizes == LARGE
+
+
+def test_the_core_and_its_kernel_stay_small():
+    """In lines of Python, as `wc -l` counts them."""
+    lines = {p.relative_to(ROOT): p.read_bytes().count(b"\n") for p in ROOT.rglob("*.py")}
+    kernel = sum(n for path, n in lines.items() if path.parts[0].removesuffix(".py") in KERNEL)
+    assert {path.parts[0].removesuffix(".py") for path in lines} >= set(KERNEL)
+    assert sum(lines.values()) <= 11_000 and kernel < 4_000, (sum(lines.values()), kernel)
 
 
 def test_the_reader_of_imports(tmp_path):

@@ -95,8 +95,12 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | N
     """
     from filelock import FileLock  # 20 ms, and most commands write nothing
 
-    _sweep(Path(path))
-    name = temporary_name(Path(path), token)
+    path = Path(path)
+    name, pattern = temporary_name(path, token), rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp"
+    with suppress(OSError), os.scandir(path.parent) as items:
+        for left in [i.path for i in items if re.fullmatch(pattern, i.name) and i.is_dir(follow_symlinks=False)]:
+            with suppress(OSError), FileLock(os.path.join(left, "lock"), timeout=0):  # a Timeout is an OSError
+                shutil.rmtree(left, ignore_errors=True)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, name.parent, ignore_errors=True)
         while not name.exists():  # until nobody has swept it away between its making and its lock
@@ -105,17 +109,6 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | N
                 stack.enter_context(FileLock(name.parent / "lock"))
                 name.mkdir() if folder else name.touch()
         yield name
-
-
-def _sweep(path: Path) -> None:
-    """Removes what earlier attempts at `path` left behind, except what a living process writes."""
-    from filelock import FileLock
-
-    pattern = re.compile(rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp")
-    with suppress(OSError), os.scandir(path.parent) as items:
-        for left in [i.path for i in items if pattern.fullmatch(i.name) and i.is_dir(follow_symlinks=False)]:
-            with suppress(OSError), FileLock(os.path.join(left, "lock"), timeout=0):  # a Timeout is an OSError
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_stream(path: Path) -> bool:

@@ -1,25 +1,33 @@
-"""The calls to `huggingface_hub`, with patience and without its talk."""
+"""The calls to `huggingface_hub`, with patience and without its talk; and what went wrong with them, in two lines."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import huggingface_hub
-from huggingface_hub import constants
+from huggingface_hub import constants, errors
 
-from ..errors import WeightsError
+from ..errors import DgmError, RegistryError, UsageError, WeightsError
 from ..guards.names import check_head, check_repo
-from .failures import explain, is_passing
+from ..suggestions import NO_RIGHTS, NO_SPACE, hint_of
 
 #: Seconds to wait before asking again after an answer that may be better next time.
 DELAYS = (0.5, 1.5)
 T = TypeVar("T")
+#: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
+_http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+
+_LATER = (408, 429, 500, 502, 503, 504)
+_LOGIN = "set HF_TOKEN to a token with access, or run: hf auth login"
+_WAIT = "wait some minutes"
 
 
 def offline() -> bool:
@@ -91,3 +99,94 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
         if bars:
             utils.enable_progress_bars()
+
+
+# --- failures ---------------------------------------------------------------------------------------
+
+
+class NoFile(RegistryError):
+    """The repository is there, the file is not."""
+
+
+def explain(error: BaseException, repo: str, file: str, revision: str | None = None, name: str = "") -> DgmError:
+    """Turns a failure of the client to get a file into an error for the user; `name` is the entry that wants it."""
+    hub, page = constants.ENDPOINT, f"see {constants.ENDPOINT}/{repo} for"
+    match error:
+        case DgmError():
+            return error
+        case errors.HFValidationError():
+            return UsageError(f"{repo} is no name of a Hub repository", "write USER/REPO")
+        case errors.GatedRepoError():
+            return WeightsError(f"{repo} is restricted", f"ask for access on {hub}/{repo}, then {_LOGIN}")
+        case errors.RevisionNotFoundError():
+            return RegistryError(f"{repo} has no revision {revision}", f"{page} those it has")
+        case errors.RemoteEntryNotFoundError():
+            at = f" at revision {revision}" if revision else ""
+            return NoFile(f"{repo} has no file {file}{at}", f"{page} what it has")
+        case errors.RepositoryNotFoundError():
+            hint = f"check the name; if it is private, {_LOGIN}"
+            return RegistryError(f"there is no repository {repo} on {hub}", hint)
+    for e in (e for e in _chain(error) if isinstance(e, OSError)):
+        if e.errno in NO_SPACE:
+            return WeightsError(f"no space left for {repo}/{file}", hint_of(e, "HF_HOME", ""))
+        if e.errno in NO_RIGHTS or isinstance(e, (NotADirectoryError, FileExistsError)):
+            what = f"can't write {repo}/{file} into the cache: {e.filename or e.strerror}"
+            return WeightsError(what, "set HF_HOME to a writable folder")
+    reason, hint = _reason(error)
+    return WeightsError(f"{reason}, {repo}/{file} is missing", f"{hint}, then: dgm pull {name}" if name else hint)
+
+
+def _reason(error: BaseException) -> tuple[str, str]:
+    """Returns why something could not be had, and what to do."""
+    hub, status = constants.ENDPOINT, status_of(error)
+    if status in (401, 403):
+        return f"{hub} refused access ({status})", _LOGIN
+    if status == 429:
+        return f"{hub} asks to slow down (429)", _WAIT
+    if status is not None:
+        return f"{hub} answered {status}", _WAIT
+    if _is_incomplete(error):
+        return "the file came incomplete, more than once", _WAIT
+    if any(isinstance(e, (_http.TimeoutException, TimeoutError)) for e in _chain(error)):
+        return f"{hub} did not answer in time", _WAIT
+    if no_connection(error):
+        return f"no connection to {hub} ({brief(error)})", "check the network"
+    return f"the download failed ({brief(error)})", "set HF_HUB_DISABLE_XET=1 to fetch it another way"
+
+
+def status_of(error: BaseException) -> int | None:
+    """Returns the HTTP status behind a failure, if there is one."""
+    return next((e.response.status_code for e in _chain(error) if isinstance(e, errors.HfHubHTTPError)), None)
+
+
+def no_connection(error: BaseException) -> bool:
+    """Whether the Hub could not be reached, or does not work, rather than said no."""
+    status = status_of(error)
+    if status is not None:
+        return status >= 500
+    return any(isinstance(e, (_http.HTTPError, ConnectionError)) for e in _chain(error))
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether it may be better in a moment: the Hub is busy, or the connection was closed in the middle."""
+    cut = any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(error))
+    return cut or status_of(error) in _LATER or _is_incomplete(error)
+
+
+def brief(error: BaseException) -> str:
+    """Returns the first sentence of an error, without addresses and request numbers."""
+    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return re.sub(r"\s*\(?(https?://\S+|Request ID:.*)", "", text).strip()[:160] or type(error).__name__
+
+
+def _is_incomplete(error: BaseException) -> bool:
+    """Whether a file came with another size than was announced: the client raises a bare `OSError` then."""
+    return type(error) is OSError and error.errno is None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and those behind it, ten at most, as they may go in a circle."""
+    for _ in range(10):
+        if error is not None:
+            yield error
+            error = error.__cause__ or error.__context__

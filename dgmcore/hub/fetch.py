@@ -25,8 +25,7 @@ from ..guards import first_fetch
 from ..guards.endless_download import Meter
 from ..guards.names import check_parts, check_repo
 from .cache import bytes_name, cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
-from .client import Head, ask, host, offline, patiently, quiet
-from .failures import NoFile, explain, no_connection
+from .client import Head, NoFile, ask, explain, host, no_connection, offline, patiently, quiet
 
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
@@ -97,8 +96,7 @@ def fetch_weights(
 def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> first_fetch.Pin:
     """Returns what a file was when it was first fetched; fetches it now, and records it, if it never was.
 
-    Raises:
-        WeightsError: If it can't be had, or the Hub states no sha256 of it.
+    Raises a WeightsError if it can't be had, or the Hub states no sha256 of it.
     """
     known = first_fetch.find(repo, file, revision)
     if known is not None:
@@ -113,9 +111,6 @@ def fetch_first(repo: str, file: str, revision: str | None, *, name: str) -> fir
     made = first_fetch.record(repo, file, revision, made)
     say(f"{name}: recorded the sha256 {made.sha256[:12]}... of {repo} at {made.commit[:12]}; it must stay that")
     return made
-
-
-# --- entries ---------------------------------------------------------------------------------------
 
 
 def fetch_entry(repo: str, revision: str | None = None) -> Path:
@@ -143,9 +138,6 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
             part = read_entry(fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name))
             names += [n for n in check_parts(part.part_names(), repo) if n not in names]
     return folder
-
-
-# --- downloads -------------------------------------------------------------------------------------
 
 
 def _download_weights(repo: str, file: str, revision: str | None, size: int | None, sha256: str, name: str) -> Path:

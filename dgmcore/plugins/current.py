@@ -63,7 +63,11 @@ def rebuild(*, anew: bool = False) -> Index:
     from .compile import compile_index  # pluggy and the metadata of distributions: after an install or an edit only
 
     path = _path()
-    found = compile_index(None if anew else _known(path) or _similar(path))
+    previous = None if anew else _known(path)
+    if previous is None and not anew:  # of other settings and the same core: its plugins are often the same
+        with suppress(OSError, ValueError):
+            previous = read(max(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=os.path.getmtime))
+    found = compile_index(previous)
     passing = any(problem.passing for plugin in found.plugins for problem in plugin.problems)
     if found.plugins[0].status == "ok" and not passing:  # the core works, and so did the machine
         found.path = str(path)
@@ -82,13 +86,6 @@ def rebuild(*, anew: bool = False) -> Index:
 def _known(path: Path) -> Index | None:
     """Returns the last index of these settings, fresh or not."""
     return _Memory.latest[1] if _Memory.latest is not None and _Memory.latest[0] == path else read(path)
-
-
-def _similar(path: Path) -> Index | None:
-    """Returns the last index of other settings and the same core: its plugins are often the same."""
-    with suppress(OSError, ValueError):  # there is none
-        return read(max(path.parent.glob(f"{path.name.partition('-')[0]}-*.json"), key=os.path.getmtime))
-    return None
 
 
 def _path() -> Path:

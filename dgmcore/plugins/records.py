@@ -4,7 +4,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import field
@@ -100,7 +100,6 @@ HOOKS = [f"dgm_{kind}" for kind in Provides.__struct_fields__]
 KINDS: dict[str, type[Provided]] = {
     kind: get_args(hint)[1] for kind, hint in get_type_hints(Provides).items() if hint != list[str]
 }
-R = TypeVar("R", bound=Provided)
 
 
 def hook_keys(record: type[Provided]) -> tuple[list[str], list[str]]:
@@ -109,7 +108,7 @@ def hook_keys(record: type[Provided]) -> tuple[list[str], list[str]]:
     return [f.encode_name for f in keys if f.required], [f.encode_name for f in keys if not f.required]
 
 
-def checked(record: type[R], item: object, plugin: str) -> R:
+def checked(record: type[Provided], item: object, plugin: str) -> Provided:
     """Returns the record that a dict of a hook describes; raises a ValueError with what is wrong if it is none."""
     if not isinstance(item, Mapping):
         raise ValueError(f"{item!r:.60} is not a dict")

@@ -94,9 +94,6 @@ def _in_folder(name: str) -> Located:
     return Located(read_entry(folder), folder, "folder", str(folder))
 
 
-# --- what an entry is composed of --------------------------------------------------------------------
-
-
 def find_part(name: str, folders: Sequence[Path]) -> Located:
     """Finds the entry that another names as its part.
 

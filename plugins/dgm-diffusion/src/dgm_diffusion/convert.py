@@ -19,8 +19,7 @@ from dgmcore.conversion.converters import Converted, options_of, read_checkpoint
 from dgmcore.conversion.foreign import shards_of
 from dgmcore.entry import Data
 from dgmcore.errors import UsageError, WeightsError
-from dgmcore.hub.client import ask
-from dgmcore.hub.failures import NoFile
+from dgmcore.hub.client import NoFile, ask
 from dgmcore.hub.fetch import fetch_first, fetch_text
 
 __all__ = ["diffusers_unet", "fetch", "names_in_file", "schedule_config"]

@@ -22,8 +22,7 @@ from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import open_regular, sha256_of
 from dgmcore.guards.names import check_repo
 from dgmcore.hub.cache import repo_folder, source_of
-from dgmcore.hub.client import host, offline, patiently, quiet
-from dgmcore.hub.failures import brief, no_connection, status_of
+from dgmcore.hub.client import brief, host, no_connection, offline, patiently, quiet, status_of
 from dgmcore.hub.fetch import fetch_text
 from dgmcore.loading.weights import open_weights
 from dgmcore.registry.find import Located, find, find_part, identity, with_parts

@@ -23,7 +23,7 @@ from dgmcore.errors import PluginError, UsageError, WeightsError
 from dgmcore.files.atomic import replacing
 from dgmcore.guards import first_fetch as pins
 from dgmcore.hub.cache import source_of
-from dgmcore.hub.failures import NoFile
+from dgmcore.hub.client import NoFile
 from dgmcore.hub.fetch import fetch_text
 from dgmcore.loading.weights import Pulled, pull
 from dgmcore.registry.find import Located, find, with_parts
