@@ -261,10 +261,9 @@ class Model(nn.Module):
     # --- weights -------------------------------------------------------------------------------
 
     def own_groups(self) -> Iterator[dict[str, Tensor]]:
-        """Yields the tensors of the model's own file, those that are tied together as one group of names.
+        """Yields the tensors of the model's own file, those that are tied (share their storage wholly) as one group.
 
-        Tensors of shared parts are not in the file, under whatever name the model knows them. Tensors are tied
-        if they share their storage wholly.
+        Tensors of shared parts are not in the file, under whatever name the model knows them.
         """
         models = [(place, module) for place, module in self.named_modules() if isinstance(module, Model)]
         shared = tuple(f"{place}.parts.{name}.".lstrip(".") for place, model in models for name in model.shared_parts)

@@ -118,6 +118,13 @@ def trust(plugins: Path) -> None:
     (plugins.parent / "trusted-plugins.json").write_text(json.dumps(digests))
 
 
+def forget() -> None:
+    """Forgets the index, as if this process were new."""
+    from dgmcore.plugins import current
+
+    current._Memory.latest, current._Memory.checked = None, False
+
+
 def listed(*args: Any, **filters: Any) -> list[dict[str, Any]]:
     """Returns the records of the models that are not the core's own."""
     from dgmcore import list_models

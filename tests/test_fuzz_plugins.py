@@ -9,7 +9,7 @@ import types
 import msgspec
 import pytest
 from fuzzing import CORPORA, VALUES, judging
-from installation import PLUGIN, invoke, invoke_json, listed
+from installation import PLUGIN, forget, invoke, invoke_json, listed
 
 from dgmcore import plugins
 from dgmcore.files import verify
@@ -113,7 +113,7 @@ def test_fuzz_the_index(installation):
                 file.write(raw)
             found = judge(lambda: index.read(path), raw)
             assert found is None or found.content() == good
-    current.forget()
+    forget()
     assert [m["name"] for m in listed()] == ["toy-moons"], "it is made anew"
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from installation import PLUGIN, invoke, listed
+from installation import PLUGIN, forget, invoke, listed
 
 from dgmcore import plugins, registry
 from dgmcore.plugins import current, index, isolate
@@ -42,7 +42,7 @@ def test_a_plugin_is_imported_after_an_install_or_an_edit_only(installation):
         lambda: installation.entry("toy-b"),
         lambda: (installation.site / "a-picture.png").write_text("x"),
         lambda: installation.distribution("unrelated", {}),
-        current.forget,
+        forget,
     ):
         change()
         _settle()
@@ -122,7 +122,7 @@ def test_a_damaged_index_is_made_anew(installation, damage):
         file.seek(0)
         file.truncate()
         file.write(content)
-    current.forget()
+    forget()
     assert [m["name"] for m in listed()] == ["toy"]
     assert registry.find("toy").entry.name == "toy"
     with open(path, "rb") as file:
@@ -135,7 +135,7 @@ def test_damaged_records_of_plugins_are_made_anew(installation):
     listed()
     for path in (installation.cache / "index").iterdir():
         path.write_bytes(path.read_bytes()[:100])
-    current.forget()
+    forget()
     assert "toy" in plugins.architectures() and imports() == 2
 
 
@@ -185,7 +185,7 @@ def test_a_plugin_that_hangs_is_waited_for_once(installation, monkeypatch):
     assert next(p for p in plugins.plugins() if p.name == "good").status == "ok"
     monkeypatch.setattr(isolate, "PLUGIN_SECONDS", 120.0)
     held.unlink()
-    for change in (current.forget, lambda: installation.entry("new"), lambda: installation.distribution("x", {})):
+    for change in (forget, lambda: installation.entry("new"), lambda: installation.distribution("x", {})):
         change()  # another process, an entry, an installation
         assert "lazy" not in plugins.architectures()
     current.rebuild(anew=True)  # as `dgm doctor` does
@@ -246,7 +246,7 @@ def test_a_process_that_fails_is_no_fault_of_plugins(installation, monkeypatch):
         for plugin in plugins.plugins():
             said = "plugins can't be loaded: the interpreter ended with exit code 3"
             assert plugin.errors[0].what in (said, "not named in DGM_PLUGINS")
-    current.forget()
+    forget()
     assert "toy" in plugins.architectures() and current.index().path is not None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from hub_server import Fault
-from installation import listed
+from installation import forget, listed
 from test_hub_pull import blobs, publish
 
 import dgmcore
@@ -171,7 +171,7 @@ def test_a_full_disk_under_the_index(disk, installation, monkeypatch):
     disk.fill()
     assert [m["name"] for m in listed()] == ["toy"] and current.index().path is None
     disk.enlarge()
-    current.forget()
+    forget()
     assert [m["name"] for m in listed()] == ["toy"] and current.index().path is not None
 
 
@@ -216,7 +216,7 @@ def test_a_read_only_cache(toys, hub, monkeypatch, frozen):
     entry = registry.find("toy").entry
     registry.write_entry(entry, toys / "elsewhere" / "toy")
     assert torch.equal(dgmcore.sample("toy", 3), expected)
-    current.forget()
+    forget()
     (toys / "registry" / "other" / "model.yaml").touch()
     assert {m["name"] for m in dgmcore.list_models()} >= {"toy", "other"} and current.index().path is None
     with pytest.raises(DgmError, match="can't write user/other") as caught:

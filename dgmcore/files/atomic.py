@@ -36,10 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Yields a file that takes the name `path` if the block succeeds, and vanishes otherwise.
 
     The folder is made if need be. A file of that name is replaced in one step, by one with the same permissions.
-    A link is followed; a pipe or a device is written to as it is.
-
-    Raises:
-        DgmError: If the file can't be written.
+    A link is followed; a pipe or a device is written to as it is. Raises a DgmError if the file can't be written.
     """
     path = Path(path)
     try:
@@ -64,10 +61,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
     """Yields an empty folder whose files are in the folder `path` if the block succeeds, and vanish otherwise.
 
     A new folder appears in one step. One that is there keeps its other files, and those of the same names are
-    replaced one by one, `last` the one of this name, which makes the others count.
-
-    Raises:
-        DgmError: If the folder can't be written.
+    replaced one by one, `last` the one of this name, which makes the others count. Raises as :func:`replacing`.
     """
     path = Path(path)
     try:

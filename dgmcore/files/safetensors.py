@@ -41,10 +41,7 @@ class TensorInfo(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def read_header(source: str | os.PathLike[str] | BinaryIO) -> dict[str, TensorInfo]:
-    """Reads and checks the header of a safetensors file, given by its path or opened.
-
-    Returns:
-        What it says of each tensor, by name, in the order in which they lie in the file.
+    """Returns what the header of a safetensors file, given by its path or opened, says of each tensor, in their order.
 
     Raises:
         WeightsError: If the file is missing, or is no valid safetensors file.

@@ -87,10 +87,8 @@ def write_tensors(
 ) -> Written:
     """Writes a safetensors file; tensors that share memory are stored each on its own.
 
-    Floating-point numbers are rounded to `dtype`, if it is given.
-
-    Raises:
-        WeightsError: If it can't be written, or a number is too large for the type.
+    Floating-point numbers are rounded to `dtype`, if it is given. Raises a WeightsError if it can't be written, or a
+    number is too large for the type.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if dtype is not None:

@@ -51,9 +51,7 @@ class Head(NamedTuple):
 def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = "is not in the cache") -> Head:
     """Asks the Hub what a file is, without fetching it; `name` is the entry that wants it, for the hint.
 
-    Raises:
-        DgmError: In words for the user. What the Hub says becomes names of files: it is refused if it is no plain name.
-            Without a network: with what the file lacks.
+    Raises a DgmError in words for the user, also where what the Hub says is no plain name; offline with `lack`.
     """
     check_repo(repo, revision)
     if offline():
@@ -99,9 +97,6 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
         if bars:
             utils.enable_progress_bars()
-
-
-# --- failures ---------------------------------------------------------------------------------------
 
 
 class NoFile(RegistryError):

@@ -37,8 +37,7 @@ MAX_SECONDS = 600
 def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str = "") -> Path:
     """Returns a small file of a repository in the cache, as it is now; without a connection as it was last seen.
 
-    Raises:
-        DgmError: If it can't be had; a NoFile where the repository does not have it.
+    Raises a DgmError if it can't be had: a NoFile where the repository does not have it.
     """
     check_repo(repo, revision)
     here = cached(repo, file, revision)
@@ -67,8 +66,7 @@ def fetch_weights(
     What can be known before the first byte (that the file is there, and how large it is) is asked first, so a wrong
     file costs nothing. A damaged file leaves the cache and is fetched again; what comes damaged is fetched once more.
 
-    Raises:
-        WeightsError: If they can't be had, or are not what the entry `name` says.
+    Raises a WeightsError if they can't be had, or are not what the entry `name` says.
     """
     check_repo(repo, revision)
     if sha256 is None:
@@ -119,8 +117,7 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
     Without a connection the last known state of the revision is used. Weights are fetched when they are needed.
     Without a revision it is the commit whose signature was checked, if one was.
 
-    Raises:
-        DgmError: If the repository or its `model.yaml` can't be had, or it names more than a published entry may.
+    Raises a DgmError if the repository or its `model.yaml` can't be had, or it names more than a published entry may.
     """
     signed = first_fetch.find(repo, "model.sig", None) if revision is None else None
     try:

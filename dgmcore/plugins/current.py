@@ -36,11 +36,6 @@ def checked_once() -> Iterator[None]:
         _Memory.once = before
 
 
-def forget() -> None:
-    """Forgets the index, as if this process were new."""
-    _Memory.latest, _Memory.checked = None, False
-
-
 def index() -> Index:
     """Returns the index, compiled anew if anything that it was made from has changed."""
     if os.environ.get("DGM_INDEXING"):

@@ -53,8 +53,7 @@ def name_of(kind: type) -> str:
 def call(name: str) -> Callable[..., Any]:
     """Returns the function behind a call of the core, such as `train`.
 
-    Raises:
-        PluginError: If no plugin provides it, or the one that does can't be imported.
+    Raises a PluginError if no plugin provides it, or the one that does can't be imported.
     """
     record = provided().calls.get(name)
     if record is None:

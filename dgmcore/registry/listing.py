@@ -112,12 +112,8 @@ def _listed(name: str, model: Located, index: Index) -> Listed:
 
 
 def survey(model: Located, index: Index) -> tuple[Here, int | None]:
-    """Looks at an entry and all that it is composed of, each once, without reading a file.
-
-    Returns:
-        The worst that keeps one of them from running on this machine; and the bytes of all their weights, None if
-        those of one are not known.
-    """
+    """Returns the worst that keeps an entry, or one that it is composed of, from running on this machine; and the bytes
+    of all their weights, None if those of one are not known. Each is looked at once, and no file is read."""
     found: dict[str, Located] = {}
     states: list[Here] = ["here" if _gather(model, index, found, ()) else "missing"]
     sizes: list[int | None] = []
