@@ -63,6 +63,7 @@ SMALL = {
         {"steps": 2, "solver": "heun"},
     ),  # steps in time
     "ffjord": ({"dim": 2, "hidden": [8]}, {"steps": 1}),
+    "otflow": ({"dim": 2, "width": 8}, {"steps": 1}),
     "resnet-energy": ({"event_shape": [1, 8, 8], "channels": 4, "layout": "1d"}, {}),  # weights that are kept
     "ddgan": (
         {"generator": {"kind": "mlp", "width": 8}, "discriminator": {"kind": "mlp", "width": 8}},
