@@ -1,6 +1,6 @@
 """The thesis's tables of image models, on Fashion-MNIST with the shipped entries: Markdown tables.
 
-    python benchmarks/papers_tables.py 3.1 [--n 10000] [--measure]    # or 3.2
+    python benchmarks/papers_tables.py 3.1 [--n 10000] [--measure]    # or 3.2, 4.2, 5.1
 
 prints for each row the thesis's FID, ours in the features of `lenet-fashion` with its 95 % interval (of the jackknife
 over samples and data: how far other samples of the same weights would lie, not other trainings), and both in relation
@@ -48,9 +48,18 @@ TABLES: dict[str, list[Row]] = {
         Row("MMD GAN", None, "mmdgan-fashion"),
         Row("GLF", 21.3, "glf-fashion"),
     ],
+    "4.2": [
+        Row("Glow, temperature 1", 58.7, "glow-fashion"),
+        Row("Glow + EBM", 41.6, "glowebm-fashion"),
+    ],
+    "5.1": [
+        Row("EBM, noisy dynamics", 61.7, "ebm-fashion"),
+        Row("EBM, noise-free dynamics", 50.1, "shortrun-fashion"),
+        Row("with the generator's loss", 40.6, "shortrun-gan-fashion"),
+    ],
 }
 #: Options of sampling that differ from the entry's own.
-SAMPLING = {"vae64-fashion": {"mean": True}}
+SAMPLING = {"vae64-fashion": {"mean": True}, "glow-fashion": {"temperature": 1.0}}
 
 
 def fid(entry: str, n: int, measure: bool) -> Metric:
