@@ -10,6 +10,7 @@ import pytest
 
 from dgmcore.errors import DgmError
 from dgmcore.files.atomic import replacing, replacing_folder
+from dgmcore.guards import first_fetch
 
 
 def write(path, text=b"new", **options):
@@ -65,11 +66,11 @@ def test_devices_and_descriptors_are_written_to(tmp_path):
     assert (tmp_path / "x").read_bytes() == b"new" and os.listdir(tmp_path) == ["x"]
 
 
-def test_the_first_wins_where_that_is_asked_for(tmp_path):
-    with replacing(tmp_path / "x", first_wins=True) as file:
-        write(tmp_path / "x", b"first", first_wins=True)
-        file.write(b"second")
-    assert (tmp_path / "x").read_bytes() == b"first" and os.listdir(tmp_path) == ["x"]
+def test_the_first_record_of_a_fetch_wins(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_fetch, "user_data", lambda: tmp_path)
+    first, second = (first_fetch.Pin(sha256=digit * 64, commit="main") for digit in "ab")
+    assert [first_fetch.record("a/b", "x", None, pin) for pin in (first, second)] == [first, first]
+    assert len(os.listdir(tmp_path / "pins")) == 1
 
 
 def test_an_error_in_the_block_is_the_one_that_is_seen(tmp_path):
