@@ -93,13 +93,9 @@ class Model(nn.Module):
         encode: Callable[..., Any]
         decode: Callable[..., Tensor]
         features: Callable[..., Tensor]
-
-        @property
-        def noise_shapes(self) -> Mapping[str, Any]: ...
-        @property
-        def likelihood(self) -> Likelihood: ...
-        @property
-        def orders(self) -> Tensor: ...
+        likelihood: ClassVar[Likelihood]
+        noise_shapes: Any  # `Mapping[str, Any]`, as an attribute or as a property
+        orders: Any  # `Tensor`, likewise
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)

@@ -1,4 +1,4 @@
-"""Scripts of users and modules of authors pass `mypy --strict`: `py.typed` says that they may."""
+"""Scripts of users, modules of authors and what `dgm new-plugin` writes pass `mypy --strict`: `py.typed` says so."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from dgm_authors.new_plugin import new_plugin
 
 api = pytest.importorskip("mypy.api")
+pytest.importorskip("copier")
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "docs/tutorial.md", "docs/composition.md", "docs/registry.md", "docs/weights.md"]
@@ -81,7 +83,21 @@ class Wide(Shift):
     class Config(Shift.Config):
         width: Count = 3
 
-    noise_shapes: Mapping[str, Any] = {"z": (2,), "u": (1,)}
+    @property
+    def noise_shapes(self) -> Mapping[str, Any]:
+        return {"z": (2,), "u": (1,)}
+
+
+class Named(dgmcore.Model):
+    noise_shapes: Mapping[str, Any] = {"z": (2,)}
+    likelihood = dgmcore.Likelihood.ESTIMATE
+
+    @property
+    def orders(self) -> Tensor:
+        return torch.zeros(1, 2)
+
+    def log_prob(self, x: Tensor, noise: dgmcore.Noise | None = None) -> Tensor:
+        return -x.square().sum(1)
 
 
 print(Shift({"scale": 2.0}).config.scale, Shift.Config(scale=3.0))
@@ -101,7 +117,8 @@ def errors(tmp_path_factory):
             scripts[f"{Path(page).stem.lower()}_{i}"] = text
     for name, text in scripts.items():
         (folder / f"{name}.py").write_text(text)
-    files = [str(folder / f"{name}.py") for name in scripts]
+    started = new_plugin("my-family", folder)
+    files = [*(str(folder / f"{name}.py") for name in scripts), *map(str, started.rglob("*.py"))]
     # the settings and the cache of `make lint`: strict, and torch's types are read once for both
     settings = ["--strict", f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}"]
     printed = api.run([*settings, *files])[0]

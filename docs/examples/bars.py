@@ -64,6 +64,8 @@ class MadeBars(dgmcore.Model):
     base_measure = "counting"  # `log_prob` is the log-probability of a picture
     data_range, data_levels = (0.0, 1.0), 2
     phases = {"likelihood": "dgm_train.objectives:MaximumLikelihood"}
+    seen: torch.Tensor  # for those who check types: buffers
+    told: torch.Tensor
 
     def __init__(self, config=None, **parts):
         super().__init__(config, **parts)
