@@ -712,3 +712,10 @@ def test_numbers_of_python_are_none_of_a_table(tmp_path):
     (tmp_path / "t.csv").write_text("1,2\n1_0,2\n")
     with pytest.raises(DataError, match="a line has no number: 1_0,2"):
         open_data(tmp_path / "t.csv")
+
+
+def test_a_data_set_without_the_plugin_of_data_sets_names_the_package(monkeypatch):
+    monkeypatch.setattr("dgmcore.data.open.plugins", list)
+    with pytest.raises(DataError, match="no data set is called nowhere") as e:
+        open_data("nowhere:test")
+    assert "pip install dgm-data" in e.value.hint

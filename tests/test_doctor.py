@@ -208,4 +208,7 @@ def test_the_command_says_what_to_do_and_fails(installation, monkeypatch, capsys
     monkeypatch.delenv("DGM_DATA")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     assert "All is well." in invoke(capsys, "doctor")[1]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "Nothing is broken. Warnings: 1." in invoke(capsys, "doctor")[1]
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     assert {f["status"] for f in invoke_json(capsys, "doctor")} <= {"ok", "warn"}

@@ -16,7 +16,7 @@ from ..config import parse
 from ..console import say
 from ..errors import DataError, PluginError, UsageError
 from ..plugins.imports import import_string
-from ..plugins.provided import call, provided
+from ..plugins.provided import call, plugins, provided
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
@@ -154,7 +154,9 @@ def _open(spec: DataSpec) -> Dataset:
     if spec.dataset not in known:
         if os.path.exists(spec.dataset):  # a folder of images here
             return _open_path(spec)
-        raise DataError(f"no data set is called {spec.dataset}", did_you_mean(spec.dataset, known))
+        here = any(plugin.source.distribution == "dgm-data" for plugin in plugins())
+        hint = did_you_mean(spec.dataset, known) if here else "pip install dgm-data, which brings data sets"
+        raise DataError(f"no data set is called {spec.dataset}", hint)
     if spec.background is not None:
         raise DataError(f"{spec.dataset} has no transparent pictures", "drop data.background")
     return _open_named(spec, known[spec.dataset].import_)

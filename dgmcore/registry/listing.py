@@ -73,6 +73,9 @@ def listed(
     index = current.index()
     kinds = index.provided.architectures.values()
     models = {row.shown_name: located(row) for row in index.rows if not row.hidden}
+    lacking = {row.entry().package for row in index.rows} - {plugin.source.distribution for plugin in index.plugins}
+    if family is not None and f"dgm-{family}" in lacking:
+        raise UsageError(f"nothing that is installed is of the family {family}", f"pip install dgm-{family}")
     _check("family", family, {kind.family for kind in kinds})
     _check("capability", can, {*CAPABILITIES, *(c for kind in kinds for c in kind.capabilities)})
     _check("data set", dataset, {*index.provided.datasets, *(model.entry.data.dataset for model in models.values())})

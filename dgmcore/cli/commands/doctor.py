@@ -18,13 +18,13 @@ def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
         found.append(finding)
         if not json:
             _print(*finding)
-    failed = sum(f.status == "fail" for f in found)
+    failed, warned = (sum(f.status == status for f in found) for status in ("fail", "warn"))
     if json:
         output.emit_json([f._asdict() for f in found])
     elif failed:
         print(f"\n{failed} thing{'s' * (failed > 1)} to mend.")
     else:
-        print("\nAll is well.")
+        print(f"\nNothing is broken. Warnings: {warned}." if warned else "\nAll is well.")
     if failed:
         raise typer.Exit(1)
 
