@@ -55,6 +55,9 @@ def test_what_is_in_the_data_is_not_asked(photos):
     recipe = first_recipe("conv-vae", photos, size=16, minutes=3, name="small")
     assert recipe["data"]["resize"] == 16 and recipe["config"]["event_shape"] == [3, 16, 16]
     assert recipe["phases"][0]["minutes"] == 3 and recipe["name"] == "small"
+    assert recipe["config"]["log_sigma_min"] >= 0, (
+        "or few pictures are learned pixel by pixel, and nothing between them"
+    )
     assert recipe["phases"][0]["batch_size"] == 12, "there are two batches in an epoch"
     np.save("points.npy", np.zeros((500, 5), np.float32))
     for architecture in ("mlp-vae", "mlp-gan", "maf"):
