@@ -26,6 +26,7 @@ IMAGES = (
     "dcgan-mnist",
     "nvae-celeba",
     "vaebm-celeba",
+    "stylegan-celeba",
 )
 TILE, COLUMNS, LABEL, GAP = 64, 10, 150, 6
 WIDTH = LABEL + COLUMNS * (TILE + GAP) + GAP
