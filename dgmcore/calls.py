@@ -104,7 +104,6 @@ def given(model: Model, *seen: Any, tilt: Sequence[tuple[Model, float]] = (), **
         PluginError: If the plugin is not installed.
         UsageError: If the model can't be asked, or what is given does not fit it.
     """
-
     asked: Model = call("given")(model, *seen, tilt=tilt, options=options)
     return asked
 

@@ -160,24 +160,26 @@ def read_entry(path: str | os.PathLike[str]) -> Entry:
     Raises:
         RegistryError: With the file, the key path, what was expected and the nearest known key.
     """
+    path = Path(path) / (ENTRY_FILE if os.path.isdir(path) else "")
+    return _parsed(path, str(path))
+
+
+def _parsed(text: Path | bytes, source: str) -> Entry:
     from .files import yaml
 
-    path = Path(path)
-    if path.is_dir():
-        path = path / ENTRY_FILE
-    data = yaml.read(path)
+    data = yaml.read(text)
     if not isinstance(data, dict):
-        raise RegistryError(f"{path}: expected a mapping, got {type(data).__name__}", "an entry is `key: value` lines")
+        raise RegistryError(f"{source}: no mapping but {type(data).__name__}", "an entry is `key: value` lines")
     schema = data.get("schema")
     if isinstance(schema, int) and not isinstance(schema, bool) and schema != SCHEMA:
         hint = "upgrade dgmcore: pip install -U dgmcore" if schema > SCHEMA else f"write schema: {SCHEMA}"
-        raise RegistryError(f"{path}: schema: {schema} is not known here, this dgmcore reads {SCHEMA}", hint)
-    entry = parse(Entry, data, source=str(path))
-    _check(entry, path)
+        raise RegistryError(f"{source}: schema: {schema} is not known here, this dgmcore reads {SCHEMA}", hint)
+    entry = parse(Entry, data, source=source)
+    _check(entry, source)
     return entry
 
 
-def _check(entry: Entry, path: Path) -> None:
+def _check(entry: Entry, source: str) -> None:
     """Checks what the types can't say."""
     shape, bounds = entry.data.event_shape, entry.data.range
     hub = entry.weights.hub if entry.weights else None
@@ -202,7 +204,7 @@ def _check(entry: Entry, path: Path) -> None:
         ),
     ):
         if wrong:
-            raise RegistryError(f"{path}: {what}", hint)
+            raise RegistryError(f"{source}: {what}", hint)
 
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
@@ -216,10 +218,12 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
 
 
 def dump_entry(entry: Entry) -> bytes:
-    """Returns what a `model.yaml` says: keys in the order of :class:`Entry`, defaults left out, configs complete."""
+    """Returns what a `model.yaml` says, without defaults; raises a RegistryError if nobody could read it."""
     from .files import yaml
 
-    return yaml.dump(_plain(entry)).encode()
+    text = yaml.dump(_plain(entry)).encode()
+    _parsed(text, f"entry {entry.name}")
+    return text
 
 
 def _plain(value: Any) -> Any:

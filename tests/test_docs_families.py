@@ -87,5 +87,57 @@ def test_numbers_of_the_tables_are_those_of_the_entries(name, metric, value):
     assert any(abs(float(value) - v) <= 0.51 * 10**-digits for v in records), f"{value} is none of {records}"
 
 
+#: Columns of tables whose numbers are those of records; `parameters` is no metric, but what the entry says.
+COLUMNS = {
+    "NLL, nats": "nll",
+    "integral over a grid": "integral",
+    "largest inverse error": "inverse-error-max",
+    "fidelity": "classical-fidelity",
+    "KL, nats": "kl-exact",
+    "energy (exact)": "energy",
+    "ours": "fid",
+    "weights": "parameters",
+}
+NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?(e-?\d+)?")
+
+
+def cells():
+    """Numbers in columns of tables with a row for each entry: entry, metric, and the number as it is written."""
+    for page in sorted((ROOT / "docs" / "families").glob("*.md")):
+        columns: list[str] = []
+        for line in page.read_text(encoding="utf-8").splitlines():
+            row = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+            named = [cell[1:-1] for cell in row if cell.startswith("`") and cell[1:-1] in KNOWN]
+            if len(named) != 1:
+                columns = row if row and not set("".join(row)) <= set("- :") else columns if row else []
+                continue
+            for column, cell in zip(columns, row, strict=False):
+                if column in COLUMNS and (number := NUMBER.search(cell)):
+                    yield pytest.param(named[0], COLUMNS[column], number[0], id=f"{named[0]} {COLUMNS[column]}")
+
+
+@pytest.mark.parametrize(("name", "metric", "written"), list(cells()))
+def test_columns_of_the_tables_are_those_of_the_entries(name, metric, written):
+    model = dgmcore.registry.info(name)
+    known = [m["value"] for m in model["metrics"] if m["name"] == metric]
+    if metric == "parameters":
+        known = [KNOWN[name]["parameters"]]
+    mantissa, _, exponent = written.replace(",", "").partition("e")
+    rounded = 0.51 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    value = float(f"{mantissa}e{exponent or 0}")
+    assert any(abs(value - v) <= rounded for v in known), f"{written} is none of {known}"
+
+
+TIMED = {n: p.read_text() for n in KNOWN if (p := ROOT / "recipes" / f"{n}.yaml").is_file()}
+
+
+@pytest.mark.parametrize("name", [n for n, text in TIMED.items() if re.search(r"#.* \d+ minutes", text)])
+def test_the_minutes_that_a_recipe_speaks_of_are_those_of_its_entry(name):
+    said = re.search(r"#.*?(\d+) minutes", TIMED[name])
+    hours = dgmcore.registry.info(name)["training"]["hours"]
+    assert abs(int(said[1]) - 60 * hours) < 1, f"{60 * hours:.0f} minutes"
+
+
 def test_some_numbers_are_followed():
-    assert len(list(rows())) >= 6
+    assert len(list(rows())) >= 6 and len(list(cells())) >= 50
+    assert any("minutes" in text for text in TIMED.values())

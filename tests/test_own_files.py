@@ -58,6 +58,24 @@ def test_nothing_is_validated_on_what_was_trained_on(points, validation):
     dgmcore.train("realnvp", points, set={**FEW, "validate_every": 2, "validation": {**validation, "split": "test"}})
 
 
+def test_nor_on_the_same_under_another_name(points):
+    with np.load(points) as arrays:
+        np.save("x.npy", arrays["x_train"])
+        np.savez("twice.npz", x_train=arrays["x_train"], x_test=arrays["x_train"])
+    Path("link.npy").symlink_to("x.npy")
+    again = {**FEW, "validate_every": 2}
+    for data, validation in (("x.npy", {"dataset": "link.npy"}), ("x.npy", {"dataset": points}), ("twice.npz", None)):
+        with pytest.raises(DgmError, match="on the training data"):
+            dgmcore.train("realnvp", data, set={**again, "validation": validation})
+
+
+def test_what_nobody_could_read_is_refused_before_the_work(points):
+    for data in ({"range": [-2e6, 2e6]}, {"range": [-9, 9], "levels": 70_000}):
+        with pytest.raises(DgmError, match=r"entry realnvp-s: data\.(range|levels)"):
+            dgmcore.train("realnvp", points, set={**FEW, "data": data})
+        assert not Path("runs/realnvp-s/checkpoints").exists()
+
+
 def test_a_run_that_goes_on_knows_its_data_again(points):
     dgmcore.train("realnvp", points, set=FEW)
     more = {**FEW, "phases": {"0": {**FEW["phases"]["0"], "steps": 5}}}

@@ -131,6 +131,12 @@ def test_ema_is_the_average_of_the_weights():
     assert dgmcore.load(folder).entry.weights.ema
 
 
+def test_an_average_that_never_began_is_said(capsys):
+    folder = dgmcore.train(recipe({"steps": None, "minutes": 1e-4, "ema": 0.9, "ema_from": 10**6}))
+    assert "did not reach step 1000000" in capsys.readouterr().err
+    assert not dgmcore.load(folder).entry.weights.ema
+
+
 def test_a_step_of_gradient_descent_is_clipped():
     sgd = {"phase": "point", "options": {"to": 100.0}, "optimizer": {"name": "sgd", "lr": 1.0}}
     start = build_model(read_recipe(recipe(sgd))).mean.detach()

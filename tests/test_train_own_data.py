@@ -21,7 +21,7 @@ FAST = {
     "ve-sde": {"sampling": {"steps": 2}},
     "ddpm": {"sampling": {"steps": 2}},
 }
-TWO_STEPS = {"phases": {"0": {"minutes": None, "steps": 2}}, "samples_every": None}
+TWO_STEPS = {"phases": {"0": {"minutes": None, "steps": 2, "ema_from": 0}}, "samples_every": None}
 
 
 @pytest.fixture

@@ -8,14 +8,22 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import training_models
+from dgm_train.parallel import group
 from safetensors.torch import load_file
+
+import dgmcore
+from dgmcore.errors import DgmError, UsageError
+
+JOINED = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 PLAY = {
     "schema": 1,
@@ -41,8 +49,6 @@ PLAY = {
 
 
 def go(recipe, runs):
-    import dgmcore
-
     dgmcore.train(recipe, runs=runs, resume=True)
 
 
@@ -108,7 +114,7 @@ def test_two_gloo_processes_train_one_model(home, context, tmp_path):
     process.start()
     # the recipe's second phase has several optimisers, second derivatives and state: it must run, and be resumed
     (tmp_path / "both.yaml").write_text(
-        json.dumps({**one, "name": "both", "phases": [mean, {**PLAY["phases"][1], "steps": 6}]})
+        json.dumps({**one, "name": "both", "phases": [mean, {**PLAY["phases"][1], "steps": 6, "ema_from": 2}]})
     )
     script = tmp_path / "both.py"
     script.write_text(
@@ -136,20 +142,31 @@ def test_two_gloo_processes_train_one_model(home, context, tmp_path):
     assert names == ["01-000000006.rank1.safetensors", "01-000000006.safetensors"]
 
 
-@pytest.mark.parametrize("settings", [{"WORLD_SIZE": "abc"}, {"RANK": "0", "WORLD_SIZE": "2"}])
-def test_settings_of_no_launcher_are_an_error(home, tmp_path, settings):
-    (tmp_path / "duo.yaml").write_text(json.dumps(PLAY))
-    command = [sys.executable, "-m", "dgmcore", "train", "duo.yaml"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, timeout=100
-    )
-    error, hint = done.stderr.splitlines()
-    assert done.returncode == 1 and error.startswith("error: the processes can't join") and "unset RANK" in hint
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"WORLD_SIZE": "abc"},
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "3"},
+        {**JOINED, "MASTER_PORT": "99999"},
+        {**JOINED, "LOCAL_RANK": "q"},
+    ],
+)
+def test_settings_of_no_launcher_are_an_error(home, monkeypatch, settings):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        dgmcore.train(PLAY)
+    assert "unset RANK" in caught.value.hint and not Path("runs/duo/checkpoints").exists()
 
 
-def test_a_rank_alone_is_one_process(home, tmp_path):
-    (tmp_path / "duo.yaml").write_text(json.dumps({**PLAY, "phases": [{**PLAY["phases"][0], "steps": 2}]}))
-    command = [sys.executable, "-m", "dgmcore", "train", "duo.yaml"]
-    environment = {**os.environ, "RANK": "3"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0 and done.stdout.strip() == "runs/duo/registry/duo", done.stderr
+def test_nobody_trains_while_a_process_is_missing(home, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for name, value in {**JOINED, "LOCAL_RANK": "0", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(group, "JOIN", timedelta(seconds=1))
+    with pytest.raises(DgmError, match="process 0 has not met the 1 others") as caught:
+        dgmcore.train(PLAY)
+    assert "within two minutes" in caught.value.hint and not Path("runs/duo/checkpoints").exists()

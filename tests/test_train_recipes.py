@@ -20,6 +20,10 @@ from dgmcore.errors import DataError, DgmError, OptionError, RegistryError, Trai
 pytestmark = pytest.mark.usefixtures("trainer", "here")
 
 
+FALLS = {"name": "step", "every": 4}
+EPOCH = {"steps": None, "epochs": 1, "ema": 0.9}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -55,6 +59,18 @@ pytestmark = pytest.mark.usefixtures("trainer", "here")
         ({"data": {"dataset": "moons", "levels": 1}}, RegistryError, "data.levels: 1"),
         ({"phases": [{**FIT, "keep": "best"}]}, RegistryError, "keep: best needs validations"),
         ({"phases": [{**FIT, "keep": "best"}], "validate_every": 9}, RegistryError, "more than all 8 steps"),
+        # what nothing would look at
+        ({"phases": [{**FIT, "schedule": {"final": 1e-5}}]}, RegistryError, "constant one goes down to no `final`"),
+        ({"phases": [{**FIT, "schedule": {**FALLS, "final": 1e-5}}]}, RegistryError, "step one goes down to no"),
+        ({"phases": [{**FIT, "schedule": {**FALLS, "name": "linear"}}]}, RegistryError, "linear one has no factor"),
+        ({"phases": [{**FIT, "schedule": {"factor": 0.9}}]}, RegistryError, "constant one has no factor"),
+        ({"phases": [{**FIT, "ema_from": 2}]}, RegistryError, "no average is wanted"),
+        ({"phases": [{**FIT, "ema": 0.9, "ema_from": 8}]}, RegistryError, "8 is after all 8 steps"),
+        ({"phases": [{**FIT, **EPOCH, "ema_from": 313}]}, TrainingError, "313 is after all 312 steps"),
+        ({"validation": {"dataset": "nowhere.npy"}}, RegistryError, "nothing is ever validated"),
+        ({"data": {"dataset": "moons:test"}}, DataError, "no data set is called moons:test .write a split as"),
+        # what nobody could read again
+        ({"license": " \t"}, RegistryError, "license: is empty"),
     ],
 )
 def test_wrong_recipes_are_named(changes, error, message):

@@ -156,6 +156,8 @@ def _open(spec: DataSpec) -> Dataset:
             return _open_path(spec)
         here = any(plugin.source.distribution == "dgm-data" for plugin in plugins())
         hint = did_you_mean(spec.dataset, known) if here else "pip install dgm-data, which brings data sets"
+        if ":" in spec.dataset:
+            hint = "write a split as `split: test`, not behind a colon"
         raise DataError(f"no data set is called {spec.dataset}", hint)
     if spec.background is not None:
         raise DataError(f"{spec.dataset} has no transparent pictures", "drop data.background")

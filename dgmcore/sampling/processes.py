@@ -57,7 +57,6 @@ def device_here(device: str, place: Place) -> str:
     """Returns the device of this process: `auto` is the best there is; for several processes `cuda` is a GPU each."""
     if device not in ("auto", "cuda"):
         return device
-
     if device == "auto" and not torch.cuda.is_available():
         return "mps" if torch.backends.mps.is_available() else "cpu"
     return "cuda" if place.world == 1 else f"cuda:{place.local % max(1, torch.cuda.device_count())}"

@@ -72,7 +72,6 @@ def command(
     Without --out, a picture NAME-seedS.png is written into the current folder. The path is printed.
     Under torchrun or accelerate launch, the processes share the work and write the same file.
     """
-
     from ...loading.load import load
     from ...sampling.draw import sample_to
     from ...sampling.processes import device_here, joined

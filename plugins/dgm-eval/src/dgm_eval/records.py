@@ -41,7 +41,7 @@ def merged(old: Iterable[Metric], new: Iterable[Metric]) -> tuple[Metric, ...]:
 
 
 def record(located: Located, new: Iterable[Metric]) -> Path:
-    """Adds records to an entry's `model.yaml`, which is read back before it replaces the old one.
+    """Adds records to an entry's `model.yaml`.
 
     An entry that came with the core or a plugin is copied to the user's registry first, where it means the same by
     the same name: what is installed is left as it is.
@@ -62,7 +62,6 @@ def record(located: Located, new: Iterable[Metric]) -> Path:
         if folder != source:
             shutil.copytree(source, stage, dirs_exist_ok=True)
         write_entry(msgspec.structs.replace(entry, metrics=merged(entry.metrics, new)), stage)
-        read_entry(stage)
     return folder / ENTRY_FILE
 
 

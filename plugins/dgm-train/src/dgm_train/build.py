@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from dgmcore import plugins
@@ -17,6 +19,7 @@ from dgmcore.data.view import View
 from dgmcore.errors import DataError, TrainingError
 from dgmcore.loading.load import build, load
 from dgmcore.model import Model
+from dgmcore.noise import IndexedNoise
 from dgmcore.plugins.imports import import_string
 from dgmcore.sampling.stream_noise import StreamNoise, derive_seed
 from dgmcore.suggestions import did_you_mean
@@ -24,7 +27,19 @@ from dgmcore.training.phase import Phase
 
 from .recipe import PartRecipe, PhaseRecipe, Recipe
 
-__all__ = ["build_model", "build_phase", "check_fits", "open_validation", "part_of", "with_shape"]
+__all__ = [
+    "build_model",
+    "build_phase",
+    "check_fits",
+    "data_sha256",
+    "open_validation",
+    "part_of",
+    "seen",
+    "with_shape",
+]
+
+_BLOCK = 1000
+_LOOKED_AT = 1000  # data, by which others know them again
 
 
 def build_model(recipe: Recipe) -> Model:
@@ -135,21 +150,22 @@ def open_validation(recipe: Recipe, model: Model) -> View | None:
             ) from e
     else:
         validation = open_data(spec)
-        if _is_same(validation, open_data(recipe.data)):
-            raise DataError(
-                f"validation is on the training data, {spec.dataset} {spec.split}",
-                "name another split or file in validation, or drop validate_every",
-            )
+    if _is_same(validation, open_data(recipe.data)):
+        raise DataError(
+            f"validation is on the training data, {spec.dataset} {spec.split}",
+            "name another split or file in validation, or drop validate_every",
+        )
     check_fits(recipe, spec, validation, model)
     return validation
 
 
 def _is_same(a: View, b: View) -> bool:
-    """Whether finite data are the same split of the same data set."""
+    """Whether finite data are the same split of the same data set, or hold the same under another name."""
 
-    name, other = (os.path.abspath(os.path.expanduser(v.name)) for v in (a, b))
-    ours, theirs = (v.spec.split for v in (a, b))
-    return name == other and ours == theirs and b.draw(StreamNoise(0, 1)) is None
+    if b.draw(StreamNoise(0, 1)) is not None:
+        return False
+    name, other = (os.path.realpath(os.path.expanduser(v.name)) for v in (a, b))
+    return (name == other and a.spec.split == b.spec.split) or seen(a) == seen(b)
 
 
 def check_fits(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None:
@@ -179,3 +195,21 @@ def check_fits(recipe: Recipe, spec: DataSpec, data: View, model: Model) -> None
             f"and {spec.dataset} is {f'in {list(data.range)}' if data.range else 'without a range'}",
             f"set data.range: [{wanted[0]:g}, {wanted[1]:g}], or change the config",
         )
+
+
+def data_sha256(data: View, most: int) -> str | None:
+    """Returns the sha256 of so many data, evenly spaced; None for endless data."""
+
+    if data.draw(IndexedNoise(0, 1)) is not None:
+        return None
+    index = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
+    found = hashlib.sha256()
+    for start in range(0, len(index), _BLOCK):
+        found.update(data.take(index[start : start + _BLOCK]).contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def seen(data: View) -> str:
+    """Returns what tells data from others: how many they are, and the sha256 of some."""
+
+    return f"{len(data)} {data_sha256(data, _LOOKED_AT)}"

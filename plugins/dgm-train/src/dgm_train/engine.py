@@ -14,11 +14,10 @@ import torch
 from dgmcore.cli.set_options import parse_set
 from dgmcore.data import open_data
 from dgmcore.data.open import require_path
-from dgmcore.data.view import View
 from dgmcore.entry import Training
 from dgmcore.errors import OptionError, TrainingError
 
-from .build import build_model, check_fits, open_validation, with_shape
+from .build import build_model, check_fits, open_validation, seen, with_shape
 from .interrupt import asked_to_stop
 from .loop.checkpoint import last_checkpoint, read_shared
 from .loop.log import Log
@@ -27,14 +26,12 @@ from .loop.run import PhaseRun
 from .loop.state import Run
 from .parallel.distributed import Processes, hardware
 from .recipe import Recipe, read_recipe
-from .results.digests import data_sha256, made_of
+from .results.digests import made_of
 from .results.entries import first_entry, write_entries
 from .run_folder import RunFolder
 from .starter import first_recipe
 
 __all__ = ["train"]
-
-_LOOKED_AT = 1000  # data, by which a run that goes on knows them again
 
 
 def train(
@@ -99,11 +96,6 @@ def train(
     return registry / recipe.name
 
 
-def _seen(data: View) -> str:
-    """Returns what tells data from others: how many they are, and the sha256 of some."""
-    return f"{len(data)} {data_sha256(data, _LOOKED_AT)}"
-
-
 def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool) -> tuple[Run, Totals]:
     """Trains all phases that are not done."""
 
@@ -115,7 +107,7 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     data = open_data(recipe.data)
     recipe = with_shape(recipe, data.event_shape)
     if last is not None:
-        folder.check_same(recipe, _seen(data))
+        folder.check_same(recipe, seen(data))
     model = build_model(recipe)
     check_fits(recipe, recipe.data, data, model)  # before data are read that nothing could hold
     validation = open_validation(recipe, model)
@@ -129,7 +121,7 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
         for number in range(first, len(recipe.phases)):
             phase = PhaseRun(run, number, totals, saved)
             if number == first and processes.main:  # nothing is written before it is clear that the run can go on
-                folder.keep_recipe(recipe, _seen(data))
+                folder.keep_recipe(recipe, seen(data))
                 resume_at = None if saved is None else (saved.progress.phase, saved.progress.step)
                 run.log = stack.enter_context(closing(Log(folder.path, resume_at)))
             totals, saved = phase.train(), None

@@ -183,6 +183,7 @@ def _gentle(phase: dict[str, Any], architecture: str) -> dict[str, Any]:
         "optimizers": {k: {**o, "lr": _SLOWER * o.get("lr", 1e-3)} for k, o in others.items()},
         "schedule": {"name": "cosine", "warmup": _WARMUP, "final": slower["lr"] / 100},
         "ema": min(phase["ema"], _EMA) if phase.get("ema") else None,
+        "ema_from": 0,
     }
 
 

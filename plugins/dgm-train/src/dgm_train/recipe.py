@@ -194,8 +194,10 @@ def _faults(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for key, spec in (("data", recipe.data), ("validation", recipe.validation)):
         if spec is not None and spec.levels is not None and spec.levels < 2:
             yield f"{key}.levels: {spec.levels} are not enough to tell data apart", "images of bytes have 256"
+    if recipe.validation is not None and not recipe.validate_every:
+        yield "validation: nothing is ever validated", "set validate_every to a number of steps, or drop validation"
     for i, phase in enumerate(recipe.phases):
-        for what, hint in _phase_faults(phase, recipe):
+        for what, hint in (*_phase_faults(phase, recipe), *_without_effect(phase)):
             yield f"phases.{i}: {what}", hint
 
 
@@ -209,3 +211,17 @@ def _phase_faults(phase: PhaseRecipe, recipe: Recipe) -> Iterator[tuple[str, str
         yield "keep: best needs validations to choose by", "set validate_every to a number of steps"
     if phase.keep == "best" and (phase.steps or MAX_STEPS) < (recipe.validate_every or 0):
         yield f"keep: best, but validate_every is more than all {phase.steps} steps", "set a smaller validate_every"
+
+
+def _without_effect(phase: PhaseRecipe) -> Iterator[tuple[str, str]]:
+    """Yields what a phase says that nothing would look at, and what to do about it."""
+
+    schedule = phase.schedule
+    if schedule.final and schedule.name not in ("cosine", "linear"):
+        yield f"schedule: a {schedule.name} one goes down to no `final`", "set schedule.name: cosine, or drop final"
+    if schedule.name != "step" and (schedule.every is not None or schedule.factor != Schedule().factor):
+        yield f"schedule: a {schedule.name} one has no factor", "set schedule.name: step, or drop every and factor"
+    if phase.ema_from and phase.ema is None:
+        yield "ema_from, but no average is wanted", "set ema to a decay, as 0.999, or drop ema_from"
+    if phase.ema is not None and phase.ema_from >= (phase.steps or MAX_STEPS + 1):
+        yield f"ema_from: {phase.ema_from} is after all {phase.steps} steps", "set a smaller ema_from"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from dgmcore.console import say
 from dgmcore.errors import TrainingError
 
 from ..results.samples import draw_picture
@@ -158,6 +159,9 @@ class PhaseRun:
             checkpoint.load_into(self.run.model, checkpoint.read(self.best_file).tensors, "the best checkpoint")
         else:
             state.ema.load()
+        if state.ema.decay is not None and state.ema.average is None and self.run.processes.main:  # a budget in minutes
+            first = f"step {self.recipe.ema_from}, the first of the average"
+            say(f"{self.recipe.phase}: {progress.step} steps did not reach {first}: the weights are the last ones")
         state.phase.finish()
         if not state.is_finite():
             raise Diverged("a weight is not finite after the end")

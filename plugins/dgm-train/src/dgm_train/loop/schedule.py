@@ -26,7 +26,8 @@ class Budget:
         seconds: The time, None if the budget is in steps or epochs.
 
     Raises:
-        TrainingError: If the budget is shorter than a step, or longer than steps can be counted.
+        TrainingError: If the budget is shorter than a step, longer than steps can be counted, or over before the first
+            weights are averaged.
     """
 
     def __init__(self, recipe: PhaseRecipe, data: int, progress: Progress):
@@ -40,6 +41,8 @@ class Budget:
                     f"choose epochs and batch_size so that there are 1 to {MAX_STEPS:,}",
                 )
             self.steps = progress.step + all_ - round(progress.seen / recipe.batch_size)
+            if recipe.ema is not None and recipe.ema_from >= self.steps:
+                raise TrainingError(f"ema_from: {recipe.ema_from} is after all {self.steps} steps", "set a smaller one")
 
     def is_spent(self, progress: Progress) -> bool:
         """Whether the phase is at its end."""

@@ -15,8 +15,13 @@ from accelerate.utils import broadcast, reduce  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from dgmcore.errors import TrainingError
+from dgmcore.sampling.processes import here
+
+from .group import meet
 
 __all__ = ["Processes", "hardware"]
+
+_LAUNCH = "start them with torchrun or accelerate launch, or unset RANK and WORLD_SIZE"
 
 
 class Processes:
@@ -28,18 +33,19 @@ class Processes:
         device: The device that this process trains on.
 
     Raises:
-        TrainingError: If a launcher's settings in the environment are none.
+        DgmError: If a launcher's settings in the environment are none, or if a process does not come.
     """
 
     def __init__(self) -> None:
+        place = here()
         try:
             # accelerate joins processes on CPUs only if it is told to use them
-            self.state = PartialState(cpu=_use_cpu())
+            self.state = PartialState(cpu=_use_cpu(), **meet(place))
         except ValueError as e:
-            raise TrainingError(
-                f"the processes can't join: {' '.join(str(e).split())}",
-                "start them with torchrun or accelerate launch, or unset RANK and WORLD_SIZE",
-            ) from e
+            raise TrainingError(f"the processes can't join: {' '.join(str(e).split())}", _LAUNCH) from e
+        if place.world not in (1, self.state.num_processes):
+            said = f"there are {place.world} processes, and accelerate joins {self.state.num_processes}"
+            raise TrainingError(f"{said}: is LOCAL_RANK missing?", _LAUNCH)
         self.rank: int = self.state.process_index
         self.world: int = self.state.num_processes
         self.device: torch.device = self.state.device

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from dgmcore.errors import DgmError, UsageError
 from dgmcore.sampling.processes import Place
@@ -19,7 +20,7 @@ from dgmcore.sampling.processes import Place
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["agree", "join_processes", "place"]
+__all__ = ["agree", "join_processes", "meet", "place"]
 
 #: How long processes wait for each other to start.
 JOIN = timedelta(minutes=2)
@@ -45,8 +46,11 @@ def place() -> Place:
     place = Place(rank or 0, world, local or 0)
     if not 0 <= place.rank < place.world or place.local < 0:
         raise UsageError(f"RANK={place.rank} is no process of WORLD_SIZE={place.world}", _LAUNCH)
-    if place.world > 1 and not (os.environ.get("MASTER_ADDR") and _setting("MASTER_PORT")):
+    port = _setting("MASTER_PORT")
+    if place.world > 1 and not (os.environ.get("MASTER_ADDR") and port):
         raise UsageError(f"there are {place.world} processes, but no MASTER_ADDR and MASTER_PORT to meet at", _LAUNCH)
+    if place.world > 1 and not 0 < (port or 0) < 1 << 16:
+        raise UsageError(f"MASTER_PORT={port} is no port", _LAUNCH)
     return place
 
 
@@ -55,7 +59,7 @@ def _setting(name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 9:
-        raise UsageError(f"{name}={text[:40]} is no number of processes", _LAUNCH)
+        raise UsageError(f"{name}={text[:40]} is no number{'' if name == 'MASTER_PORT' else ' of processes'}", _LAUNCH)
     return int(text)
 
 
@@ -76,9 +80,30 @@ def join_processes(place: Place, settings: Mapping[str, Any]) -> Iterator[None]:
 
 def _join(place: Place) -> None:
     global _work
-    try:
+    with _met(place):
         dist.init_process_group("gloo", timeout=JOIN)
         _work = dist.new_group(timeout=WORK, backend="gloo")
+
+
+def meet(place: Place) -> dict[str, Any]:
+    """Waits for all processes, two minutes at most, unless they have met; returns what `init_process_group` wants.
+
+    Raises:
+        DgmError: If one does not come.
+    """
+    if place.world == 1 or dist.is_initialized():
+        return {}
+    with _met(place):
+        store, rank, world = next(iter(rendezvous("env://", timeout=JOIN)))
+        store.set(f"here/{rank}", "")
+        store.wait([f"here/{r}" for r in range(world)], JOIN)
+        return {"store": store, "rank": rank, "world_size": world}
+
+
+@contextmanager
+def _met(place: Place) -> Iterator[None]:
+    try:
+        yield
     except (RuntimeError, ValueError) as e:
         if dist.is_initialized():
             dist.destroy_process_group()

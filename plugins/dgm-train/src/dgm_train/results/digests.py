@@ -7,19 +7,17 @@ from importlib.metadata import version
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 
 from dgmcore.data.view import View
-from dgmcore.noise import IndexedNoise
 from dgmcore.plugins.provided import distribution_of
 
+from ..build import data_sha256
 from ..recipe import Recipe
 
-__all__ = ["data_sha256", "made_of"]
+__all__ = ["made_of"]
 
 _MOST = 10_000  # data that are hashed, evenly spaced: of a large set reading all would take minutes
-_BLOCK = 1000
 
 
 def made_of(recipe: Recipe, data: View) -> dict[str, Any]:
@@ -34,15 +32,3 @@ def made_of(recipe: Recipe, data: View) -> dict[str, Any]:
         digests |= {"data_sha256": found, "data_hashed": f"{min(_MOST, len(data))} of {len(data)}"}
     packages = ["dgmcore", "dgm-train", *filter(None, [distribution_of(recipe.architecture)])]
     return {**digests, "versions": {**{name: version(name) for name in packages}, "torch": str(torch.__version__)}}
-
-
-def data_sha256(data: View, most: int) -> str | None:
-    """Returns the sha256 of so many data, evenly spaced; None for endless data."""
-
-    if data.draw(IndexedNoise(0, 1)) is not None:
-        return None
-    index = np.unique(np.linspace(0, len(data) - 1, min(most, len(data))).astype(np.int64))
-    found = hashlib.sha256()
-    for start in range(0, len(index), _BLOCK):
-        found.update(data.take(index[start : start + _BLOCK]).contiguous().numpy().tobytes())
-    return found.hexdigest()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dgmcore.data.view import View
-from dgmcore.entry import SCHEMA, Data, Entry, Training
+from dgmcore.entry import SCHEMA, Data, Entry, Training, dump_entry
 from dgmcore.model import Model, save
 from dgmcore.plugins import datasets
 
@@ -20,7 +20,11 @@ __all__ = ["first_entry", "write_entries"]
 
 
 def first_entry(recipe: Recipe, data: View) -> Entry:
-    """Returns the entry of a model in training, by which others know its data."""
+    """Returns the entry of a model in training, by which others know its data.
+
+    Raises:
+        RegistryError: If nobody could read the entry that the training would write.
+    """
 
     name = recipe.data.dataset
     description = Data(
@@ -30,14 +34,19 @@ def first_entry(recipe: Recipe, data: View) -> Entry:
         levels=data.levels,
         options=recipe.data.options,
     )
-    return Entry(
+    entry = Entry(
         schema=SCHEMA,
         name=recipe.name,
         architecture=recipe.architecture,
         license=recipe.license,
         data=description,
         sampling=recipe.sampling,
+        summary=recipe.summary,
+        papers=recipe.papers,
+        tags=recipe.tags,
     )
+    dump_entry(entry)
+    return entry
 
 
 def write_entries(
