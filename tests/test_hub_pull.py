@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import pytest
 import torch
 from hub_server import Fault
+from huggingface_hub import constants
 
 import dgmcore
 from dgmcore.entry import HubFile, dump_entry, read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.files import verify
 from dgmcore.files.tensors import write_tensors
+from dgmcore.guards import endless_download
 from dgmcore.guards import first_fetch as pins
 from dgmcore.guards.endless_download import Meter
 from dgmcore.loading.load import build
@@ -200,8 +204,6 @@ def test_offline_says_what_is_missing_and_how_to_get_it(published, toys, monkeyp
 
 
 def test_no_server_at_all(toys, hub, monkeypatch):
-    from huggingface_hub import constants
-
     publish(hub, toys)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(
@@ -252,6 +254,26 @@ def test_a_file_without_length_and_without_end_is_given_up(published, toys, file
     with pytest.raises(DgmError, match="sends more of"):
         dgmcore.load("toy" if "safe" in file else "hf://user/big")
     assert [p for p in (toys / "hf").rglob("*") if p.is_file() and p.stat().st_size > 1000] == []
+
+
+def test_a_header_without_end_is_given_up(toys, monkeypatch):
+    """Each byte comes in time; the whole never does."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def serve():
+        with suppress(OSError), listener.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                connection.sendall(b"X-A: 1\r\n")
+                time.sleep(0.05)
+
+    Thread(target=serve, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(endless_download, "ANSWER", 1.0)
+    with listener, pytest.raises(DgmError, match="did not answer in time"):
+        dgmcore.load("hf://user/slow")
 
 
 def test_a_server_that_never_stops_is_stopped(published, toys):

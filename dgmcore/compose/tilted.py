@@ -125,18 +125,15 @@ class Tilted(Model):
     @property
     def critic(self) -> Any:
         """The part that judges."""
-
         return self.parts["critic"]
 
     @property
     def chain_shapes(self) -> dict[str, Any]:
         """The noise that the chain runs on: the base's, without what the config holds at its mean."""
-
         return {k: v for k, v in self.base.noise_shapes.items() if k not in self.config.mean}
 
     def complete(self, eps: Nested, mean: Sequence[str] = ()) -> dict[str, Any]:
         """Returns the base's noise: the chain's state scaled, zeros for what is held at its mean."""
-
         t = self.config.base_temperature
         first = next(iter(flatten(eps).values()))
 
@@ -153,13 +150,11 @@ class Tilted(Model):
 
     def push(self, eps: Nested, mean: Sequence[str] = ()) -> Tensor:
         """Returns g(t eps), shape `(n, *event_shape)`, with the noises called in `mean` set to zero."""
-
         x: Tensor = self.base.push(self.complete(eps, mean))
         return x
 
     def critic_score(self, x: Tensor) -> Tensor:
         """Returns the critic's score of the base's data, carried to the critic's range; shape `(n,)`."""
-
         base, critic = self.base.entry, self.critic.entry
         if base is not None and critic is not None:
             have, want = base.data.range, critic.data.range
@@ -170,25 +165,21 @@ class Tilted(Model):
 
     def judged(self, eps: Nested, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         """Returns U(eps) without the Gaussian's part, `(n,)`, and the sample judged."""
-
         x = self.push(eps)
         return -(weight * self.config.weight) * self.critic_score(x), x
 
     def excess(self, eps: Nested, weight: float = 1.0) -> Tensor:
         """Returns U(eps) without the Gaussian's part, shape `(n,)`; see :meth:`judged`."""
-
         return self.judged(eps, weight)[0]
 
     def potential(self, eps: Nested, weight: float = 1.0) -> Tensor:
         """Returns U(eps), shape `(n,)`, with the score's weight times `weight`."""
-
         return half_square(eps) + self.excess(eps, weight)
 
     # --- sampling --------------------------------------------------------------------------------
 
     def chain(self, eps: Nested, noise: Noise, options: Any, excess: Potential | None = None) -> Iterator[Nested]:
         """Yields the states of the chain from `eps` on, `options` being of :class:`Sampling`; `excess` may watch."""
-
         last = options.temperature if options.final_temperature is None else options.final_temperature
         heat = temperature.linear(options.temperature, last, options.steps)
         given: dict[str, Any] = {"steps": options.steps, "step_size": options.step_size, "temperature": heat}
@@ -202,7 +193,6 @@ class Tilted(Model):
 
     def start(self, noise: Noise, options: Any) -> dict[str, Any]:
         """Returns where the chain starts: the noise that gives the base's sample for that seed, scaled."""
-
         eps = noise.named(self.chain_shapes)
         odd = set(options.start) - set(eps)
         if odd:
@@ -227,7 +217,6 @@ class Tilted(Model):
 
     def trajectory(self, noise: Noise, **options: Any) -> Iterator[Tensor]:
         """Yields the base's sample, then the sample after each step."""
-
         chosen = self.sampling(options)
         for eps in self._states(noise, chosen):
             with torch.no_grad():
@@ -247,7 +236,6 @@ def tilt(base: Model, critic: Model, weight: float = 1.0) -> Model:
     The base's own sampling default for `temperature`, where it has one, becomes the `base_temperature`, and
     its `mean: true` holds the noise "x" at zero.
     """
-
     if not isinstance(critic, Critic):
         raise _unfit(critic, "critic", "critic")
     if isinstance(base, Tilted):  # again: the critics are multiplied

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..errors import WeightsError
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "within"]
 
 #: A download may take ten minutes, and a second for so many bytes.
 SLOWEST = 10_000
+ANSWER = 120.0  # seconds that an answer may take, however steadily it comes
+T = TypeVar("T")
+
+
+def within(seconds: float | None, call: Callable[[], T]) -> T:
+    """Waits no longer than so many seconds: the client's own timeouts are those between two bytes."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as e:
+            answer.set_exception(e)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer.result(seconds or ANSWER)
 
 
 class Meter:

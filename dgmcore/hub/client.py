@@ -16,6 +16,7 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
+from ..guards.endless_download import within
 from ..guards.names import check_head, check_repo
 from ..suggestions import NO_RIGHTS, NO_SPACE, hint_of
 
@@ -69,16 +70,16 @@ def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = 
     return Head(etag, commit, found.size)
 
 
-def patiently(call: Callable[[], T]) -> T:
+def patiently(call: Callable[[], T], seconds: float | None = None) -> T:
     """Calls; after an answer that may be better next time, or none, waits and calls again, twice at most."""
     for delay in DELAYS:
         try:
-            return call()
+            return within(seconds, call)
         except Exception as e:
             if not is_passing(e):
                 raise
             time.sleep(delay)
-    return call()
+    return within(seconds, call)
 
 
 @contextmanager

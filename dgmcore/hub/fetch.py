@@ -169,7 +169,8 @@ def _download(
                 meter = Meter(name or f"{repo}/{file}", limit)
                 options: Any = {"local_dir": stage, "cache_dir": stage.parent, "tqdm_class": meter.bar()}
                 with progress(meter.label, head.size, "bytes") as meter.advance, quiet():
-                    patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options))
+                    left = meter.deadline - time.monotonic()
+                    patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options), left)
                 if sha256 is not None:
                     with open_verified(stage / file, limit, sha256) as came:
                         read_header(came)

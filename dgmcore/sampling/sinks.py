@@ -206,7 +206,6 @@ def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Wr
 
 def _check_space(path: Path, n: int, model: Model) -> None:
     """Raises a UsageError if the numbers of `n` samples do not fit on the disk, before an hour of drawing says so."""
-
     folder = next(p for p in path.absolute().parents if p.exists())
     size, free = 4 * n * math.prod(model.event_shape), shutil.disk_usage(folder).free
     if size > free:

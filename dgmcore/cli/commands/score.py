@@ -95,7 +95,6 @@ def _write(out: Path, scores: Scores, to_stdout: bool) -> None:
 
 def write_scores(path: Path, scores: Scores) -> None:
     """Writes a table of the values, and the record of how it was made beside it."""
-
     from ...sampling.provenance import write_sidecar
 
     with replacing(path) as file:

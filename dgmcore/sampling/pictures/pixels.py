@@ -47,7 +47,6 @@ def strips(x: Tensor | np.ndarray, range: Range, levels: int) -> np.ndarray:
 
     What is no symbol, such as what a trajectory has not come to, is grey.
     """
-
     place = (np.asarray(x, np.float64) - range[0]) * ((levels - 1) / (range[1] - range[0]))
     index = np.nan_to_num(place, nan=-1).round().clip(-1, levels).astype(int)
     known = (abs(place - index) < 0.1) & (index >= 0) & (index < levels)
@@ -60,7 +59,6 @@ def kind_of(event_shape: tuple[int, ...], levels: int | None = None) -> str | No
 
     A sequence of symbols, which has `levels`, is an image of one row.
     """
-
     if len(event_shape) == 1 and levels is not None:
         return "image"
     if len(event_shape) == 3 and event_shape[0] in (1, 3):
