@@ -4,8 +4,9 @@
     python benchmarks/mutants.py dgm-given --at sampling.py:177      # all changes of one line
 
 A change swaps an operator, a comparison or a truth, or adds one to a number. Annotations, docstrings, messages and
-settings of a first recipe (`starter`) are left alone. Nothing is written: a process that is forked for each change compiles
-the changed module in place of the file, and runs the plugin's tests that name the module or what is in it, until one fails.
+settings of a first recipe (`starter`) are left alone. Nothing is written: a process that is forked for each change
+compiles the changed module in place of the file, and runs the plugin's tests that name the module or what is in it,
+until one fails.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Sites(ast.NodeVisitor):
                 self.visit(node.value)
             return
         truth = isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float)
-        if truth or isinstance(node, ast.BinOp | ast.BoolOp | ast.AugAssign) and type(node.op) in SWAPS:
+        if truth or (isinstance(node, ast.BinOp | ast.BoolOp | ast.AugAssign) and type(node.op) in SWAPS):
             self.found.append(node)
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPS:
             self.found.append(node)

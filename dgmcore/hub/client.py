@@ -20,8 +20,7 @@ from ..guards.endless_download import within
 from ..guards.names import check_head, check_repo
 from ..suggestions import NO_RIGHTS, NO_SPACE, hint_of
 
-#: Seconds to wait before asking again after an answer that may be better next time.
-DELAYS = (0.5, 1.5)
+DELAYS = (0.5, 1.5)  # seconds to wait before asking again after an answer that may be better next time
 T = TypeVar("T")
 #: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
 _http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])

@@ -168,8 +168,8 @@ def _download(
             with hidden(blob, folder=True) as stage:
                 meter = Meter(name or f"{repo}/{file}", limit)
                 options: Any = {"local_dir": stage, "cache_dir": stage.parent, "tqdm_class": meter.bar()}
+                left = meter.deadline - time.monotonic()
                 with progress(meter.label, head.size, "bytes") as meter.advance, quiet():
-                    left = meter.deadline - time.monotonic()
                     patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options), left)
                 if sha256 is not None:
                     with open_verified(stage / file, limit, sha256) as came:

@@ -21,7 +21,7 @@ from dgmcore.loading.load import build, load
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.plugins.imports import import_string
-from dgmcore.sampling.stream_noise import StreamNoise, derive_seed
+from dgmcore.sampling.stream_noise import derive_seed
 from dgmcore.suggestions import did_you_mean
 from dgmcore.training.phase import Phase
 
@@ -162,7 +162,7 @@ def open_validation(recipe: Recipe, model: Model) -> View | None:
 def _is_same(a: View, b: View) -> bool:
     """Whether finite data are the same split of the same data set, or hold the same under another name."""
 
-    if b.draw(StreamNoise(0, 1)) is not None:
+    if b.draw(IndexedNoise(0, 1)) is not None:
         return False
     name, other = (os.path.realpath(os.path.expanduser(v.name)) for v in (a, b))
     return (name == other and a.spec.split == b.spec.split) or seen(a) == seen(b)
