@@ -20,7 +20,7 @@ from dgm_gans.losses import (
     r1_penalty,
 )
 from dgm_gans.models import DCGAN, MLPGAN, RHGAN, truncate
-from dgm_gans.networks import MinibatchDeviation
+from dgm_gans.networks import ConvDiscriminator, MinibatchDeviation
 from dgm_gans.training import AdversarialPhase, CriticPhase, copy_generator, renormalize
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -384,3 +384,11 @@ def test_validation_is_the_energy_distance_without_the_bias_of_batches():
         published = energy_distance(x, IndexedNoise(0, 4000).named(model.noise_shapes)["z"])
         assert low < found < high
         assert found == pytest.approx(published, abs=0.006), "batches of fifty alone would add 0.018"
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_weights_of_a_discriminator_start_as_the_dcgan_s_unless_they_are_normalised(spectral):
+    torch.manual_seed(0)
+    made = ConvDiscriminator(1, 28, 16, spectral=spectral, deviation=False, normalize=True)
+    kernel = made.layers[-2].weight if spectral else made.layers[-3].weight
+    assert (abs(float(kernel.std()) - 0.02) < 0.002) != spectral and (float(made.fc.bias.abs().max()) == 0) != spectral
