@@ -8,6 +8,7 @@ import pytest
 import torch
 from dgm_flows.coupling import CouplingFlow
 from dgm_flows.ffjord import FFJORD
+from dgm_flows.flow import log_normal as standard_normal
 from dgm_flows.glow import Glow
 from dgm_flows.otflow import OTFlow
 from dgm_flows.planar import Planar, Radial
@@ -150,3 +151,18 @@ def test_a_coupling_flow_starts_by_whitening(dim, seed):
     z = model.encode(x)
     assert z.mean(0).abs().max() < 1e-6
     assert (z.T @ z / len(z) - torch.eye(dim)).abs().max() < 1e-4
+
+
+def test_what_otflow_trains_is_what_it_scores():
+    """The way, its log-determinant, its cost and how far it is from optimal, of one integration and of the model."""
+    torch.manual_seed(0)
+    flow = OTFlow({"dim": 2, "width": 8})
+    x = torch.randn(16, 2)
+    with torch.no_grad():
+        for p in flow.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+        out = flow.integrate(x, flow.steps)
+        torch.testing.assert_close(out["z"], flow.encode(x))
+        torch.testing.assert_close(standard_normal(out["z"]) + out["ladj"], flow.log_prob(x), rtol=1e-4, atol=1e-4)
+        straight = (out["z"] - x).square().sum(1) / 2
+    assert (out["transport"] >= straight * (1 - 1e-3)).all() and (out["hjb"] >= 0).all()
