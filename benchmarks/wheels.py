@@ -59,7 +59,8 @@ ALL = [
     Try("train recipe.yaml --out registry"),
     Try("eval realnvp-moons --metric nll --n 1000"),
     Try("sample realnvp-moons --given x0=0.5 -n 16 --out c.npy"),
-    Try("replay a.npy"),
+    Try("replay b.npy"),
+    Try("replay a.npy", 1, "dgm-replay"),  # made without it
     Try("verify realnvp-moons"),
     Try("push --help"),
 ]

@@ -137,8 +137,10 @@ def _pad(x: Tensor, size: int | None, value: float) -> Tensor:
 def _check_within(base: Dataset, range: tuple[float, float]) -> None:
     """Data that come without a range must be in the one that is claimed for them."""
     if base.draw(IndexedNoise(0, 1)) is not None:
-        raise DataError(f"{base.name} is unbounded, so it can't be carried to {list(range)}", "drop data.range")
+        hint = "give data in it, or drop data.range"
+        raise DataError(f"{base.name} is unbounded, so it can't be carried to {list(range)}", hint)
     for start in builtins.range(0, len(base), 4096):
         x = base.take(np.arange(start, min(start + 4096, len(base))))
         if x.min() < range[0] or x.max() > range[1]:
-            raise DataError(f"{base.name} has values outside of {list(range)}", "correct the data, or data.range")
+            hint = "give data in it, or correct data.range"
+            raise DataError(f"{base.name} has values outside of {list(range)}", hint)

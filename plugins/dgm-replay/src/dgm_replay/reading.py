@@ -90,7 +90,7 @@ def read_record(path: Path) -> Record:
     if not text:
         raise DataError(
             f"{path} has no record of how it was made",
-            "records are in what `dgm sample`, `interpolate` and `reconstruct` write; other programs may drop them",
+            "`dgm sample`, `interpolate` and `reconstruct` write records if dgm-replay is installed; others drop them",
         )
     return _parsed(text, path)
 
