@@ -131,8 +131,9 @@ def test_ema_is_the_average_of_the_weights():
     assert dgmcore.load(folder).entry.weights.ema
 
 
-def test_an_average_that_never_began_is_said(capsys):
-    folder = dgmcore.train(recipe({"steps": None, "minutes": 1e-4, "ema": 0.9, "ema_from": 10**6}))
+@pytest.mark.parametrize("budget", [{"steps": None, "minutes": 1e-4}, {"steps": 8}])  # the latter: a trial by --set
+def test_an_average_that_never_began_is_said(budget, capsys):
+    folder = dgmcore.train(recipe({**budget, "ema": 0.9, "ema_from": 10**6}))
     assert "did not reach step 1000000" in capsys.readouterr().err
     assert not dgmcore.load(folder).entry.weights.ema
 

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.usefixtures("trainer", "here")
 
 
 FALLS = {"name": "step", "every": 4}
-EPOCH = {"steps": None, "epochs": 1, "ema": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -65,8 +64,6 @@ EPOCH = {"steps": None, "epochs": 1, "ema": 0.9}
         ({"phases": [{**FIT, "schedule": {**FALLS, "name": "linear"}}]}, RegistryError, "linear one has no factor"),
         ({"phases": [{**FIT, "schedule": {"factor": 0.9}}]}, RegistryError, "constant one has no factor"),
         ({"phases": [{**FIT, "ema_from": 2}]}, RegistryError, "no average is wanted"),
-        ({"phases": [{**FIT, "ema": 0.9, "ema_from": 8}]}, RegistryError, "8 is after all 8 steps"),
-        ({"phases": [{**FIT, **EPOCH, "ema_from": 313}]}, TrainingError, "313 is after all 312 steps"),
         ({"validation": {"dataset": "nowhere.npy"}}, RegistryError, "nothing is ever validated"),
         ({"data": {"dataset": "moons:test"}}, DataError, "no data set is called moons:test .write a split as"),
         # what nobody could read again

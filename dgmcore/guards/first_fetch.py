@@ -61,5 +61,6 @@ def record(repo: str, file: str, revision: str | None, pin: Pin) -> Pin:
 def path_of(repo: str, file: str, revision: str | None) -> Path:
     """Returns where the pin of a file is kept."""
     place = f"{repo}@{revision or 'main'}/{file}"
-    ambiguous = re.search(r"--|-/|/-", place)
-    return user_data() / "pins" / f"{quote(place, safe='@') if ambiguous else place.replace('/', '--')}.json"
+    odd = re.search(r"--|-/|/-|[^ -~]", place)  # ambiguous, or what no file's name may have
+    name = quote(place, safe="@", errors="replace") if odd else place.replace("/", "--")
+    return user_data() / "pins" / f"{name}.json"

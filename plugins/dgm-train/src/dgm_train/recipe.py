@@ -223,5 +223,3 @@ def _without_effect(phase: PhaseRecipe) -> Iterator[tuple[str, str]]:
         yield f"schedule: a {schedule.name} one has no factor", "set schedule.name: step, or drop every and factor"
     if phase.ema_from and phase.ema is None:
         yield "ema_from, but no average is wanted", "set ema to a decay, as 0.999, or drop ema_from"
-    if phase.ema is not None and phase.ema_from >= (phase.steps or MAX_STEPS + 1):
-        yield f"ema_from: {phase.ema_from} is after all {phase.steps} steps", "set a smaller ema_from"

@@ -159,7 +159,7 @@ class PhaseRun:
             checkpoint.load_into(self.run.model, checkpoint.read(self.best_file).tensors, "the best checkpoint")
         else:
             state.ema.load()
-        if state.ema.decay is not None and state.ema.average is None and self.run.processes.main:  # a budget in minutes
+        if state.ema.decay is not None and state.ema.average is None and self.run.processes.main:  # a short trial
             first = f"step {self.recipe.ema_from}, the first of the average"
             say(f"{self.recipe.phase}: {progress.step} steps did not reach {first}: the weights are the last ones")
         state.phase.finish()

@@ -41,8 +41,6 @@ class Budget:
                     f"choose epochs and batch_size so that there are 1 to {MAX_STEPS:,}",
                 )
             self.steps = progress.step + all_ - round(progress.seen / recipe.batch_size)
-            if recipe.ema is not None and recipe.ema_from >= self.steps:
-                raise TrainingError(f"ema_from: {recipe.ema_from} is after all {self.steps} steps", "set a smaller one")
 
     def is_spent(self, progress: Progress) -> bool:
         """Whether the phase is at its end."""
