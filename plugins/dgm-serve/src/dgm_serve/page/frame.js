@@ -12,7 +12,8 @@ export const can = (model, ...any) => any.some((capability) => model.capabilitie
 export function like(model, models, capability) {
   const far = (other) => (other.name === model.name ? 0 : other.dataset === model.dataset ? 1 : 2);
   return models.filter((other) => other.available && other.plugin && can(other, capability) &&
-    String(other.event_shape) === String(model.event_shape)).sort((a, b) => far(a) - far(b));
+    String(other.event_shape) === String(model.event_shape))
+    .sort((a, b) => far(a) - far(b) || (capability === "critic" ? a.capabilities.length - b.capabilities.length : 0)); // what only judges first
 }
 
 export class View {

@@ -45,7 +45,8 @@ export function showGallery(main, { state, models, signal, again }) {
 
   function first(event) {
     event.preventDefault();
-    cards.find((one) => !one.hidden)?.querySelector("a").click();
+    const named = cards[models.findIndex((model) => model.name === search.value.trim().toLowerCase())];
+    (named ?? cards.find((one) => !one.hidden))?.querySelector("a").click();
   }
 
   main.replaceChildren(h("h1", { class: "sr" }, "Models"), form, h("ul", { class: "cards" }, cards), nothing);
