@@ -253,15 +253,16 @@ def test_a_process_that_fails_is_no_fault_of_plugins(installation, monkeypatch):
 def test_a_plugin_that_leaves_processes_behind(installation):
     """They hold no command up, and are gone with it."""
     held = installation.folder / "pid"
-    write = f"open({str(held)!r}, 'w').write(str(os.getpid()))"
-    fork = f"import os, time\nif not os.fork():\n    {write}\n    time.sleep(300)\n"
+    # the parent writes: the child may be gone before it has
+    write = f"open({str(held)!r}, 'w').write(str(child))"
+    fork = f"import os, time\nif child := os.fork():\n    {write}\nelse:\n    time.sleep(300)\n"
     installation.plugin("toys", fork + PLUGIN.format(name="toy", module="fake_toys"))
     installation.plugin("dies", fork + "os._exit(7)\n")
     start = time.monotonic()
     found = {p.name: p for p in plugins.plugins()}
     assert time.monotonic() - start < 60
     assert found["toys"].status == "ok" and "exit code 7" in found["dies"].errors[0].what
-    state = Path(f"/proc/{held.read_text()}/stat")
+    state = Path(f"/proc/{int(held.read_text())}/stat")
     for _ in range(100):
         if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
             return
