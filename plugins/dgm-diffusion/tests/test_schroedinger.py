@@ -8,6 +8,7 @@ from collections import deque
 import pytest
 import torch
 from closed_forms import BridgeDrift, assert_gaussian, covariance, normal_log_prob
+from dgm_diffusion.schroedinger.matching import BridgeMatching
 from dgm_diffusion.schroedinger.models import DataBridge, GaussianBridge
 from dgm_diffusion.schroedinger.phases import ProportionalFitting
 from dgm_diffusion.schroedinger.sinkhorn import sinkhorn
@@ -82,32 +83,42 @@ def test_each_direction_of_the_bridge_is_what_the_other_teaches(target, draws, b
         assert slope(target) == pytest.approx(slope(own), abs=4 * noise / A + 0.1)
 
 
-def test_fitting_finds_the_bridge():
+class Step:
+    """A step of training without the engine: Gaussian data, Adam, a rate of learning that stays."""
+
+    def __init__(self, phase, size: int):
+        self.size, self.index = size, 0
+        self.optimizers = {name: torch.optim.Adam(group, lr=5e-3) for name, group in phase.parameters().items()}
+
+    def batch(self):
+        return A * self.noise(self.size).child("data").normal(2)
+
+    def noise(self, n):
+        return StreamNoise(0, n, scope=f"step {self.index}")
+
+    def optimizer(self, name):
+        for group in self.optimizers[name].param_groups:
+            group["lr"] = 5e-3
+        return self.optimizers[name]
+
+    def minimize(self, loss, name):
+        self.optimizers[name].zero_grad()
+        loss.backward()
+        self.optimizers[name].step()
+
+
+FITTING = (ProportionalFitting, {"first": 150, "half": 75}, 750, 256)
+MATCHING = (BridgeMatching, {"each": 3, "reuse": 50}, 400, 512)
+
+
+@pytest.mark.parametrize(("kind", "options", "steps", "size"), [FITTING, MATCHING])
+def test_training_finds_the_bridge(kind, options, steps, size):
     torch.manual_seed(0)
     config = {"network": {"kind": "mlp", "width": 32, "depth": 1}, "steps": 8, "prior_std": B, "sigma": SIGMA}
     model = GaussianBridge({**config, "ratio": 10.0})
-    phase = ProportionalFitting(model, ProportionalFitting.Options(first=150, half=75))
-    optimizers = {name: torch.optim.Adam(group, lr=5e-3) for name, group in phase.parameters().items()}
-
-    class Step:
-        def batch(self):
-            return A * self.noise(256).child("data").normal(2)
-
-        def noise(self, n):
-            return StreamNoise(0, n, scope=f"step {self.index}")
-
-        def optimizer(self, name):
-            for group in optimizers[name].param_groups:
-                group["lr"] = 5e-3
-            return optimizers[name]
-
-        def minimize(self, loss, name):
-            optimizers[name].zero_grad()
-            loss.backward()
-            optimizers[name].step()
-
-    step = Step()
-    for step.index in range(750):
+    phase = kind(model, kind.Options(**options))
+    step = Step(phase, size)
+    for step.index in range(steps):
         phase.step(step)
     x = data(8000)
     with torch.no_grad():
@@ -119,6 +130,19 @@ def test_fitting_finds_the_bridge():
     assert_gaussian(back, 0.08, 0.0, A)
     cost = 2 * (A**2 + B**2 - 2 * covariance(A, B, SIGMA))
     assert float((x - y).square().sum(1).mean()) == pytest.approx(cost, rel=0.07)
+
+
+def test_pairs_are_those_of_the_coupling_and_are_kept():
+    model = GaussianBridge({**GaussianBridge.example, "sigma": 0.05})
+    phase = BridgeMatching(model, BridgeMatching.Options(reuse=2))
+    x = data(64)
+    phase.kept = phase.coupled(x, x.flip(0) + 1)  # almost no noise: the nearest in order, which is x + 1
+    start, end = phase.pairs(StreamNoise(0, 64))
+    assert torch.equal(start, x) and float((end - x - 1).abs().mean()) < 0.1
+    assert not torch.equal(end, phase.pairs(StreamNoise(1, 64))[1])
+    other = BridgeMatching(model, phase.options)
+    other.restore(phase.state())
+    assert torch.equal(other.pairs(StreamNoise(0, 64))[1], end)
 
 
 def test_an_untrained_bridge_is_the_reference():

@@ -65,7 +65,10 @@ class Bridge(Model):
         #: `chain` is the bridge itself; `flow` its probability flow, which has the same marginals and no noise.
         sampler: Literal["chain", "flow"] = "chain"
 
-    phases = {"ipf": "dgm_diffusion.schroedinger.phases:ProportionalFitting"}
+    phases = {
+        "ipf": "dgm_diffusion.schroedinger.phases:ProportionalFitting",
+        "match": "dgm_diffusion.schroedinger.matching:BridgeMatching",
+    }
     example = {"network": {"kind": "mlp", "width": 16, "depth": 1}, "steps": 4}
     dtypes = (torch.float32, torch.float64)  # in half precision the roundings of a chain add up
 
@@ -125,9 +128,9 @@ class Bridge(Model):
     def scale(self, direction: Direction, k: Tensor) -> Tensor:
         """Returns the size of a drift at the states number `k`, `(n,)` or `()`, of the same shape."""
 
-        return self.config.sigma / self._left(direction)[k].sqrt()
+        return self.config.sigma / self.left(direction)[k].sqrt()
 
-    def _left(self, direction: Direction) -> Tensor:
+    def left(self, direction: Direction) -> Tensor:
         """Returns the time that is left to the end from each state, `(N + 1,)`; at the end itself that of one step."""
 
         gammas = self.gammas if direction == "to-data" else self.gammas.flip(0)

@@ -26,12 +26,73 @@ from .chain import Direction
 if TYPE_CHECKING:
     from .chain import Bridge
 
-__all__ = ["ProportionalFitting"]
+__all__ = ["ProportionalFitting", "Reversal"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class ProportionalFitting(Phase):
+class Reversal(Phase):
+    """Base of phases in which both directions learn the means and the variances of their steps."""
+
+    model: Bridge
+    optimizers = ("backward", "onward")
+
+    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {name: list(getattr(self.model, name).parameters()) for name in self.optimizers}
+
+    def errors(self, back: Direction, seen: Tensor, target: Tensor, numbers: Tensor) -> Tensor:
+        r"""Returns a loss for each of m steps that a direction takes, `(m,)`.
+
+        Weighted by :math:`\gamma_k / \sigma^2` they add up to the relative entropy of the chains, and each has noise of
+        about unit variance.
+
+        Arguments:
+            back: The direction.
+            seen: The states that it leaves, `(m, *event_shape)`.
+            target: What the drift's mean is of, `(m, *event_shape)`.
+            numbers: The numbers of these states, `(m,)`.
+        """
+
+        bridge = self.model
+        error = (bridge.drift(back, seen, numbers) - target).flatten(1).square().mean(1)
+        if bridge.config.variances == "fitted":
+            self.fit(back, error.detach(), numbers)
+        return error * bridge.gammas[self.steps(back, numbers)] / bridge.config.sigma**2
+
+    def chosen(self, n: int, each: int | None, noise: Noise) -> Tensor:
+        """Returns numbers of steps for each of `n` chains, `(n, each)`; all of them if `each` is None."""
+
+        steps = self.model.config.steps
+        if each is None:
+            return torch.arange(steps, device=noise.device).expand(n, -1)
+        return noise.integers(steps, each)
+
+    @staticmethod
+    def steps(back: Direction, numbers: Tensor) -> Tensor:
+        """Returns the numbers of the steps that a direction takes from the states `numbers`, `(m,)`."""
+
+        return numbers if back == "to-prior" else numbers - 1
+
+    def fit(self, back: Direction, error: Tensor, numbers: Tensor, rate: float = 0.02) -> None:
+        r"""Moves the factors of the variances of a direction towards :math:`\gamma / \sigma^2` times the drift's error.
+
+        Arguments:
+            back: The direction.
+            error: Mean squared errors of drifts, `(m,)`.
+            numbers: The numbers of their states, `(m,)`.
+            rate: Of the running mean.
+        """
+
+        bridge = self.model
+        steps = self.steps(back, numbers)
+        seen = torch.bincount(steps, minlength=bridge.config.steps)
+        mean = torch.zeros_like(bridge.gammas).index_add(0, steps, error.to(bridge.gammas)) / seen.clamp_min(1)
+        row = bridge.factors[int(back == "to-prior")]
+        found = torch.lerp(row, mean * bridge.gammas / bridge.config.sigma**2, rate)
+        row.copy_(torch.where(seen > 0, found, row))
+
+
+class ProportionalFitting(Reversal):
     r"""Half iterations of `half` gradient steps each (the first `first`), backward and onward in turn.
 
     While a direction learns, the other draws chains, from the data or from the prior. For a step of a chain from x to
@@ -46,9 +107,6 @@ class ProportionalFitting(Phase):
     running mean of the squared errors of the steps' means: maximum likelihood too.
     """
 
-    model: Bridge
-    optimizers = ("backward", "onward")
-
     class Options(Config):
         half: Count = 1000
         first: Count | None = None
@@ -60,9 +118,6 @@ class ProportionalFitting(Phase):
     def __init__(self, model: Bridge, options: Any):
         super().__init__(model, options)
         self.kept: dict[str, Tensor] = {}
-
-    def parameters(self) -> Mapping[str, Iterable[nn.Parameter]]:
-        return {name: list(getattr(self.model, name).parameters()) for name in self.optimizers}
 
     def step(self, step: Step) -> None:
         half, index, length = self.place(step.index)
@@ -112,50 +167,15 @@ class ProportionalFitting(Phase):
         return {"inputs": torch.stack(states[1:], 1), "targets": torch.stack(targets, 1)}
 
     def losses(self, draws: Direction, noise: Noise) -> Tensor:
-        r"""Returns a loss for each of the steps of the chains that were drawn last, `(m,)`.
+        """Returns a loss for each of the steps of the chains that were drawn last, `(m,)`, see :meth:`errors`."""
 
-        Weighted by :math:`\gamma_k / \sigma^2` they add up to the relative entropy of the chains, and each has noise of
-        about unit variance.
-        """
-
-        bridge, inputs = self.model, self.kept["inputs"]
+        inputs = self.kept["inputs"]
         back: Direction = "to-data" if draws == "to-prior" else "to-prior"
-        n, steps = inputs.shape[:2]
-        rows = torch.arange(n, device=inputs.device)[:, None]
-        if self.options.each is None:
-            chosen = torch.arange(steps, device=inputs.device).expand(n, -1)
-        else:
-            chosen = noise.integers(steps, self.options.each)
+        rows = torch.arange(len(inputs), device=inputs.device)[:, None]
+        chosen = self.chosen(len(inputs), self.options.each, noise)
         seen, target = (self.kept[key][rows, chosen].flatten(0, 1) for key in ("inputs", "targets"))
-        numbers = torch.tensor([there for _, there in bridge.route(draws)], device=seen.device)[chosen].flatten()
-        error = (bridge.drift(back, seen, numbers) - target).flatten(1).square().mean(1)
-        if bridge.config.variances == "fitted":
-            self.fit(back, error.detach(), numbers)
-        return error * bridge.gammas[self.steps(back, numbers)] / bridge.config.sigma**2
-
-    @staticmethod
-    def steps(back: Direction, numbers: Tensor) -> Tensor:
-        """Returns the numbers of the steps that a direction takes from the states `numbers`, `(m,)`."""
-
-        return numbers if back == "to-prior" else numbers - 1
-
-    def fit(self, back: Direction, error: Tensor, numbers: Tensor, rate: float = 0.02) -> None:
-        r"""Moves the factors of the variances of a direction towards :math:`\gamma / \sigma^2` times the drift's error.
-
-        Arguments:
-            back: The direction.
-            error: Mean squared errors of drifts, `(m,)`.
-            numbers: The numbers of their states, `(m,)`.
-            rate: Of the running mean.
-        """
-
-        bridge = self.model
-        steps = self.steps(back, numbers)
-        seen = torch.bincount(steps, minlength=bridge.config.steps)
-        mean = torch.zeros_like(bridge.gammas).index_add(0, steps, error.to(bridge.gammas)) / seen.clamp_min(1)
-        row = bridge.factors[int(back == "to-prior")]
-        found = torch.lerp(row, mean * bridge.gammas / bridge.config.sigma**2, rate)
-        row.copy_(torch.where(seen > 0, found, row))
+        numbers = torch.tensor([there for _, there in self.model.route(draws)], device=seen.device)[chosen].flatten()
+        return self.errors(back, seen, target, numbers)
 
     # --- checkpoints ---------------------------------------------------------------------------
 
