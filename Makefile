@@ -43,7 +43,7 @@ test: $(VENV)/.dev
 
 # a browser of the system's, driven by playwright; skipped where there is none
 test-page: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q plugins/dgm-serve/tests/page_in_browser.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q plugins/dgm-serve/tests/page_*.py $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

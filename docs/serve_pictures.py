@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "dgm-serve" / "tests"))
 
-from page_in_browser import FLAGS, Visit, serve
+from browsing import FLAGS, Visit, serve
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ SCRUB = """async () => {
 
 
 def main() -> None:
-    from page_in_browser import FLAGS, Visit, serve
+    from browsing import FLAGS, Visit, serve
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

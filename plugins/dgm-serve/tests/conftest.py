@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests importable, and a server that all of them ask."""
+"""Makes the helpers beside the tests importable, a server that all of them ask, and a browser for the page's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import browsing
 from dgm_serve.limits import Limits
 from serving import Served, serving
 
@@ -23,3 +24,24 @@ def served():
 @pytest.fixture
 def client(served) -> Served:
     return served
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    with browsing.browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def address():
+    """The address of a server for the page's tests."""
+    process, address = browsing.serve()
+    yield address
+    browsing.end(process)
+
+
+@pytest.fixture
+def visit(chromium, address):
+    made = browsing.Visit(chromium, address)
+    yield made
+    made.context.close()

@@ -33,6 +33,10 @@ class Answer(NamedTuple):
         return np.frombuffer(self.body, "<f4").reshape(shape)
 
     @property
+    def facts(self) -> Any:
+        return json.loads(self.headers["dgm-facts"])
+
+    @property
     def events(self) -> list[tuple[str, Any]]:
         blocks = [block.split("\n") for block in self.body.decode().split("\n\n") if block]
         return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]

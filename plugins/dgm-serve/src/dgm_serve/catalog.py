@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 
 import dgmcore
+from dgmcore.console import size
 from dgmcore.errors import DgmError
 from dgmcore.plugins.provided import architecture, provided
 from dgmcore.registry.listing import info, listed
 from dgmcore.suggestions import did_you_mean
+
+from .shown.about import facts
 
 __all__ = ["Catalog", "Unknown", "calls", "option_schema"]
 
@@ -47,7 +50,15 @@ class Catalog:
 
     def _row(self, entry: dict[str, Any]) -> dict[str, Any]:
         row = {key: entry[key] for key in ("summary", "license", "tags", "likelihood", "origin")}
-        return row | {"picture": self._picture(entry) is not None}
+        words = [entry[key] or "" for key in ("name", "summary", "family", "dataset")]
+        if {"pushforward", "critic"} & set(entry["capabilities"]):
+            words.append("tilt")  # which people look for, and is no capability's name
+        row["words"] = " ".join([*words, *entry["tags"], *entry["capabilities"]]).lower()  # for the page's search
+        return row | {
+            "picture": self._picture(entry) is not None,
+            "facts": facts(entry, brief=True),
+            "size": size(entry["bytes"]),
+        }
 
     def model(self, name: str) -> dict[str, Any]:
         """Returns what `dgm info --json` says, with a JSON Schema of the options and the phases of training."""

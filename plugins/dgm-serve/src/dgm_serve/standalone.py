@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dgmcore.errors import UsageError
@@ -21,9 +22,10 @@ from dgmcore.registry.listing import info
 from dgmcore.sampling import model_range, sample
 from dgmcore.sampling.draw import first_states
 from dgmcore.sampling.pictures.density import density_behind
-from dgmcore.sampling.pictures.pixels import kind_of, thinned, to_uint8, write_png
+from dgmcore.sampling.pictures.pixels import kind_of, thinned, to_uint8
 from dgmcore.sampling.pictures.scatter import window_of
 
+from .api.answers import window
 from .api.noise_space import pad_name, pad_noise
 
 __all__ = ["standalone"]
@@ -33,6 +35,7 @@ SCRIPTS = ("dom.js", "draw.js", "pad.js", "alone.js")
 MOST = 3 * 64 * 64  # numbers of a datum
 EDGE = 3.0  # of the pad, in standard deviations
 PAD, SAMPLES, POINTS, MOVING, FRAMES = 21, 36, 2000, 16, 24
+GAP = 1  # pixels between pictures
 
 
 def standalone(model: Model, name: str, seed: int = 0) -> str:
@@ -56,26 +59,21 @@ def standalone(model: Model, name: str, seed: int = 0) -> str:
     kind = kind_of(shape)
     count = SAMPLES if kind == "image" else POINTS
     x = sample(model, count, seed=seed)
-    data: dict[str, Any] = {
-        "name": entry["name"],
-        "kind": kind,
-        "shape": list(shape),
-        "command": f"dgm sample {entry['name']} -n {count} --seed {seed}",
-        "samples": _packed(x, model),
-    }
+    samples = {"x": _packed(x, model), "command": f"dgm sample {entry['name']} -n {count} --seed {seed}"}
+    data: dict[str, Any] = {"kind": kind, "samples": samples | _around(x)}
     if model.can("pushforward") and pad_name(model) is not None:
-        data["pad"] = {"side": PAD, "edge": EDGE, "x": _packed(_pad(model), model)}
+        made = _pad(model)
+        width, height = (shape[-1], shape[-2]) if kind == "image" else (0, 0)
+        data["pad"] = {"side": PAD, "x": _packed(made, model, PAD), "cell": [width, height, GAP], **_around(made)}
     if model.can("trajectory"):
         n = MOVING if kind == "image" else 500
-        frames = thinned((state for state in first_states(model, n, seed=seed)), FRAMES // 2)
-        data["frames"] = [_packed(frame, model) for frame in frames]
+        states = thinned((state for state in first_states(model, n, seed=seed)), FRAMES // 2)
+        data["way"] = {"states": [_packed(state, model) for state in states], **_around(states[-1])}
     if shape == (2,):
-        window = window_of(x.numpy(), 0.2)
-        values = density_behind(model, window)
+        values = density_behind(model, window_of(x.numpy(), 0.1))
         if values is not None:
-            coded = base64.b64encode(to_uint8(values[None], (0.0, 1.0)).tobytes()).decode()
-            square = {"x": window.x, "y": window.y, "side": window.side}
-            data["density"] = {"grid": len(values), "values": coded, **square, "likelihood": entry["likelihood"]}
+            samples["density"] = {"grid": len(values), "values": _coded(values)}
+            data["samples"] |= samples
     return _page(entry, data)
 
 
@@ -85,16 +83,32 @@ def _pad(model: Model) -> Tensor:
         return model.push(pad_noise(model, [(x, y) for y in reversed(at) for x in at]))
 
 
-def _packed(x: Tensor, model: Model) -> str:
-    """Returns points as base64 of float32, images as a PNG in which they are below each other."""
+def _around(x: Tensor) -> dict[str, Any]:
+    """The square around points."""
+    return window(x[:, :2]) if x.ndim == 2 else {}
+
+
+def _packed(x: Tensor, model: Model, columns: int | None = None) -> str:
+    """Returns points as base64 of float32, images as a PNG in which they are side by side."""
 
     x = x.detach().cpu().float()
     if kind_of(tuple(model.event_shape)) == "point":
-        return base64.b64encode(np.ascontiguousarray(x.numpy()[:, :2], "<f4").tobytes()).decode()
+        return _coded(x.numpy()[:, :2])
     pixels = to_uint8(x, model_range(model))
+    columns = columns or math.ceil(math.sqrt(len(pixels)))
+    height, width = pixels.shape[1:3]
+    sheet = np.zeros((math.ceil(len(pixels) / columns), height + GAP, columns, width + GAP, 4), np.uint8)
+    for i, one in enumerate(pixels):
+        sheet[i // columns, :height, i % columns, :width] = np.concatenate(
+            [one] * (3 // one.shape[-1]) + [np.full_like(one[..., :1], 255)], -1
+        )
     file = io.BytesIO()
-    write_png(pixels.reshape(-1, *pixels.shape[2:]), file)
+    Image.fromarray(sheet.reshape(len(sheet) * (height + GAP), -1, 4)[:-GAP, :-GAP]).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def _coded(x: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(x, "<f4").tobytes()).decode()
 
 
 def _page(entry: dict[str, Any], data: dict[str, Any]) -> str:

@@ -19,15 +19,25 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["encoded", "events", "floats"]
+__all__ = ["encoded", "events", "floats", "window"]
 
 
 def floats(x: Tensor | np.ndarray, **facts: Any) -> Response:
-    """Returns numbers as little-endian float32 in C order; the header `dgm-shape` has the shape, `dgm-facts` JSON."""
+    """Returns numbers as little-endian float32 in C order; the headers have `dgm-shape` and JSON `dgm-facts`."""
 
     array = _array(x)
+    facts = window(array) | facts
     headers = {"dgm-shape": ",".join(map(str, array.shape)), "dgm-facts": json.dumps(facts)}
     return Response(array.astype("<f4").tobytes(), headers=headers, media_type="application/octet-stream")
+
+
+def window(x: Tensor | np.ndarray) -> dict[str, Any]:
+    """Returns of points `(n, 2)` the square around them, which a few that are far away do not make large."""
+
+    from dgmcore.sampling.pictures.scatter import window_of
+
+    array = _array(x)
+    return {"window": window_of(array, 0.1)._asdict()} if array.ndim == 2 and array.shape[1] == 2 else {}
 
 
 def encoded(x: Tensor | np.ndarray) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -47,7 +48,7 @@ class AskData(Config):
     """What a question about data says: numbers in the model's range, or bytes of pixels."""
 
     model: str
-    data: list[Any] | None = None  # (n, *event_shape), nested
+    data: list[Any] | None = None  # (n, *event_shape), nested or flat
     pixels: str | None = None  # the same as bytes 0 to 255 in base64, C order
     seed: Seed = 0
     options: dict[str, Any] = {}
@@ -134,10 +135,13 @@ def data_of(service: Service, model: Model, ask: AskData) -> Tensor:
         x = to_range(torch.from_numpy(array.copy()), model_range(model) or (-1.0, 1.0))
     else:
         try:
-            x = torch.from_numpy(np.asarray(ask.data, np.float32))
-        except (TypeError, ValueError):
+            with np.errstate(over="ignore"):  # what is not finite is refused by whoever judges it
+                x = torch.from_numpy(np.asarray(ask.data, np.float32))
+        except (TypeError, ValueError, OverflowError):
             raise DataError("the data are no array of numbers", f"give (n, {shape}) numbers") from None
-        if x.ndim == 0 or tuple(x.shape[1:]) != shape:
+        if x.ndim == 1 and len(x) and len(x) % math.prod(shape) == 0:
+            x = x.view(-1, *shape)
+        if tuple(x.shape[1:]) != shape:
             raise DataError(f"data of shape {tuple(x.shape)} don't fit the model", f"give (n, {shape}) numbers")
     if not len(x):
         raise DataError("there are no data in the request", "give at least one")

@@ -56,7 +56,8 @@ async def given(request: Request) -> Response:
             asked = dgmcore.given(model, str(picture), **named)
             asked.requires_grad_(False)
             x = torch.cat(list(stream(asked, ask.n, seed=ask.seed, options=ask.options)))
-            return floats(x, range=model_range(model))
+            command = f"dgm sample {ask.model} -n {ask.n} --seed {ask.seed} --given picture.png --mask mask.png"
+            return floats(x, range=model_range(model), command=command)
 
     return await service.desk.run(request, work)
 

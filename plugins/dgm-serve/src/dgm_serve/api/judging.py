@@ -11,10 +11,21 @@ from starlette.responses import JSONResponse, Response
 from dgmcore.config import Config, Positive, Real
 from dgmcore.errors import UsageError
 
-from .answers import floats
+from ..shown.words import file_words, score_words
+from .answers import floats, window
 from .asking import AskData, Seed, data_of, read, service_of
 
 __all__ = ["density", "reconstruct", "score"]
+
+
+#: What the kinds of values are.
+MEANINGS = {
+    "exact": "an exact log-likelihood",
+    "lower_bound": "a lower bound of the log-likelihood",
+    "estimate": "an estimate of the log-likelihood",
+    "unnormalized": "a log-likelihood up to a constant",
+    "critic": "a critic's score: higher is more like the data, and it is no likelihood",
+}
 
 
 class AskDensity(Config):
@@ -37,8 +48,12 @@ async def score(request: Request) -> Response:
         from dgmcore import score
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,):
-            scores = score(model, data_of(service, model, ask), seed=ask.seed, options=ask.options)
-            return JSONResponse({**scores._asdict(), "values": scores.values.tolist()})
+            x = data_of(service, model, ask)
+            scores = score(model, x, seed=ask.seed, options=ask.options)
+            words = score_words(ask.model, x[0].tolist()) if x[0].shape == (2,) else file_words("score", ask.model)
+            return JSONResponse(
+                {**scores._asdict(), "values": scores.values.tolist(), "meaning": MEANINGS[scores.kind], **words}
+            )
 
     return await service.desk.run(request, work)
 
@@ -60,7 +75,7 @@ async def density(request: Request) -> Response:
             y, x = torch.meshgrid(ask.y + cells.flip(0), ask.x + cells, indexing="ij")
             found = judgements(model, torch.stack([x, y], -1).view(-1, 2), seed=ask.seed)
             values = found.values.nan_to_num(nan=-torch.inf).view(ask.grid, ask.grid)
-            return floats(values, kind=found.kind, unit=found.unit)
+            return floats(values, kind=found.kind, unit=found.unit, meaning=MEANINGS[found.kind])
 
     return await service.desk.run(request, work)
 
@@ -82,6 +97,13 @@ async def reconstruct(request: Request) -> Response:
             x = data_of(service, model, ask)
             with torch.no_grad():
                 back = outgoing(model.decode(model.encode(x)), model, "reconstructions")
-            return floats(torch.stack([x, back]), range=model_range(model))
+            error = float((x - back).square().mean().sqrt())
+            return floats(
+                torch.stack([x, back]),
+                range=model_range(model),
+                error=error,
+                **window(x),
+                **file_words("reconstruct", ask.model),
+            )
 
     return await service.desk.run(request, work)

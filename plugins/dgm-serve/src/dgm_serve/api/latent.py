@@ -12,6 +12,7 @@ from dgmcore.config import Config, Real
 from dgmcore.errors import UsageError
 
 from ..limits import check_size
+from ..shown.words import pad_words
 from .answers import floats
 from .asking import Number, Seed, read, service_of
 
@@ -29,7 +30,7 @@ class AskLatent(Config):
 
 class AskPush(Config):
     model: str
-    z: list[tuple[Real, Real]] | None = None  # points of the pad
+    z: Annotated[list[tuple[Real, Real]], msgspec.Meta(min_length=1)] | None = None  # points of the pad
     seed: Seed = 0
     index: Number = 0  # of the sample whose noise is changed
     along: Annotated[list[Real], msgspec.Meta(max_length=4)] = []  # by so much along each direction
@@ -69,17 +70,19 @@ async def push(request: Request) -> Response:
 
         from dgmcore.sampling import model_range
 
-        from .noise_space import along, noise_of, pad_noise
+        from .noise_space import along, noise_of, pad_name, pad_noise
 
         with service.shelf.taken(service.catalog.check(ask.model)) as (model,), torch.no_grad():
             check_size(len(ask.z or [0]), tuple(_pushforward(model).event_shape), service.limits)
+            words: dict[str, str] = {}
             if ask.z is not None:
                 eps = pad_noise(model, ask.z)
+                words = pad_words(ask.model, str(pad_name(model)), ask.z[0]) if len(ask.z) == 1 else {}
             else:
                 eps = noise_of(model, ask.seed, ask.index)
                 if any(ask.along):
                     eps = along(model, eps, ask.along)
-            return floats(_pushed(model, eps), range=model_range(model))
+            return floats(_pushed(model, eps), range=model_range(model), **words)
 
     return await service.desk.run(request, work)
 
@@ -102,7 +105,8 @@ async def walk(request: Request) -> Response:
             start, end = (noise_of(model, ask.seed, i) for i in (ask.a, ask.b))
             times = torch.linspace(0, 1, ask.steps).tolist()
             points = [_pushed(model, tree_map(lambda a, b, t=t: great_circle(a, b, t), start, end)) for t in times]
-            return floats(torch.cat(points), range=model_range(model))
+            command = f"dgm interpolate {ask.model} --seed {ask.seed}"
+            return floats(torch.cat(points), range=model_range(model), command=command)
 
     return await service.desk.run(request, work)
 

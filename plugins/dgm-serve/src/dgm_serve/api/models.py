@@ -15,6 +15,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from ..catalog import calls, option_schema
 from ..guard import refusal
+from ..shown.about import about, facts
+from ..shown.views import views_of
 from .answers import events
 from .asking import Ask, read_query, service_of
 
@@ -37,10 +39,11 @@ async def model(request: Request) -> Response:
     def look() -> Response:
         from dgmcore.compose.tilted import Tilted
 
-        found = service_of(request).catalog.model(request.path_params["name"])
+        catalog = service_of(request).catalog
+        found = catalog.model(request.path_params["name"])
         found["tilt_schema"] = option_schema(Tilted.Sampling)
-        found["calls"] = sorted(calls())
-        return JSONResponse(found)
+        said = {"header": facts(found), "about": about(found)}
+        return JSONResponse(found | said | views_of(found, catalog.models(), calls()))
 
     return await run_in_threadpool(look)
 

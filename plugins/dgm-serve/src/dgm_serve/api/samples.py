@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from dgmcore.errors import UsageError
 
-from .answers import encoded, events, floats
+from ..shown.words import sample_words
+from .answers import encoded, events, floats, window
 from .asking import Ask, model_of, read, read_query, service_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ async def sample(request: Request) -> Response:
         with model_of(service, ask) as model:
             x = torch.cat(list(stream(model, ask.n, seed=ask.seed, start=ask.start, options=ask.options)))
             if ask.format == "float32":
-                return floats(x, range=model_range(model))
+                return floats(x, range=model_range(model), **sample_words(ask))
             content = _picture(model, x) if ask.format == "png" else _archive(x)
             kind = "image/png" if ask.format == "png" else "application/octet-stream"
             return Response(content, media_type=kind)
@@ -84,7 +85,10 @@ async def trajectory(request: Request) -> Response:
                 most = default_batch_size(model)
                 raise UsageError("a way is shown of the first samples only", f"ask for at most {most}, from start 0")
             ways = first_states(model, ask.n, seed=ask.seed, options=ask.options)
-            yield "begin", {"shape": [ask.n, *model.event_shape], "range": model_range(model)}
+            yield (
+                "begin",
+                {"shape": [ask.n, *model.event_shape], "range": model_range(model), **sample_words(ask, way=True)},
+            )
             yield from _thinned(ways, _Watch(model, ask))
 
     return await events(request, states)
@@ -99,9 +103,9 @@ def _thinned(ways: Iterator[Tensor], watch: _Watch) -> Iterator[tuple[str, Any]]
             stride *= 2
             yield "thin", {"stride": stride}
         if number % stride == 0:
-            yield "state", {"number": number, "x": encoded(x), **facts}
+            yield "state", {"number": number, "x": encoded(x), **window(x), **facts}
         else:
-            last = {"number": number, "x": encoded(x), **facts}
+            last = {"number": number, "x": encoded(x), **window(x), **facts}
     if last is not None:
         yield "state", last
 

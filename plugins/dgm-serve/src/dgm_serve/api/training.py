@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from dgmcore.config import Config, Positive, Real
 from dgmcore.errors import UsageError
 
+from ..shown.words import train_words
 from .answers import events
 from .asking import read, service_of
 
@@ -43,7 +44,8 @@ async def begin(request: Request) -> Response:
             raise UsageError(f"{ask.model} has a part that is a model of its own", "train that one")
         if ask.phase not in (None, *entry["phases"]):
             raise UsageError(f"{ask.model} has no phase {ask.phase:.50}", f"it has {', '.join(entry['phases'])}")
-        return JSONResponse({"run": service.runs.begin(_recipe(entry, ask), ask.points)})
+        words = train_words(entry, ask.phase or entry["phases"][0], ask.learning_rate)
+        return JSONResponse({"run": service.runs.begin(_recipe(entry, ask), ask.points), **words})
 
     return await service.desk.run(request, work)
 

@@ -1,24 +1,18 @@
 // What all views have: values that the address keeps, controls of them, a stage, and what says that work goes on or failed.
 
 import * as api from "./api.js";
-import { choice, options, seeds, slider } from "./controls.js";
+import { control, form, set } from "./controls.js";
 import { h, problem } from "./dom.js";
-import { canvasFor, kindOf } from "./draw.js";
-import { share } from "./share.js";
-
-export const can = (model, ...any) => any.some((capability) => model.capabilities.includes(capability));
-
-// The models that share a datum's shape with this one, with a capability: itself first, then those of the same data.
-export function like(model, models, capability) {
-  const far = (other) => (other.name === model.name ? 0 : other.dataset === model.dataset ? 1 : 2);
-  return models.filter((other) => other.available && other.plugin && can(other, capability) &&
-    String(other.event_shape) === String(model.event_shape))
-    .sort((a, b) => far(a) - far(b) || (capability === "critic" ? a.capabilities.length - b.capabilities.length : 0)); // what only judges first
-}
+import { canvasFor, sideBySide } from "./draw.js";
+import { sharing } from "./share.js";
 
 export class View {
+  // `context` has the view's id and the JSON Schema of its controls, its model, the address's state, and a signal when
+  // the view is left. The values are in `ask`.
   constructor(place, context) {
-    Object.assign(this, context, { place, ask: {}, kind: kindOf(context.model.event_shape), options: context.state.options() });
+    const { fields, model } = context;
+    Object.assign(this, context, { place, kind: model.kind, large: model.event_shape.at(-1) > 100, ask: {} });
+    this.read(Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.default])));
   }
 
   // Adds to `ask` values of the address, or these where it has none.
@@ -26,67 +20,63 @@ export class View {
     return Object.assign(this.ask, this.state.read(defaults));
   }
 
+  // The options that are not as by default.
+  get options() {
+    return Object.fromEntries(this.state.changed(this.ask).filter(([key]) => key.startsWith("o.")).map(([key, value]) => [key.slice(2), value]));
+  }
+
   // The question for samples, as the API has it.
   asked() {
     return { model: this.model.name, n: this.ask.n, seed: this.ask.seed, options: this.options };
   }
 
-  // Questions about this model, until the view is left.
-  floats(path, body) {
-    return api.floats(`api/${path}`, { model: this.model.name, ...body }, this.signal);
+  // Questions about this model, until the view is left; an answer says how to get the same elsewhere.
+  async floats(path, body) {
+    return this.hear(await api.floats(path, { model: this.model.name, ...body }, this.signal));
   }
 
-  json(path, body) {
-    return api.json(`api/${path}`, { model: this.model.name, ...body }, this.signal);
+  async json(path, body) {
+    return this.hear(await api.json(path, { model: this.model.name, ...body }, this.signal));
   }
 
-  // --- controls of values of `ask`; a change of one draws the view anew -----------------------------------
-
-  seeds() {
-    return seeds(this.ask.seed, (seed) => this.change({ seed }));
+  hear(answer) {
+    if (answer.command || answer.python) this.sharing?.hear(answer);
+    return answer;
   }
 
-  slider(key, more) {
-    return slider({ label: key, value: this.ask[key], onchange: (value) => this.change({ [key]: value }), ...more });
+  // The controls of the view; those of a group are folded where they are many and as by default.
+  controls() {
+    const made = ([name, field]) => control(name, field, this.ask[name]);
+    const groups = Map.groupBy(Object.entries(this.fields).filter(([, { enum: all }]) => all?.length !== 1), ([, { group }]) => group);
+    return [...groups].map(([group, fields]) => {
+      const changed = fields.some(([name, field]) => this.ask[name] !== field.default);
+      return group ? h("details", { open: changed || fields.length < 5 }, h("summary", group), fields.map(made)) : fields.map(made);
+    });
   }
 
-  count(most, limit = most) {
-    return this.slider("n", { label: "samples", min: 1, max: most, limits: [1, limit], integer: true });
-  }
-
-  choice(key, label, all) {
-    return choice({ label, value: this.ask[key], options: all, onchange: (value) => this.change({ [key]: value }) });
-  }
-
-  // Of models, with their data where those are others.
-  modelChoice(key, label, found) {
-    return this.choice(key, label, found.map(({ name, dataset }) => [name, dataset === this.model.dataset ? name : `${name} (${dataset})`]));
-  }
-
-  optionControls(schema) {
-    return options(schema, this.options, () => this.change());
+  // Sets a control, as if the user had.
+  set(name, value) {
+    set(this.place.querySelector(`[type=number][name=${name}]`), value ?? "");
   }
 
   canvas(label, more) {
     return canvasFor(this.kind, label, more);
   }
 
-  // --- the stage ------------------------------------------------------------------------------------------
-
-  // Shows a stage and controls, and draws: by `draw`, which is done to its end, or by `chain`, which a change breaks off.
-  show({ stage, below, controls, as, files, draw, chain, paint = () => this.draw() }) {
-    this.sharing = share(as, files);
-    this.status = h("div", { class: "status", role: "status" });
-    this.stage = h("div", { class: "stage" }, h("progress"), stage, this.status, below);
-    this.place.replaceChildren(this.stage, h("div", { class: "controls" }, controls, this.sharing.element));
-    this.draw = chain ? this.last(chain) : this.newest(draw);
-    addEventListener("themechange", paint, { signal: this.signal });
-    return this.change();
-  }
-
-  change(values) {
-    this.remember(values);
-    this.sharing.refresh();
+  // Shows a stage and controls, and draws. A change of a control draws anew, if it has no function of its own in `on`.
+  // With `hasty`, `draw` is broken off by the next.
+  show({ stage, below, controls = this.controls(), files, draw, hasty, on = {} }) {
+    const change = (name, value) => {
+      this.remember({ [name]: value });
+      if (on[name]) on[name](value);
+      else this.draw();
+    };
+    this.status = h("div.status", { role: "status" });
+    this.stage = h("div.stage", h("progress"), stage, this.status, below);
+    const canvases = this.stage.querySelectorAll("canvas:not(.pad, .map)");
+    this.sharing = sharing(`${this.model.name}-${this.id}`, { png: () => sideBySide([...canvases]), ...files });
+    this.place.replaceChildren(this.stage, form(change, controls, this.sharing.element));
+    this.draw = this.newest(draw, hasty);
     return this.draw();
   }
 
@@ -94,7 +84,7 @@ export class View {
   remember(values) {
     Object.assign(this.ask, values);
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.signal.aborted || this.state.set(this.ask, this.options), 150);
+    this.timer = setTimeout(() => this.signal.aborted || this.state.set(this.ask), 150);
   }
 
   async run(work, signal = this.signal) {
@@ -107,6 +97,7 @@ export class View {
       stage.dataset.done = Number(stage.dataset.done ?? 0) + 1;
     } catch (error) {
       if (error.name === "AbortError" || signal.aborted) return;
+      if (error.hint === undefined) console.error(error);
       status.replaceChildren(problem(error, () => this.run(work, signal)));
       stage.classList.add("failed");
     } finally {
@@ -115,32 +106,23 @@ export class View {
     }
   }
 
-  // Of many calls runs one at a time, to its end, and then the newest: those that were overtaken never.
-  newest(work) {
-    let [waiting, running] = [null, false];
+  // Of many calls runs one at a time, to its end unless `hasty`, and then the newest: those that were overtaken never.
+  newest(work, hasty) {
+    let [waiting, busy, running] = [null, false, null];
     return async (...args) => {
       waiting = args;
-      if (running) return;
-      running = true;
+      if (hasty) running?.abort();
+      if (busy) return;
+      busy = true;
       while (waiting) {
+        if (hasty) await new Promise((resolve) => setTimeout(resolve, 100));
         const now = waiting;
         waiting = null;
-        await this.run(() => work(...now));
+        running = new AbortController();
+        const signal = AbortSignal.any([this.signal, running.signal]);
+        await this.run(() => work(...now, signal), signal);
       }
-      running = false;
-    };
-  }
-
-  // Of many calls runs the last, when there were none for a moment, and breaks off the one before.
-  last(work) {
-    let running = new AbortController();
-    this.signal.addEventListener("abort", () => running.abort());
-    return async () => {
-      running.abort();
-      running = new AbortController();
-      const { signal } = running;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      if (!signal.aborted) await this.run(() => work(signal), signal);
+      busy = false;
     };
   }
 }

@@ -5,7 +5,8 @@ import { json } from "./api.js";
 import { h, problem } from "./dom.js";
 import { showGallery } from "./gallery.js";
 
-const main = document.getElementById("main");
+const the = (id) => document.getElementById(id);
+const main = the("main");
 let leave = new AbortController();
 let models = null;
 
@@ -14,50 +15,41 @@ async function show() {
   leave = new AbortController();
   const { signal } = leave;
   const { model, view, state } = parse();
-  document.getElementById("crumbs").replaceChildren(model && h("span", { "aria-current": "page" }, model));
+  the("crumbs").replaceChildren(model && h("span", { "aria-current": "page" }, model));
   document.title = model ? `${model} · dgm` : "dgm";
   try {
-    models ??= await json("api/models");
+    models ??= await json("models");
     if (signal.aborted) return;
-    if (model) await (await import("./model.js")).showModel(main, { name: model, view, state, models, signal });
+    if (model) await (await import("./model.js")).showModel(main, { name: model, view, state, signal });
     else showGallery(main, { state, models, signal, again: () => ((models = null), show()) });
   } catch (error) {
     if (error.name !== "AbortError") main.replaceChildren(problem(error, show));
   }
 }
 
-// --- dark and light
-
 const { style } = document.documentElement;
 const system = matchMedia("(prefers-color-scheme: dark)");
 const changed = () => dispatchEvent(new Event("themechange")); // canvases have to be painted anew
 style.colorScheme = localStorage.getItem("theme") ?? "";
-system.addEventListener("change", changed);
-document.getElementById("theme").addEventListener("click", () => {
+system.onchange = changed;
+the("theme").onclick = () => {
   const dark = (style.colorScheme || (system.matches ? "dark" : "light")) === "dark";
   localStorage.setItem("theme", (style.colorScheme = dark ? "light" : "dark"));
   changed();
-});
+};
 
-// --- the keyboard
+the("skip").onclick = () => (main.focus(), false);
 
-document.getElementById("skip").addEventListener("click", (event) => {
+onkeydown = (event) => {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input:not([type=range]), select")) return;
+  if (key === "r") document.querySelector(".seed button:last-child")?.click();
+  else if (key === " " && !target.matches("button, a, summary")) document.querySelector("[data-play]")?.click();
+  else if (key !== "/") return;
+  else if (the("search")) the("search").focus();
+  else location.hash = "#/";
   event.preventDefault();
-  main.focus();
-});
+};
 
-addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
-  const press = (selector) => document.querySelector(selector)?.click();
-  if (event.key === "r") return press(".seed button:last-child");
-  if (event.key === "/") {
-    const search = document.getElementById("search");
-    if (search) search.focus();
-    else location.hash = "#/";
-  } else if (event.key === " " && !event.target.matches("button, a, summary")) press("[data-play]");
-  else return;
-  event.preventDefault();
-});
-
-addEventListener("hashchange", show);
+onhashchange = show;
 show();

@@ -1,81 +1,44 @@
 // "Copy as" and "Download": what is on the page, as a command, as Python, as an address, as files.
 
-import { blob } from "./api.js";
 import { button, h, say } from "./dom.js";
 
-// `as` has functions command() and python(); `files` has { label: async () => [name, Blob] }.
-export function share({ command, python }, files) {
-  const copies = { command, Python: python, address: () => location.href };
-  const row = (label, all, work) => h("div", { class: "share" }, h("span", { class: "label" }, label),
-    Object.entries(all).map(([name, make]) => make && press(name, () => work(make))));
-  const code = command && h("pre", { class: "command", tabIndex: 0, "aria-label": "The same on the command line" });
-  const element = h("section", { class: "sharing", "aria-label": "Copy and download" }, code,
-    row("copy as", copies, copy), row("download", files, save));
-  return { element, refresh: () => code && (code.textContent = command()) };
+// `files` has functions that return a Blob, by the endings of their names. `hear` takes what an answer says of itself.
+export function sharing(name, files) {
+  let words = {};
+  const code = h("pre.command", { tabIndex: 0, ariaLabel: "The same on the command line" });
+  const copies = ["command", "Python", "address"].map((kind) => press(kind, () => copy(words[kind] ?? location.href)));
+  const downloads = Object.entries(files).map(([ending, make]) => press(ending, async () => save(`${name}.${ending}`, await make())));
+  const row = (label, buttons) => h("div.share", h("span.label", label), buttons);
+
+  function hear({ command, python }) {
+    words = { command, Python: python };
+    code.textContent = command ?? "";
+    [copies[0].hidden, copies[1].hidden] = [!command, !python];
+  }
+
+  hear({});
+  return { hear, element: h("section.sharing", { ariaLabel: "Copy and download" }, code, row("copy as", copies), row("download", downloads)) };
 }
 
 // A button that says for a moment what came of it.
 function press(label, work) {
-  const control = button(label, async () => {
-    control.disabled = true;
-    control.textContent = await work().catch((error) => `${error.message}: ${error.hint ?? ""}`);
-    say(`${label}: ${control.textContent}`);
-    setTimeout(() => Object.assign(control, { disabled: false, textContent: label }), 1500);
+  return button(label, async ({ target }) => {
+    target.disabled = true;
+    target.textContent = await work().catch(({ message, hint = "" }) => `${message}: ${hint}`);
+    say(`${label}: ${target.textContent}`);
+    setTimeout(() => Object.assign(target, { disabled: false, textContent: label }), 1500);
   });
-  return control;
 }
 
-async function save(make) {
-  const [download, content] = await make();
+function save(download, content) {
   const href = URL.createObjectURL(content);
   h("a", { href, download }).click();
   setTimeout(() => URL.revokeObjectURL(href), 1000);
   return "saved";
 }
 
-async function copy(make) {
-  try {
-    await navigator.clipboard.writeText(make());
-    return "copied";
-  } catch { // over plain http from another machine there is no clipboard
-    const area = h("textarea", { value: make() });
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done ? "copied" : "the browser does not let this page copy";
-  }
-}
-
-export const canvasFile = (name, canvas) => async () => [`${name}.png`, await new Promise((resolve) => canvas.toBlob(resolve))];
-
-// The samples that are asked for, as the command writes them.
-export function sampleFiles(name, asked) {
-  const file = (format) => async () => [`${name()}.${format}`, await blob("api/sample", { ...asked(), format })];
-  return { PNG: file("png"), npz: file("npz") };
-}
-
-// --- words
-
-// JSON as Python has it.
-export function python(value) {
-  const words = { true: "True", false: "False", null: "None" };
-  return JSON.stringify(value).replace(/"(\\.|[^"])*"|true|false|null/g, (found) => words[found] ?? found);
-}
-
-// A question for samples, as the API has it, as a command and as Python.
-export const sampleWords = (asked) => ({ command: () => sampleCommand(asked()), python: () => samplePython(asked()) });
-
-export function sampleCommand({ model, n, seed, options = {}, tilt, weight }) {
-  const shell = (value) => (value !== null && typeof value === "object" ? `'${JSON.stringify(value)}'` : value);
-  const set = Object.entries(options).map(([key, value]) => ` --set ${key}=${shell(value)}`).join("");
-  return `dgm sample ${model} -n ${n} --seed ${seed}${tilt ? ` --tilt ${tilt}:${weight}` : ""}${set}`;
-}
-
-function samplePython({ model, n, seed, options = {}, tilt, weight }) {
-  const named = Object.entries(options).map(([key, value]) => `, ${key}=${python(value)}`).join("");
-  const [also, made] = tilt
-    ? ["from dgmcore.compose import tilt\n", `tilt(dgmcore.load("${model}"), dgmcore.load("${tilt}"), ${weight})`]
-    : ["", `dgmcore.load("${model}")`];
-  return `import dgmcore\n${also}\nmodel = ${made}\nx = dgmcore.sample(model, ${n}, seed=${seed}${named})\n`;
+async function copy(text) {
+  if (!navigator.clipboard) prompt("Copy this:", text); // there is none over plain http from another machine
+  else await navigator.clipboard.writeText(text);
+  return "copied";
 }

@@ -1,118 +1,86 @@
 // A density, or a critic: a map over the plane, or what it says of a picture. The kind of number is always beside it.
 
-import { button, h, note, number, say } from "../dom.js";
-import { arrows, draw, Plane, windowOf, within } from "../draw.js";
-import { can } from "../frame.js";
-import { canvasFile } from "../share.js";
-import { asPixels, source } from "./pictures.js";
-
-const KINDS = {
-  exact: "an exact log-likelihood",
-  lower_bound: "a lower bound of the log-likelihood",
-  estimate: "an estimate of the log-likelihood",
-  unnormalized: "a log-likelihood up to a constant",
-  critic: "a critic's score: higher is more like the data, and it is no likelihood",
-};
+import { button, h, note, number } from "../dom.js";
+import { draw, plane, steer, under, wider } from "../draw.js";
+import { source } from "./pictures.js";
 
 const words = (kind) => kind.replace("_", " ");
-const kindLine = (kind) => h("p", { class: "note kind" }, h("strong", {}, words(kind)), " ", KINDS[kind] ?? "");
+const kindLine = ({ kind, meaning }) => h("p.note.kind", h("strong", words(kind)), " ", meaning);
 
-export const title = (model) => (can(model, "density") ? "Density" : "Score");
-export const fits = (model) => can(model, "density", "critic");
 export const show = (view) => (view.kind === "point" ? showMap : showScore)(view);
 
-// --- the plane
-
 async function showMap(view) {
-  const { model } = view;
-  const ask = view.read({ zoom: 1, x: "", y: "" });
+  const ask = view.read({ x: null, y: null });
   const canvas = view.canvas("The density over the plane", { tabIndex: 0 });
-  const under = h("output", { class: "where" }, "click a point to score it");
+  const answer = h("output.where", "click a point to score it");
   const kind = h("div");
-  const point = () => [ask.x, ask.y].map(Number);
-  let [found, plane] = [];
+  let window = null;
 
   // The square around the model's samples; of what draws none, one about the origin.
-  const home = can(model, "generator") ? windowOf((await view.floats("sample", { n: 500 })).x, 0.25) : { x: -4, y: -4, side: 8 };
-
-  function paint() {
-    if (!found) return;
-    plane = new Plane(canvas, found.window).heat(found.values, found.shape[0]);
-    if (ask.x !== "") plane.mark(...point());
-  }
+  const home = view.model.generators.includes(view.model.name) ? wider((await view.floats("sample", { n: 500 })).window, 0.12) : { x: -4, y: -4, side: 8 };
 
   const judge = view.newest(async () => {
-    const { values, kind, unit } = await view.json("score", { data: [point()] });
-    under.textContent = `(${point().map((v) => v.toFixed(2)).join(", ")}): ${number(values[0])} ${unit}, ${words(kind)}`;
-    say(under.textContent);
+    if (ask.x === null) return;
+    const { values, kind, unit } = await view.json("score", { data: [[ask.x, ask.y]] });
+    answer.textContent = `(${ask.x.toFixed(2)}, ${ask.y.toFixed(2)}): ${number(values[0])} ${unit}, ${words(kind)}`;
   });
 
   function choose(at) {
     const [x, y] = at.map((value) => Number(value.toFixed(3)));
     view.remember({ x, y });
-    view.sharing.refresh();
-    paint();
+    canvas.paint();
     judge();
   }
 
-  canvas.addEventListener("click", (event) => choose(plane.under(within(event))));
-  arrows(canvas, (direction) => {
-    const from = ask.x === "" ? plane.under([0.5, 0.5]) : point();
-    choose(from.map((value, i) => value + (direction[i] * plane.window.side) / 50));
+  steer(canvas, {
+    click: (share) => choose(under(window, share)),
+    arrow: (direction) => {
+      const from = ask.x === null ? under(window, [0.5, 0.5]) : [ask.x, ask.y];
+      choose(from.map((value, i) => value + (direction[i] * window.side) / 50));
+    },
   });
 
   await view.show({
     stage: canvas,
-    below: h("p", { class: "under" }, under),
-    controls: [kind, view.slider("zoom", { min: 0.25, max: 4 })],
-    as: { python: () => `import dgmcore\n\nmodel = dgmcore.load("${model.name}")\nprint(dgmcore.score(model, [[${point()}]]))\n` },
-    files: { PNG: canvasFile(`${model.name}-density`, canvas) },
-    paint,
+    below: h("p.under", answer),
+    controls: [kind, view.controls()],
     draw: async () => {
-      const side = home.side / ask.zoom;
-      const window = { x: home.x + (home.side - side) / 2, y: home.y + (home.side - side) / 2, side };
+      window = wider(home, (1 / ask.zoom - 1) / 2);
       for (const grid of [40, 128]) {
         const began = performance.now();
-        const logs = await view.floats("density", { ...window, grid });
-        const top = Math.max(...logs.x);
-        found = { ...logs, window, values: logs.x.map((value) => (top === -Infinity ? 0 : Math.exp(value - top))) };
-        kind.replaceChildren(kindLine(found.kind));
-        paint();
+        const found = await view.floats("density", { ...window, grid });
+        const top = Math.max(...found.x);
+        const values = found.x.map((value) => (top === -Infinity ? 0 : Math.exp(value - top)));
+        kind.replaceChildren(kindLine(found));
+        plane(canvas, window, (it) => {
+          it.heat(values, grid);
+          if (ask.x !== null) it.mark(ask.x, ask.y);
+        });
         if (performance.now() - began > 800) break; // the finer one would take ten times as long
       }
     },
   });
-  if (ask.x !== "") await judge();
+  await judge();
 }
 
-// --- pictures
-
 function showScore(view) {
-  const { model, kind } = view;
-  const image = kind === "image";
+  const { model } = view;
   const canvas = view.canvas("What is scored");
-  const answer = h("div", { class: "answer" }, note("Drop a picture to score it."));
+  const answer = h("div.answer", { role: "status" }, note("Drop a picture to score it."));
   const { controls, draw: sample } = source(view, 1, judge);
 
   async function judge(found, data) {
     draw(canvas, found, 1);
-    const { kind, unit, values: [value], bits_per_dim: bits, dequantized } = await view.json("score", data);
-    answer.replaceChildren(h("p", { class: "big" }, number(value), h("small", {}, ` ${unit}`)), kindLine(kind),
+    const said = await view.json("score", data);
+    const { unit, values: [value], bits_per_dim: bits, dequantized } = said;
+    answer.replaceChildren(h("p.big", number(value), h("small", ` ${unit}`)), kindLine(said),
       bits === null ? "" : note(`${number(bits)} bits per dimension${dequantized ? ", with uniform dequantisation" : ""}`));
-    say(`${number(value)} ${unit}, ${kind}`);
   }
 
   const noise = view.newest(async () => {
-    const found = { x: Float32Array.from({ length: model.event_shape.reduce((a, b) => a * b) }, Math.random), shape: [1, ...model.event_shape], range: [0, 1] };
-    await judge(found, { pixels: asPixels(found) });
+    const length = model.event_shape.reduce((a, b) => a * b);
+    const x = Uint8Array.from({ length }, () => 256 * Math.random());
+    await judge({ x, shape: [1, ...model.event_shape], range: [0, 255] }, { pixels: x.toBase64() });
   });
-  return view.show({
-    stage: canvas,
-    below: answer,
-    controls: [controls, image && button("noise, for comparison", noise)],
-    as: { command: () => `dgm score ${model.name} ${image ? "picture.png" : model.dataset}` },
-    files: { PNG: canvasFile(model.name, canvas) },
-    draw: sample,
-    paint: () => {}, // pictures are the same in the dark
-  });
+  return view.show({ stage: canvas, below: answer, controls: [controls, view.kind === "image" && button("noise, for comparison", noise)], draw: sample });
 }

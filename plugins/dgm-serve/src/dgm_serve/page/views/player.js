@@ -1,16 +1,18 @@
 // Frames that come one by one, a slider over them, and a button that plays them.
 
 import { button, floatsOf, h } from "../dom.js";
-import { mosaic, pixels, Plane, windowOf } from "../draw.js";
+import { mosaic, pairs, plane, wider } from "../draw.js";
 
 export class Player {
+  frames = [];
+  at = -1;
+  range = h("input", { type: "range", min: 0, max: 0, ariaLabel: "State", oninput: () => this.go(Number(this.range.value)) });
+  button = button("▶", () => (this.timer ? this.stop() : this.play()), { "data-play": "", ariaLabel: "Play" });
+  label = h("output");
+  bar = h("div.player", this.button, this.range, this.label);
+
   constructor(view, label, onframe = () => {}) {
-    Object.assign(this, { view, onframe, ask: view.read({ step: -1 }), frames: [], at: -1, playing: 0 });
-    this.canvas = view.canvas(label);
-    this.range = h("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "State", oninput: () => this.go(Number(this.range.value)) });
-    this.button = button("▶", () => (this.playing ? this.stop() : this.play()), { "data-play": "", "aria-label": "Play" });
-    this.label = h("output");
-    this.bar = h("div", { class: "player" }, this.button, this.range, this.label);
+    Object.assign(this, { view, onframe, ask: view.read({ step: -1 }), canvas: view.canvas(label) });
     view.signal.addEventListener("abort", () => this.stop());
   }
 
@@ -19,24 +21,24 @@ export class Player {
     this.stop();
     this.frames = [];
     let meta = null;
-    for await (const { name, data: { x, ...facts } } of stream) {
-      if (name === "begin") meta = facts;
-      else if (name === "thin") this.frames = this.frames.filter((frame) => frame.number % facts.stride === 0);
-      else if (name === "state") {
-        const found = { x: floatsOf(x), ...meta };
-        this.frames.push({ ...facts, x: found.x, image: this.view.kind === "point" ? null : pixels(found) });
+    for await (const { name, data } of stream) {
+      if (name === "begin") meta = this.view.hear(data);
+      else if (name === "thin") this.frames = this.frames.filter(({ number }) => number % data.stride === 0);
+      else {
+        this.frames.push({ ...meta, ...data, x: floatsOf(data.x) });
         this.range.max = this.frames.length - 1;
         this.show(this.frames.length - 1);
         if (this.frames.length % 8 === 0) await new Promise(requestAnimationFrame);
       }
     }
-    const wanted = this.ask.step < 0 ? -1 : this.frames.findIndex((frame) => frame.number >= this.ask.step);
+    const { step } = this.ask;
+    const wanted = step < 0 ? -1 : this.frames.findIndex(({ number }) => number >= step);
     this.show(wanted < 0 ? this.frames.length - 1 : wanted);
   }
 
-  // The part of the plane where the last state is.
+  // The part of the plane where the last state is, and around it.
   get window() {
-    return windowOf(this.frames.at(-1).x, 0.35);
+    return wider(this.frames.at(-1).window, 0.2);
   }
 
   show(at = this.at) {
@@ -44,15 +46,15 @@ export class Player {
     if (!frame) return;
     this.at = this.range.value = at;
     this.label.textContent = `state ${frame.number} of ${this.frames.at(-1).number}`;
-    if (frame.image) mosaic(this.canvas, frame.image);
-    else this.points(frame);
+    if (this.view.kind === "point") this.points(frame);
+    else mosaic(this.canvas, frame);
     this.onframe(at);
   }
 
   points({ x }) {
-    const paths = this.ask.paths === "lines" ? Math.min(24, x.length / 2) : 0;
-    const way = (_, i) => this.frames.slice(0, this.at + 1).map((frame) => [frame.x[2 * i], frame.x[2 * i + 1]]);
-    new Plane(this.canvas, this.window).lines(Array.from({ length: paths }, way), { alpha: 0.4 }).points(x);
+    const ways = this.frames.slice(0, this.at + 1).map((frame) => pairs(frame.x));
+    const lines = this.ask.paths === "lines" ? pairs(x).slice(0, 24).map((_, i) => ways.map((points) => points[i])) : [];
+    plane(this.canvas, this.window, (it) => it.lines(lines, { alpha: 0.4 }).points(x));
   }
 
   go(at) {
@@ -62,25 +64,18 @@ export class Player {
   }
 
   play() {
-    this.button.textContent = "❚❚";
-    this.button.ariaLabel = "Pause";
+    Object.assign(this.button, { textContent: "❚❚", ariaLabel: "Pause" });
     if (this.at === this.frames.length - 1) this.at = -1;
     const each = Math.max(1000 / 60, Math.min(200, 4000 / this.frames.length));
-    let due = 0;
-    const tick = (now) => {
-      this.playing = requestAnimationFrame(tick);
-      if (now < due) return;
-      due = now + each;
+    this.timer = setInterval(() => {
       this.show(this.at + 1);
       if (this.at === this.frames.length - 1) this.stop();
-    };
-    this.playing = requestAnimationFrame(tick);
+    }, each);
   }
 
   stop() {
-    cancelAnimationFrame(this.playing);
-    this.playing = 0;
-    this.button.textContent = "▶";
-    this.button.ariaLabel = "Play";
+    clearInterval(this.timer);
+    this.timer = 0;
+    Object.assign(this.button, { textContent: "▶", ariaLabel: "Play" });
   }
 }
