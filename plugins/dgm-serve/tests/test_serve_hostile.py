@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,6 +49,51 @@ REQUESTS = {
     "too long a body": (413, "POST", "/api/score", b" " * 200_000, {}),
     "a body that claims to be long": (413, "POST", "/api/score", b"{}", {"Content-Length": "99999999999"}),
     "a method of no use": (405, "DELETE", "/api/models", None, {}),
+    "a token in the path": (401, "GET", "/TOKEN/api/models", None, {"Authorization": ""}),
+    "a token in a body": (401, "POST", "/api/sample", {"token": "TOKEN"}, {"Authorization": ""}),
+    "a token in the cookie of another port": (
+        401,
+        "GET",
+        "/api/models",
+        None,
+        {"Authorization": "", "Cookie": "dgm-1=TOKEN"},
+    ),
+    "a token as a password": (401, "GET", "/api/models", None, {"Authorization": "Basic TOKEN"}),
+    "a name that begins with this machine's": (403, "GET", "/api/models", None, {"Host": "127.0.0.1.evil.example"}),
+    "this machine as a number": (403, "GET", "/api/models", None, {"Host": "2130706433"}),
+    "this machine as a user": (403, "GET", "/api/models", None, {"Host": "127.0.0.1:80@evil.example"}),
+    "the origin of another port": (
+        403,
+        "POST",
+        "/api/sample",
+        {"model": "vae-fashion"},
+        {"Origin": "http://127.0.0.1:1"},
+    ),
+    "the origin of a file": (403, "POST", "/api/sample", {"model": "vae-fashion"}, {"Origin": "file://"}),
+    "a seed below zero": (400, "POST", "/api/sample", {"model": "realnvp-moons", "seed": -1}, {}),
+    "an option that is not a number": (
+        400,
+        "POST",
+        "/api/sample",
+        b'{"model": "ddpm-moons", "options": {"eta": NaN}}',
+        {},
+    ),
+    "an option without end": (400, "POST", "/api/sample", b'{"model": "ddpm-moons", "options": {"eta": 1e999}}', {}),
+    "steps as text": (400, "POST", "/api/sample", {"model": "ddpm-moons", "options": {"steps": "9999999"}}, {}),
+    "a weight without end": (400, "POST", "/api/sample", b'{"model": "vae-fashion", "weight": 1e400}', {}),
+    "a name with a NUL": (404, "POST", "/api/sample", {"model": "vae-fashion\0"}, {}),
+    "a name in other letters": (404, "POST", "/api/sample", {"model": "vae\u2010fashion"}, {}),
+    "a name with a line": (404, "POST", "/api/sample", {"model": "a\r\nSet-Cookie: x=1"}, {}),
+    "a name in percents": (404, "POST", "/api/sample", {"model": "%2e%2e/vae-fashion"}, {}),
+    "a path with a NUL": (404, "GET", "/api/pictures/%00", None, {}),
+    "a path in percents": (404, "GET", "/views/%2e%2e/%2e%2e/guard.py", None, {}),
+    "objects of great depth": (400, "POST", "/api/sample", b'{"a":' * 10_000 + b"1" + b"}" * 10_000, {}),
+    "a number of many digits": (400, "POST", "/api/sample", b'{"model": "vae-fashion", "n": ' + b"9" * 6000 + b"}", {}),
+    "data that no float can be": (400, "POST", "/api/score", {"model": "realnvp-moons", "data": [[10**400, 0]]}, {}),
+    "data beyond float32": (400, "POST", "/api/score", {"model": "realnvp-moons", "data": [[1e39, 0]]}, {}),
+    "a pad of many points": (400, "POST", "/api/push", {"model": "vae-mnist-2d", "z": [[0, 0]] * 6000}, {}),
+    "a pad of no points": (400, "POST", "/api/push", {"model": "vae-mnist-2d", "z": []}, {}),
+    "JSON of great depth in an address": (400, "GET", "/api/trajectory?ask=" + "[" * 20_000, None, {}),
     "half a surrogate": (400, "POST", "/api/train", b'{"model": "\\ud800", "points": []}', {}),
 }
 
@@ -63,7 +109,9 @@ def nothing_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_hostile_request_is_refused_in_two_lines(client, name):
     status, method, path, body, headers = REQUESTS[name]
-    answer = client.ask(method, path, body, headers)
+    secret = client.service.token
+    headers = {key: value.replace("TOKEN", secret) for key, value in headers.items()}
+    answer = client.ask(method, path.replace("TOKEN", secret), body, headers)
     assert answer.status == status
     assert answer.headers["content-security-policy"].startswith("default-src 'self'")
     if answer.headers["content-type"] == "application/json":
@@ -101,6 +149,51 @@ def test_slow_clients_are_left_and_others_answered(client):
     assert b"408" in half_a_body.recv(100)
     for connection in (silent, half_a_head, half_a_body):
         connection.close()
+
+
+def test_a_slow_second_request_is_left_too(client):
+    head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {client.service.token}\r\n"
+    kept = _connect(client, f"GET /icon.svg HTTP/1.1\r\n{head}\r\n".encode())
+    assert b"200" in kept.recv(2**20)
+    began = time.monotonic()
+    with pytest.raises(OSError):
+        while time.monotonic() - began < 20:
+            kept.sendall(b"G")
+            time.sleep(0.1)
+            if kept.recv(2**20, socket.MSG_DONTWAIT) == b"":
+                raise OSError
+    assert time.monotonic() - began < 10
+    kept.close()
+
+
+def test_a_body_of_100_megabytes_is_refused_at_once(client):
+    head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {client.service.token}\r\nContent-Type: application/json\r\n"
+    for way in ("Content-Length: 100000000", "Transfer-Encoding: chunked"):
+        connection = _connect(client, f"POST /api/sample HTTP/1.1\r\n{head}{way}\r\n\r\n".encode())
+        with suppress(OSError):
+            for _ in range(100):
+                connection.sendall((b"" if "Length" in way else b"100000\r\n") + b" " * 2**20 + b"\r\n")
+        with suppress(OSError):
+            assert b"413" in connection.recv(20)
+        connection.close()
+    assert client.get("/api/models").status == 200
+
+
+def test_streams_that_are_left_open_keep_no_sample_waiting(client):
+    head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {client.service.token}\r\n"
+    ask = {"model": "vae-25gaussians", "tilt": "ebm-25gaussians", "n": 200, "options": {"steps": 5000}}
+    request = f"GET /api/trajectory?ask={quote(json.dumps(ask))} HTTP/1.1\r\n{head}\r\n".encode()
+    client.post("/api/sample", model="realnvp-moons", n=1)  # it is loaded
+    streams = [_connect(client, request) for _ in range(8)]
+    began = time.monotonic()
+    try:
+        assert client.post("/api/sample", model="realnvp-moons", n=1).status == 200
+        assert time.monotonic() - began < 10  # the streams take minutes
+    finally:
+        for stream in streams:
+            stream.close()
+        while client.service.desk.running:
+            time.sleep(0.1)
 
 
 def test_a_client_that_takes_nothing_frees_the_model(client):

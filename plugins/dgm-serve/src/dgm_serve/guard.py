@@ -122,7 +122,8 @@ class Guard:
 def refusal(status: int, what: str, hint: str, **more: Any) -> Response:
     """Returns an error as this API says it: JSON with the two lines `error` and `hint`."""
 
-    text = json.dumps({"error": what, "hint": hint, **more})
+    line = "".join(c if c.isprintable() else "?" for c in what)  # it may quote the request
+    text = json.dumps({"error": line, "hint": hint, **more})
     return Response(text, status, headers={"connection": "close"}, media_type="application/json")
 
 

@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     numbers: int = 4_000_000  # n times the numbers of a datum, pixels for example
     steps: int = 5_000  # of any sampler: options that are called steps
     seconds: float = 120.0  # of one request's work
-    workers: int = 2  # requests that are worked on at once
+    workers: int = 2  # requests that are worked on at once, and as many streams
     waiting: int = 64  # and that wait for that
     body: int = 8_000_000  # bytes
     patience: float = 10.0  # seconds for a request to arrive, and for a client to take what it asked for

@@ -46,11 +46,21 @@ class _Patient(H11Protocol):
         super().connection_made(transport)
         # asyncio does so where it made the listening socket; else each answer waits 40 ms for an acknowledgement
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._timer = self.loop.call_later(self.limits.patience, self._leave_if_idle)
+        self._wait()
         self.born = self.loop.time()
         there = [c for c in self.connections if isinstance(c, _Patient) and not c.transport.is_closing()]
         if len(there) > self.limits.connections:
             min((c for c in there if c.is_idle()), key=lambda c: c.born).transport.close()
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.limits.patience, self._leave_if_idle)
+
+    def data_received(self, data: bytes) -> None:
+        if self._timer.cancelled() and self.is_idle():  # the next request on a connection that is kept
+            self._wait()
+        super().data_received(data)
+        if not self.is_idle():
+            self._timer.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
@@ -61,7 +71,7 @@ class _Patient(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _leave_if_idle(self) -> None:
-        if self.cycle is None:
+        if self.is_idle():
             self.transport.close()
 
 

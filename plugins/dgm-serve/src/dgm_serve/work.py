@@ -38,8 +38,8 @@ class Busy(DgmError):
 class _Stop:
     """Says to a thread that its work is to end."""
 
-    def __init__(self, seconds: float):
-        self.asked = threading.Event()
+    def __init__(self, seconds: float, stream: bool):
+        self.asked, self.stream = threading.Event(), stream
         self.seconds, self.deadline = seconds, time.monotonic() + seconds
 
     def check(self) -> None:
@@ -72,7 +72,7 @@ class Desk:
         self.limits = limits
         self.running: set[_Stop] = set()
         self.closed = False
-        self._places: anyio.CapacityLimiter | None = None
+        self._places: dict[bool, anyio.CapacityLimiter] = {}
 
     async def run(self, request: Request, job: Callable[[], T]) -> T:
         """Does a job in a thread and returns its result; what it raises is raised.
@@ -85,11 +85,11 @@ class Desk:
             Busy: If too many wait already.
         """
 
-        with self._working() as stop:
+        with self._working(stream=False) as stop:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, request, stop)
                 try:
-                    result = await to_thread.run_sync(job, limiter=self._limiter())
+                    result = await to_thread.run_sync(job, limiter=self._limiter(stream=False))
                 except Exception as e:
                     raised: Exception | None = e
                 else:
@@ -102,7 +102,7 @@ class Desk:
     async def stream(self, request: Request, items: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
         """Yields what an iterator yields in a thread; it waits for whoever takes them, but not for ever."""
 
-        with self._working() as stop:
+        with self._working(stream=True) as stop:
             send, receive = anyio.create_memory_object_stream[T](4)
 
             async def give(item: T) -> None:
@@ -120,7 +120,7 @@ class Desk:
 
             async def produce() -> None:
                 try:
-                    await to_thread.run_sync(work, limiter=self._limiter())
+                    await to_thread.run_sync(work, limiter=self._limiter(stream=True))
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError, Stopped):
                     pass  # nobody takes them any more
                 except Exception as e:
@@ -148,10 +148,11 @@ class Desk:
             stop.asked.set()
 
     @contextmanager
-    def _working(self) -> Iterator[_Stop]:
-        if len(self.running) >= self.limits.workers + self.limits.waiting:
+    def _working(self, *, stream: bool) -> Iterator[_Stop]:
+        alike = sum(other.stream == stream for other in self.running)
+        if alike >= self.limits.workers + self.limits.waiting:
             raise Busy("the server is busy", "try again in a moment")
-        stop = _Stop(self.limits.seconds)
+        stop = _Stop(self.limits.seconds, stream)
         if self.closed:
             stop.asked.set()
         self.running.add(stop)
@@ -171,7 +172,9 @@ class Desk:
                 stop.asked.set()
                 return
 
-    def _limiter(self) -> anyio.CapacityLimiter:
-        if self._places is None:  # it belongs to the running loop
-            self._places = anyio.CapacityLimiter(self.limits.workers)
-        return self._places
+    def _limiter(self, *, stream: bool) -> anyio.CapacityLimiter:
+        """Places of their own for streams: trajectories and training that are left open keep no sample waiting."""
+
+        if stream not in self._places:  # it belongs to the running loop
+            self._places[stream] = anyio.CapacityLimiter(self.limits.workers)
+        return self._places[stream]
