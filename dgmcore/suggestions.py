@@ -103,3 +103,20 @@ PACKAGES = {
         ("new-plugin", "check-plugin", "check_model", "parametrize_with_checks", "summarize"), "dgm-authors"
     ),
 }
+
+#: What a user asked for, of calls that are not named as commands are.
+ASKED_BY = {
+    **dict.fromkeys(("asked", "given"), "--given, or more than one --tilt,"),
+    **dict.fromkeys(("animate", "save_gif"), "an animation"),
+    **dict.fromkeys(("place_of_process", "join_processes", "agree", "pour_together"), "sharing work among processes"),
+    **dict.fromkeys(("open_pictures", "read_picture", "read_file"), "reading pictures"),
+    **dict.fromkeys(("describe_architecture", "list_architectures"), "saying what architectures can be told"),
+    "read_csv": "reading tables",
+    "describe_file": "saying how a file was made",
+    "requirements": "the list of plugins for pip",
+    "write_figure": "a figure as .svg or .pdf",
+    "preview": "--preview",
+    "pull_signed": "checking a signature",
+    "metropolis": "the sampler metropolis",
+    "invert": "finding the code of data",
+}

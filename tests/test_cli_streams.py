@@ -222,10 +222,28 @@ def test_a_command_whose_plugin_is_missing_names_the_package(dgm, monkeypatch):
         code, out, err = dgm(command, "x")
         assert (code, out) == (1, "")
         assert err.splitlines() == [
-            f"error: {command} is not installed: the package {package} brings it",
+            f"error: {command} needs the plugin {package}, which is not installed",
             f"hint: pip install {package}",
         ]
         assert command not in [line.split()[1] for line in dgm("--help")[1].splitlines() if line.startswith("│ ")]
+
+
+def test_an_option_whose_plugin_is_missing_names_it_as_it_was_typed(dgm, monkeypatch):
+    without = msgspec.structs.replace(provided.provided(), calls={})
+    monkeypatch.setattr(provided, "provided", lambda: without)
+    monkeypatch.setattr(provided, "plugins", list)
+    for args, what, package in (
+        (("--given", "x0=0.5"), "--given, or more than one --tilt,", "dgm-given"),
+        (("--tilt", "judge", "--tilt", "judge:2"), "--given, or more than one --tilt,", "dgm-given"),
+        (("--preview",), "--preview", "dgm-export"),
+        (("--trajectory", "x.gif", "--tilt", "judge"), "an animation", "dgm-latent"),
+        (("--out", "x.svg"), "a figure as .svg or .pdf", "dgm-export"),
+    ):
+        code, _, err = dgm("sample", "ridge", *args)
+        assert code == 1 and err.splitlines() == [
+            f"error: {what} needs the plugin {package}, which is not installed",
+            f"hint: pip install {package}",
+        ]
 
 
 def test_errors_of_torch_and_of_files_are_explained():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import PluginError, RegistryError
-from ..suggestions import PACKAGES, did_you_mean
+from ..suggestions import ASKED_BY, PACKAGES, did_you_mean
 from . import current
 from .imports import import_string
 from .records import KINDS, NOT_NAMED, PluginRecord, Provides
@@ -79,12 +79,12 @@ def distribution_of(architecture: str) -> str | None:
 
 def missing(name: str) -> PluginError:
     """Returns the error for a call or command of the core that no plugin provides."""
-    package = PACKAGES[name]
+    package, name = PACKAGES[name], ASKED_BY.get(name, name)
     for plugin in plugins():
         if plugin.source.distribution == package and plugin.status != "ok":
             what = f"plugin {plugin.name} is {plugin.status}, so there is no {name}"
             return PluginError(what, "see `dgm plugins`")
-    return PluginError(f"{name} is not installed: the package {package} brings it", f"pip install {package}")
+    return PluginError(f"{name} needs the plugin {package}, which is not installed", f"pip install {package}")
 
 
 def unknown_architecture(name: str) -> PluginError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from dgm_given import Observation, given
 from dgm_given.chains import effective_size, hmc, independence, mala, pcn, populate, r_hat, walk
 from dgm_given.chains.population import _forgetting
 from dgm_given.chains.state import State
+from dgm_given.metrics import interval_half, mixing
 
 import dgmcore
 from dgmcore import Config, IndexedNoise, Model
@@ -126,6 +129,26 @@ def test_r_hat_and_effective_size_of_known_chains():
     assert r_hat(chains + 3.0 * (torch.arange(8) > 3)[:, None]) > 1.3, "two groups apart"
     assert r_hat(chains * torch.linspace(1, 4, 8)[:, None]) > 1.1, "of other widths: the folded draws tell"
     assert r_hat(torch.ones(4, 20)) == 1.0 and r_hat(torch.arange(4.0)[:, None].expand(4, 20)) == float("inf")
+
+
+def test_figures_of_chains_have_intervals_that_hold_them():
+    """Of 60 times 32 AR(1) chains: what they give on average is in 95 % of the intervals."""
+    held, found = {"r-hat": 0, "ess": 0}, []
+    for seed in range(60):
+        noise = torch.randn(21, 32, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        draws = [noise[0]]
+        for one in noise[1:]:
+            draws.append(0.6 * draws[-1] + 0.8 * one)
+        model = SimpleNamespace(chain=None, device="cpu", dtype=torch.float64, noise_version=1)
+        model.trajectory = lambda noise, draws=draws: draws
+        run = SimpleNamespace(model=model, n=32, seed=0, sampling={}, record=lambda name, value, **f: (name, value, f))
+        found.append({name: (value, fields["interval"]) for name, value, fields in mixing(run)})
+    for name in held:
+        average = sum(one[name][0] for one in found) / len(found)
+        held[name] = sum(one[name][1][0] < average < one[name][1][1] for one in found)
+    assert all(54 <= count <= 60 for count in held.values()), held
+    assert interval_half(float, torch.ones(1, 4)) is None, "of one chain nothing can be said"
+    assert interval_half(lambda x: float("inf"), torch.ones(9, 4)) is None
 
 
 @pytest.mark.parametrize("sampler", ["population", "mala", "hmc", "pcn"])

@@ -7,13 +7,15 @@ References:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from dgmcore.entry import Metric
 from dgmcore.evaluation.metric import Run, metric
 
-from ..intervals import around, grouped, kernel_statistic, of_squared
+from ..intervals import grouped, kernel_statistic, of_squared
 from .view import measured, seen
 
 __all__ = ["directions", "median_distance", "mmd", "mmd_metric", "sliced_wasserstein", "sliced_wasserstein_metric"]
@@ -88,5 +90,7 @@ def sliced_wasserstein_metric(run: Run) -> Metric:
     px, py = x.double() @ along, y.double() @ along
     value = sliced_wasserstein(px, py)
     (error,) = grouped(sliced_wasserstein, px, py, seed=run.seed)
+    squared = of_squared(value**2, 2 * value * error, 20)
+    interval = math.sqrt(max(0.0, squared[0])), math.sqrt(squared[1])
     floor = None if other is None else sliced_wasserstein(other[: len(x)].double() @ along, py)
-    return measured(run, "sliced-wasserstein", value, around(value, error, 20), floor=floor, unit="128 directions")
+    return measured(run, "sliced-wasserstein", value, interval, floor=floor, unit="128 directions")
