@@ -12,6 +12,7 @@ from dgm_export.tracing import _odeint, _solve_triangular, stand_ins
 from torch import nn
 
 import dgmcore
+from dgmcore.errors import DgmError
 from dgmcore.loading.load import build
 
 
@@ -87,3 +88,30 @@ def test_small_models_are_the_same_as_graphs(architecture, tmp_path):
     done = export_onnx(model.eval(), tmp_path / "model.onnx", kinds_of(model)[0])
     assert done.difference is not None and done.difference <= TOLERANCE
     assert (tmp_path / "model.onnx").stat().st_size > 500
+
+
+@pytest.mark.parametrize("wide", [2e-6, 3e-5])
+def test_a_model_that_is_rough_in_float32_is_compared_in_float64(monkeypatch, tmp_path, wide):
+    pytest.importorskip("onnxscript")
+    model = build("realnvp", {"layers": 1, "hidden": 4}).eval()
+    dtypes = []
+
+    def difference(graph, module, *about):
+        dtypes.append(module.model.dtype)
+        return 3e-5 if module.model.dtype is torch.float32 else wide
+
+    monkeypatch.setattr("dgm_export.onnx._difference", difference)
+    if wide > TOLERANCE:
+        with pytest.raises(DgmError, match="differs from the model by 3e-05"):
+            export_onnx(model, tmp_path / "model.onnx")
+        assert not any(tmp_path.iterdir())
+    else:
+        done = export_onnx(model, tmp_path / "model.onnx")
+        assert (done.difference, done.precision) == (wide, "float64")
+    assert dtypes == [torch.float32, torch.float64] and model.dtype is torch.float32
+
+
+def test_an_unnormalised_density_that_averages_over_draws_is_no_graph():
+    parts = {"base": {"architecture": "mlp-vae"}, "critic": {"architecture": "mlp-energy"}}
+    assert kinds_of(build("vaebm", {}, parts)) == []
+    assert "log-prob" in kinds_of(build("ebm", {}, {"energy": {"architecture": "mlp-energy"}}))
