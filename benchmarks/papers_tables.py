@@ -14,9 +14,9 @@ import argparse
 from typing import NamedTuple
 
 import dgmcore
+from dgmcore.calls.listing import list_models
 from dgmcore.config import to_dict
 from dgmcore.entry import Metric
-from dgmcore.registry import list_models
 
 
 class Row(NamedTuple):

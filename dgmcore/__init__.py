@@ -27,16 +27,16 @@ _HOMES = {
     "Pushforward": "interfaces",
     "Trajectory": "interfaces",
     "convert": "conversion.converters",
-    "evaluate": "calls",
-    "given": "calls",
-    "info": "registry",
-    "list_models": "registry",
+    "evaluate": "calls.by_plugins",
+    "given": "calls.by_plugins",
+    "info": "calls.listing",
+    "list_models": "calls.listing",
     "load": "loading.load",
-    "pull": "loading.weights",
-    "push": "calls",
+    "pull": "calls.pulling",
+    "push": "calls.by_plugins",
     "sample": "sampling.draw",
     "score": "sampling.scores",
-    "train": "calls",
+    "train": "calls.by_plugins",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -55,10 +55,13 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from .calls import evaluate as evaluate
-    from .calls import given as given
-    from .calls import push as push
-    from .calls import train as train
+    from .calls.by_plugins import evaluate as evaluate
+    from .calls.by_plugins import given as given
+    from .calls.by_plugins import push as push
+    from .calls.by_plugins import train as train
+    from .calls.listing import info as info
+    from .calls.listing import list_models as list_models
+    from .calls.pulling import pull as pull
     from .config import Config as Config
     from .config import Options as Options
     from .conversion.converters import convert as convert
@@ -71,11 +74,8 @@ if TYPE_CHECKING:
     from .interfaces import Pushforward as Pushforward
     from .interfaces import Trajectory as Trajectory
     from .loading.load import load as load
-    from .loading.weights import pull as pull
     from .model import Model as Model
     from .noise import IndexedNoise as IndexedNoise
     from .noise import Noise as Noise
-    from .registry import info as info
-    from .registry import list_models as list_models
     from .sampling.draw import sample as sample
     from .sampling.scores import score as score

@@ -57,7 +57,6 @@ def parse(
     data: Mapping[str, Any] | C,
     *,
     source: str = "config",
-    prefix: str = "",
     error: type[DgmError] = RegistryError,
 ) -> C:
     """Converts plain data to the struct `kind`, strictly.
@@ -65,7 +64,6 @@ def parse(
     Arguments:
         data: Plain data (mappings, lists, scalars), or a `kind`, which is returned as it is.
         source: Where the data come from (a file, an option), for the error.
-        prefix: The key path of `data` inside `source`, for the error.
 
     Raises:
         error: With the source, the key path, what was expected and the nearest key.
@@ -75,11 +73,10 @@ def parse(
     try:
         result = msgspec.convert(data, kind, strict=True)
     except UnicodeEncodeError:  # a key, or what has a pattern; others are found below
-        raise error(f"{source}: {prefix or 'a value'} is no text", f"correct {prefix or 'it'} in {source}") from None
+        raise error(f"{source}: a value is no text", f"correct it in {source}") from None
     except msgspec.ValidationError as e:
-        inside = found["path"] if (found := _PATH.search(str(e))) else ""
-        path = ".".join(p for p in (prefix, inside) if p)
-        message, words = _PATH.sub("", str(e)), words_at(msgspec.inspect.type_info(kind), inside)
+        path = found["path"] if (found := _PATH.search(str(e))) else ""
+        message, words = _PATH.sub("", str(e)), words_at(msgspec.inspect.type_info(kind), path)
         if message.startswith("Object contains unknown field"):
             key = message.split("`")[1]
             raise error(f"{source}: unknown key {path and f'{path}.'}{key}", did_you_mean(key, words)) from None
@@ -89,7 +86,7 @@ def parse(
         if re.match("Expected `(int|float)", message) and message.endswith("got `str`"):  # nan, or 1O for 10
             hint += ": give a finite number"
         raise error(what, hint) from None
-    for odd, wanted in _unwritable(data, prefix):
+    for odd, wanted in _unwritable(data, ""):
         raise error(f"{source}: {odd}: expected {wanted}", f"correct {odd} in {source}")
     return result
 

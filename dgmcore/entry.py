@@ -175,36 +175,28 @@ def _parsed(text: Path | bytes, source: str) -> Entry:
         hint = "upgrade dgmcore: pip install -U dgmcore" if schema > SCHEMA else f"write schema: {SCHEMA}"
         raise RegistryError(f"{source}: schema: {schema} is not known here, this dgmcore reads {SCHEMA}", hint)
     entry = parse(Entry, data, source=source)
-    _check(entry, source)
+    for what, hint in _faults(entry):
+        raise RegistryError(f"{source}: {what}", hint)
     return entry
 
 
-def _check(entry: Entry, source: str) -> None:
-    """Checks what the types can't say."""
-    shape, bounds = entry.data.event_shape, entry.data.range
-    hub = entry.weights.hub if entry.weights else None
-    repo, revision = (hub.repo, hub.revision) if hub else ("", None)
-    hidden = any(place.startswith(".") for place in f"{repo}/{revision or ''}".split("/"))
-    own = next((part for part, spec in entry.parts.items() if spec == entry.name), None)
-    for wrong, what, hint in (
-        (
-            not shape or min(shape) < 1,
-            f"data.event_shape: {[*shape]} has no positive sizes",
-            "for example [3, 64, 64]",
-        ),
-        (bounds and not bounds[0] < bounds[1], "data.range: the lower end comes first", "for example [-1, 1]"),
-        (entry.data.levels and not bounds, "data.levels: without a range they are none", "say data.range too"),
-        (not entry.license.strip(), "license: is empty", "name the licence of these weights, such as apache-2.0"),
-        (own is not None, f"parts.{own}: the entry is a part of itself", "name another entry"),
-        (hidden, f"weights.hub: {repo}@{revision} is no repository", "write USER/REPO"),
-        (
-            revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", revision),
-            f"weights.hub.revision: {revision!r:.60} is none",
-            "a commit, tag or branch",
-        ),
-    ):
-        if wrong:
-            raise RegistryError(f"{source}: {what}", hint)
+def _faults(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yields what is wrong that the types can't say, and what to do about it."""
+    shape, bounds, hub = entry.data.event_shape, entry.data.range, entry.weights and entry.weights.hub
+    if not shape or min(shape) < 1:
+        yield f"data.event_shape: {[*shape]} has no positive sizes", "for example [3, 64, 64]"
+    if bounds and not bounds[0] < bounds[1]:
+        yield "data.range: the lower end comes first", "for example [-1, 1]"
+    if entry.data.levels and not bounds:
+        yield "data.levels: without a range they are none", "say data.range too"
+    if not entry.license.strip():
+        yield "license: is empty", "name the licence of these weights, such as apache-2.0"
+    for own in (part for part, spec in entry.parts.items() if spec == entry.name):
+        yield f"parts.{own}: the entry is a part of itself", "name another entry"
+    if hub and any(place.startswith(".") for place in f"{hub.repo}/{hub.revision or ''}".split("/")):
+        yield f"weights.hub: {hub.repo}@{hub.revision} is no repository", "write USER/REPO"
+    if hub and hub.revision is not None and not re.fullmatch(r"[A-Za-z0-9._/+-]{1,200}", hub.revision):
+        yield f"weights.hub.revision: {hub.revision!r:.60} is none", "a commit, tag or branch"
 
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
@@ -229,13 +221,12 @@ def dump_entry(entry: Entry) -> bytes:
 def _plain(value: Any) -> Any:
     """Returns plain data of a struct without the fields that equal their defaults."""
     if isinstance(value, msgspec.Struct):
-        plain = {}
-        for f in msgspec.structs.fields(value):
-            v = getattr(value, f.name)
-            default = f.default_factory() if f.default_factory is not msgspec.NODEFAULT else f.default
-            if f.required or v != default:
-                plain[f.encode_name] = _plain(v)
-        return plain
+        held = [(f, getattr(value, f.name)) for f in msgspec.structs.fields(value)]
+        return {f.encode_name: _plain(v) for f, v in held if v != _default(f)}
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()

@@ -88,7 +88,7 @@ def dgm_operators() -> list[dict[str, Any]]:
 
 @hookspec
 def dgm_calls() -> list[dict[str, Any]]:
-    """Functions behind calls of the core (see :mod:`dgmcore.calls`): ``name``, ``import``, ``summary``."""
+    """Functions behind calls of the core (see :mod:`dgmcore.calls.by_plugins`): ``name``, ``import``, ``summary``."""
 
 
 # --- what a plugin must look like -------------------------------------------------------------------

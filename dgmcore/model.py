@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -17,7 +17,7 @@ from . import entry as entries
 from . import plugins
 from .config import Config as AnyConfig
 from .config import parse, to_dict
-from .entry import ENTRY_FILE, SCHEMA, WEIGHTS_FILE, Data, Entry, HubFile, Metric, Paper, PartSpec, Training
+from .entry import ENTRY_FILE, SCHEMA, WEIGHTS_FILE, Data, Entry, HubFile, PartSpec
 from .errors import CapabilityError, OptionError, PluginError, UsageError
 from .files.atomic import replacing_folder
 from .files.tensors import write_tensors
@@ -152,18 +152,6 @@ class Model(nn.Module):
         where = f"{self.num_parameters():,} weights, {_name(self.dtype)}, on {device}"
         return f"{type(self).__name__} ({about})\n  data {shape or 'of no shape'}; {where}\n  can: {can}"
 
-    # --- training ------------------------------------------------------------------------------
-
-    @classmethod
-    def starter(cls, shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
-        """Returns what a recipe should say for a first training of a few minutes, on data that nobody knows.
-
-        Of a recipe `config`, `data` (the range, ...), `phases` without their budget, and `sampling`, for data of this
-        shape (of pictures: channels, height, width) with so many levels (None: continuous). Nothing, as here, stands
-        for the only phase of a class that has one.
-        """
-        return {}
-
     # --- options -------------------------------------------------------------------------------
 
     def set_sampling_defaults(self, defaults: Mapping[str, Any], source: str = "sampling") -> None:
@@ -293,54 +281,45 @@ class Model(nn.Module):
         name: str,
         license: str,
         data: Data | Mapping[str, Any],
-        summary: str = "",
         architecture: str | None = None,
         ema: bool = False,
         hub: HubFile | Mapping[str, Any] | None = None,
-        sampling: Mapping[str, Any] | None = None,
-        metrics: Iterable[Metric | Mapping[str, Any]] = (),
-        training: Training | Mapping[str, Any] | None = None,
-        papers: Iterable[Paper | Mapping[str, Any]] = (),
-        tags: Iterable[str] = (),
         samples_png: str | os.PathLike[str] | None = None,
         dtype: str | None = None,
+        **about: Any,
     ) -> Path:
         """Writes `model.safetensors` and `model.yaml` into `folder`, each under a temporary name first.
 
         Parts that are entries of their own are named in the entry and not stored again; all other parts are
-        stored in the model's file. A tied tensor is stored once. What is not listed here is as in
-        :class:`~dgmcore.entry.Entry`.
+        stored in the model's file. A tied tensor is stored once.
 
         Arguments:
             folder: The entry's folder, which :func:`dgmcore.load` reads; made if need be.
             architecture: The registered name; found from the model's class if left out.
             ema: Whether the weights are an average over the training.
             hub: Where the same file lies on the Hub.
-            sampling: Defaults of the sampling options, instead of the class's.
             samples_png: A picture of samples, copied to `samples.png`.
             dtype: `float16` or `bfloat16` to store the weights in half precision; loading widens them again.
+            about: What else an :class:`~dgmcore.entry.Entry` may say: `summary`, `sampling` (the defaults of its
+                options), `metrics`, `training`, `papers`, `tags`.
 
         Returns:
             The folder.
         """
         folder, registered = Path(folder), architecture or self.registered_name()
-        described: dict[str, Any] = {
-            "schema": SCHEMA,
-            "name": name,
-            "architecture": registered,
-            "package": plugins.distribution_of(registered),
-            "license": license,
-            "data": data,
-            "summary": summary,
-            "config": self.config,
-            "parts": self._describe_parts(),
-            "weights": {"ema": ema, "parameters": self.num_parameters(), "dtype": dtype, "hub": hub or None},
-            "sampling": self._sampling_defaults if sampling is None else sampling,
-            "metrics": list(metrics),
-            "training": training,
-            "papers": list(papers),
-            "tags": list(tags),
-        }
+        said = {"sampling": self._sampling_defaults} | {key: v for key, v in about.items() if v is not None}
+        described = dict(  # a key that is there twice is a TypeError
+            schema=SCHEMA,
+            name=name,
+            architecture=registered,
+            package=plugins.distribution_of(registered),
+            license=license,
+            data=data,
+            config=self.config,
+            parts=self._describe_parts(),
+            weights={"ema": ema, "parameters": self.num_parameters(), "dtype": dtype, "hub": hub or None},
+            **said,
+        )
         with replacing_folder(folder, last=ENTRY_FILE) as stage:
             described["weights"] |= write_tensors(self.own_state(), stage / WEIGHTS_FILE, dtype=dtype)._asdict()
             entry = parse(Entry, msgspec.to_builtins(described), source=f"entry {name}")

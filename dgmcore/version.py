@@ -29,6 +29,7 @@ ALIASES = {
     "dgmcore.folders": "dgmcore.files.folders",
     "dgmcore.loading.save": "dgmcore.model",
     "dgmcore.pictures": "dgmcore.sampling.pictures",
+    "dgmcore.registry.listing": "dgmcore.calls.listing",
     "dgmcore.sampling.interpolate": "dgm_latent.interpolate",
     "dgmcore.sampling.pictures.preview": "dgm_export.terminal",
     "dgmcore.sampling.reconstruct": "dgm_latent.reconstruct",
@@ -47,7 +48,7 @@ class _Called(ModuleType):
     """A module that is called as the function of its name: `dgmcore.train(...)` after `import dgmcore.train.phase`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return import_module("dgmcore.calls").train(*args, **kwargs)
+        return import_module("dgmcore.calls.by_plugins").train(*args, **kwargs)
 
 
 class _Finder:

@@ -10,7 +10,7 @@ import pytest
 
 from dgmcore.errors import DgmError
 from dgmcore.files.atomic import replacing, replacing_folder
-from dgmcore.guards import first_fetch
+from dgmcore.hub import first_fetch
 
 
 def write(path, text=b"new", **options):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dgmcore
-from dgmcore import plugins
+from dgmcore.cli.commands.plugins import trust
 from dgmcore.data import Dataset, as_tensor, dequantize, open_data, open_for
 from dgmcore.data.images import Images
 from dgmcore.data.spec import DataSpec
@@ -698,7 +698,7 @@ def test_a_data_set_of_a_one_file_plugin_opens(home, monkeypatch):
     folder = user_plugins()
     folder.mkdir(parents=True)
     (folder / "my_ramp.py").write_text(ONE_FILE)
-    plugins.trust("my_ramp")
+    trust("my_ramp")
     assert as_tensor(open_data("ramp", options={"n": 3})).tolist() == [[0], [1], [2]]
     with pytest.raises(DataError, match="no option m"):
         open_data("ramp", options={"m": 3})

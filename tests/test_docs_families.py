@@ -81,7 +81,7 @@ def rows():
 
 @pytest.mark.parametrize(("name", "metric", "value"), list(rows()))
 def test_numbers_of_the_tables_are_those_of_the_entries(name, metric, value):
-    records = [m["value"] for m in dgmcore.registry.info(name)["metrics"] if m["name"] == metric]
+    records = [m["value"] for m in dgmcore.info(name)["metrics"] if m["name"] == metric]
     digits = len(value.partition(".")[2])
     assert records, f"{name} has no record of {metric}: dgm eval {name} --metric {metric} --record"
     assert any(abs(float(value) - v) <= 0.51 * 10**-digits for v in records), f"{value} is none of {records}"
@@ -118,7 +118,7 @@ def cells():
 
 @pytest.mark.parametrize(("name", "metric", "written"), list(cells()))
 def test_columns_of_the_tables_are_those_of_the_entries(name, metric, written):
-    model = dgmcore.registry.info(name)
+    model = dgmcore.info(name)
     known = [m["value"] for m in model["metrics"] if m["name"] == metric]
     if metric == "parameters":
         known = [KNOWN[name]["parameters"]]
@@ -134,7 +134,7 @@ TIMED = {n: p.read_text() for n in KNOWN if (p := ROOT / "recipes" / f"{n}.yaml"
 @pytest.mark.parametrize("name", [n for n, text in TIMED.items() if re.search(r"#.* \d+ minutes", text)])
 def test_the_minutes_that_a_recipe_speaks_of_are_those_of_its_entry(name):
     said = re.search(r"#.*?(\d+) minutes", TIMED[name])
-    hours = dgmcore.registry.info(name)["training"]["hours"]
+    hours = dgmcore.info(name)["training"]["hours"]
     assert abs(int(said[1]) - 60 * hours) < 1, f"{60 * hours:.0f} minutes"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dgmcore
 from dgmcore import plugins, registry
+from dgmcore.cli.commands.plugins import trust
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -37,7 +38,7 @@ def test_the_one_file_plugin_works(installation):
     folder.mkdir(parents=True)
     (code,) = _blocks("plugins.md", "python")
     (folder / "shifts.py").write_text(code)
-    plugins.trust("shifts")
+    trust("shifts")
     assert plugins.architectures()["shift"].capabilities == ["generator", "pushforward"]
     model = plugins.architecture("shift")({"dim": 3})
     assert model.sample(dgmcore.IndexedNoise(seed=0, n=4)).shape == (4, 3)

@@ -11,8 +11,8 @@ from collections import namedtuple
 
 from installation import invoke, invoke_json
 
-from dgmcore import plugins
 from dgmcore.cli import installation as doctor
+from dgmcore.cli.commands.plugins import trust
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -104,7 +104,7 @@ def test_plugins_and_entries_of_all_kinds(installation, monkeypatch, capsys):
     installation.plugin("toys")
     (installation.data / "plugins").mkdir(parents=True)
     (installation.data / "plugins" / "bad.py").write_text("def f(:")
-    plugins.trust("bad")
+    trust("bad")
     monkeypatch.setenv("DGM_PLUGINS", "sick,missing,newer,toys,bad,toyz")
     monkeypatch.setenv("DGM_REGISTRY", os.pathsep.join([str(installation.registry), "/nowhere"]))
 

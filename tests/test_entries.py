@@ -9,10 +9,10 @@ import torch
 import yaml
 
 import dgmcore
+from dgmcore.calls.listing import list_models
 from dgmcore.config import parse, to_dict
 from dgmcore.entry import read_entry
 from dgmcore.plugins import architecture
-from dgmcore.registry import list_models
 from dgmcore.sampling.draw import model_range, sample
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ from fuzzing import judging
 from dgmcore import plugins
 from dgmcore.errors import DgmError
 from dgmcore.files.safetensors import TensorInfo
-from dgmcore.guards.memory_limit import memory_limit
 from dgmcore.loading import load as loading
+from dgmcore.loading.load import memory_limit
 
 
 def examples():

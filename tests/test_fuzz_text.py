@@ -20,7 +20,7 @@ from dgmcore.data import open_data
 from dgmcore.entry import Entry
 from dgmcore.errors import DgmError
 from dgmcore.files import yaml
-from dgmcore.guards.names import check_repo
+from dgmcore.hub.cache import check_repo
 from dgmcore.plugins import current
 from dgmcore.suggestions import did_you_mean
 
@@ -201,7 +201,7 @@ def test_fuzz_names_of_models_and_repositories(installation, tmp_path, monkeypat
             assert found is None or found.entry.name == "glow-fashion", name
             judge(lambda name=name, i=i: open_data(f"{name}.npy" if i % 3 else name), name)
             judge(lambda name=name: read_recipe(name), name)
-            repo = judge(lambda name=name: check_repo(name), name)
+            repo = judge(lambda name=name: check_repo(name) or name, name)
             assert repo is None or (repo.count("/") == 1 and ".." not in repo)
 
 

@@ -24,9 +24,8 @@ from dgmcore.entry import HubFile, dump_entry, read_entry, write_entry
 from dgmcore.errors import DgmError
 from dgmcore.files import verify
 from dgmcore.files.tensors import write_tensors
-from dgmcore.guards import endless_download
-from dgmcore.guards import first_fetch as pins
-from dgmcore.guards.endless_download import Meter
+from dgmcore.hub import client, fetch
+from dgmcore.hub import first_fetch as pins
 from dgmcore.loading.load import build
 from dgmcore.registry.find import find
 
@@ -271,17 +270,19 @@ def test_a_header_without_end_is_given_up(toys, monkeypatch):
     Thread(target=serve, daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(endless_download, "ANSWER", 1.0)
+    monkeypatch.setattr(client, "ANSWER", 1.0)
     with listener, pytest.raises(DgmError, match="did not answer in time"):
         dgmcore.load("hf://user/slow")
 
 
 def test_a_server_that_never_stops_is_stopped(published, toys):
-    meter = Meter("x", 100, lambda n: None)
-    meter(100)
+    meter = fetch._meter("x", 100, time.monotonic() + 60, lambda n: None)()
+    meter.update(100)
     with pytest.raises(DgmError, match="sends more"):
         for _ in range(20):
-            meter(100_000)
+            meter.update(100_000)
+    with pytest.raises(DgmError, match="would not end"):
+        fetch._meter("x", 100, time.monotonic() - 1, lambda n: None)().update(1)
 
 
 def test_a_cache_that_cant_be_written(published, toys):
@@ -298,7 +299,7 @@ def test_an_entry_without_sha256_is_not_fetched(published, toys):
         dgmcore.pull("toy")
 
 
-# --- no sha256, but trust in what comes first (dgmcore/guards/first_fetch.py) ------------------------
+# --- no sha256, but trust in what comes first (dgmcore/hub/first_fetch.py) ---------------------------
 
 
 @pytest.fixture
@@ -309,7 +310,7 @@ def trusting(published, toys):
     weights = msgspec.structs.replace(entry.weights, sha256=None, size=None, hub=hub)
     write_entry(msgspec.structs.replace(entry, weights=weights), toys / "registry" / "toy")
     monkey = pytest.MonkeyPatch()  # records go to a folder of this test
-    monkey.setattr("dgmcore.guards.first_fetch.user_data", lambda: toys / "data")
+    monkey.setattr("dgmcore.hub.first_fetch.user_data", lambda: toys / "data")
     yield published
     monkey.undo()
 

@@ -36,7 +36,7 @@ def key(folder, name):
 @pytest.fixture
 def signed(toys, hub, monkeypatch):
     """A composed model on the Hub, signed by `ours.pem`; the reader has neither registry nor cache."""
-    monkeypatch.setattr("dgmcore.guards.first_fetch.user_data", lambda: toys / "share")
+    monkeypatch.setattr("dgmcore.hub.first_fetch.user_data", lambda: toys / "share")
     key(toys, "theirs")
     make(toys, "left", 1.0)
     make(toys, "right", 2.0)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from installation import PLUGIN, invoke, invoke_json
 
+import dgmcore
 from dgmcore import plugins, registry
+from dgmcore.cli.commands.plugins import trust
 from dgmcore.errors import PluginError
 from dgmcore.plugins import current, provided
 from dgmcore.plugins.records import KINDS, Provides, hook_keys
@@ -77,7 +79,7 @@ def test_every_failure_is_one_plugin_s_own(installation, capsys):
         assert "\n" not in said["what"] + said["hint"], name
     assert found["good"]["status"] == found["core"]["status"] == "ok"
     assert found["good"]["architectures"] == ["toy"]
-    assert registry.list_models("toy-moons")[0]["capabilities"] == ["generator", "critic"]
+    assert dgmcore.list_models("toy-moons")[0]["capabilities"] == ["generator", "critic"]
     code, out, err = invoke(capsys, "list", "toy")
     assert code == 0 and "toy-moons" in out and "misspelled" in err
     assert invoke(capsys, "--help")[0] == 0
@@ -169,7 +171,7 @@ def test_a_file_in_the_plugin_folder_is_a_plugin(installation, capsys, monkeypat
     (folder / "notes.txt").write_text("x")
     (folder / "bad.py").write_text("import no_such_package")
     for name in ("mine", "bad"):
-        plugins.trust(name)
+        trust(name)
     assert plugins.architectures()["mine"].capabilities == ["generator", "critic"]
     assert plugins.architecture("mine").__name__ == "Toy"
     found = {p["name"]: p for p in invoke_json(capsys, "plugins")}

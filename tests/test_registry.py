@@ -10,12 +10,13 @@ import time
 import pytest
 from installation import invoke, listed
 
+import dgmcore
 from dgmcore import registry
+from dgmcore.calls.listing import count_parameters
 from dgmcore.entry import Data, Entry, HubFile, Metric, PartSpec, Weights
 from dgmcore.errors import DgmError, RegistryError, UsageError
 from dgmcore.plugins import current
 from dgmcore.registry.find import with_parts
-from dgmcore.registry.listing import count_parameters
 
 FULL = Entry(
     schema=1,
@@ -147,7 +148,7 @@ def test_the_environment_overrides_the_user_who_overrides_plugins(installation, 
     installation.entry("toy", summary="of the environment")
     found = registry.find("toy")
     assert found.entry.summary == "of the environment"
-    assert found.overrides == ["user/toy", "one/toy"] == registry.info("toy")["overrides"]
+    assert found.overrides == ["user/toy", "one/toy"] == dgmcore.info("toy")["overrides"]
     assert registry.find("one/toy").entry.summary == "of the plugin"
     assert registry.find("user/toy").overrides == []
     assert [m["name"] for m in listed("toy")] == ["toy"]
@@ -273,7 +274,7 @@ def test_what_a_part_lacks_the_whole_lacks(installation, capsys):
     }.items():  # fmt: skip
         assert lines[name].endswith(state), lines[name]
         assert name == "strange" or not listed(name)[0]["available"]
-        assert name == "strange" or not registry.info(name)["available"]
+        assert name == "strange" or not dgmcore.info(name)["available"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 4) + b"[1]}", struct.pack("<Q", 2) + b"[]"])
@@ -306,8 +307,8 @@ def test_weights_in_the_hub_cache_are_available(installation, monkeypatch):
 def test_info_says_everything(installation):
     installation.plugin("toys")
     installation.entry("toy", metrics=[{"name": "fid", "value": 2.5, "n": 10}], sampling={"steps": 3})
-    info = registry.info("toy")
+    info = dgmcore.info("toy")
     assert info["license"] == "mit" and info["metrics"][0]["value"] == 2.5 and info["family"] == "toys"
     assert info["options"] == {"steps": {"type": "any", "default": 3}} and info["origin"] == "environment"
     json.dumps(info)
-    assert registry.info(installation.registry / "toy")["origin"] == "folder"
+    assert dgmcore.info(installation.registry / "toy")["origin"] == "folder"

@@ -7,8 +7,8 @@ import torch
 from installation import invoke
 
 import dgmcore
+from dgmcore.calls.listing import list_models
 from dgmcore.errors import UsageError
-from dgmcore.registry import list_models
 from dgmcore.registry.find import find
 
 #: One shipped entry of each architecture that draws, the last by name.

@@ -220,9 +220,10 @@ def test_a_cache_that_cant_be_written_costs_a_hash_only(model, toys, monkeypatch
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b'{"x": 3}', b"[" * 100_000])
 def test_a_damaged_record_is_ignored(model, toys, monkeypatch, content):
+    """Such as a file where the folder of what was verified should be."""
     model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
     (toys / "cache").mkdir()
-    (toys / "cache" / "verified.json").write_bytes(content)
+    (toys / "cache" / "verified").write_bytes(content)
     monkeypatch.setattr("dgmcore.files.folders.user_cache", lambda: toys / "cache")
     assert dgmcore.load("toy") and dgmcore.load("toy")
 

@@ -8,11 +8,11 @@ from glob import glob
 
 import typer
 
+from ..calls.listing import info, list_models
 from ..errors import DgmError
 from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.provided import provided
-from ..registry import info, list_models
 
 __all__ = ["capabilities", "critics", "data", "datasets", "described", "families", "model_names", "options", "starting"]
 

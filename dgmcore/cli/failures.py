@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import typer
 
+from ..calls.listing import info
 from ..console import printable, say
 from ..errors import DgmError
-from ..registry import info
 from ..suggestions import did_you_mean, hint_of, nearest
 
 __all__ = ["Explanation", "explain", "lines", "report"]

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from ..calls import lacking
+from ..calls.by_plugins import lacking
+from ..calls.listing import weights_path
 from ..console import size
 from ..entry import Weights
 from ..errors import DgmError
@@ -28,7 +29,6 @@ from ..hub.cache import hub_cache
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..plugins.sources import discover, limit
-from ..registry.listing import weights_path
 from ..suggestions import did_you_mean
 from ..version import __version__
 

@@ -22,6 +22,8 @@ def main(args: Sequence[str] | None = None) -> int:
     # read when torch loads OpenMP: threads that wait for each other sleep instead of spinning, or else two threads on
     # two cores of which one is busy take twenty times as long as one
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if not os.environ.get("HF_DEBUG"):  # what the Hub's client logs is no talk of ours
+        os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
     if args is None:  # a process of our own: looking for cycles among what imports leave behind is a tenth of a start
         gc.set_threshold(50_000, 20, 50)
     prepare()

@@ -19,8 +19,7 @@ from ..files.folders import user_registry
 from ..files.safetensors import TensorInfo
 from ..files.tensors import Misfit, copy_tensors
 from ..files.verify import sha256_of
-from ..guards.memory_limit import memory_limit
-from ..loading.load import build
+from ..loading.load import build, memory_limit
 from ..model import save
 from ..plugins.imports import import_string
 from ..plugins.records import Converter

@@ -20,11 +20,6 @@ from ..errors import DgmError
 from ..suggestions import hint_of
 
 
-def temporary_name(path: Path, token: str | None = None) -> Path:
-    """Returns a name in a hidden folder beside `path` that no other run uses."""
-    return path.with_name(f".{path.name[:200]}.{token or os.urandom(4).hex()}.tmp") / "new"
-
-
 def write_error(path: Path, error: OSError) -> DgmError:
     """Returns the error to show when `path` can't be written."""
     hint = hint_of(error, "--out", "choose another place with --out")
@@ -82,7 +77,7 @@ def replacing_folder(path: str | os.PathLike[str], *, last: str | None = None) -
 
 
 @contextmanager
-def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | None = None) -> Iterator[Path]:
+def hidden(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
     """Yields a new, empty, hidden file (or folder) near `path` that is gone after the block, if it was not renamed.
 
     What killed processes left of earlier attempts at `path` is removed first. Raises an OSError if it can't be made.
@@ -90,7 +85,8 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False, token: str | N
     from filelock import FileLock  # 20 ms, and most commands write nothing
 
     path = Path(path)
-    name, pattern = temporary_name(path, token), rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp"
+    name = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}.tmp") / "new"
+    pattern = rf"\.{re.escape(path.name[:200])}\.(part\d+\.)?[0-9a-f]{{8}}\.tmp"
     with suppress(OSError), os.scandir(path.parent) as items:
         for left in [i.path for i in items if re.fullmatch(pattern, i.name) and i.is_dir(follow_symlinks=False)]:
             with suppress(OSError), FileLock(os.path.join(left, "lock"), timeout=0):  # a Timeout is an OSError

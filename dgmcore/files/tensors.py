@@ -82,9 +82,7 @@ class Written(NamedTuple):
     size: int
 
 
-def write_tensors(
-    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None, *, dtype: str | None = None
-) -> Written:
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, dtype: str | None = None) -> Written:
     """Writes a safetensors file; tensors that share memory are stored each on its own.
 
     Floating-point numbers are rounded to `dtype`, if it is given. Raises a WeightsError if it can't be written, or a
@@ -105,7 +103,7 @@ def write_tensors(
     try:
         path.touch()
         mode = path.stat().st_mode  # by the umask; safetensors writes what only the user may read
-        save_file(plain, path, metadata={"format": "pt", **(metadata or {})})
+        save_file(plain, path, metadata={"format": "pt"})
         path.chmod(mode)
     except Exception as e:  # safetensors wraps the system's errors
         raise WeightsError(f"can't write {path.name}: {e}", "check the disk's free space") from e

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from ..errors import DgmError, WeightsError
+from ..errors import WeightsError
 from . import folders
-from .atomic import replacing
-
-_MAX_REMEMBERED = 2000
 
 
 class Mismatch(WeightsError):
@@ -42,8 +38,12 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
     try:
         reason, ours = difference(file, size, None), _only_ours(file)
         if reason is None and sha256 is not None:
-            file = file if ours else _copied(file)
-            if not (ours and _remembered().get(os.path.realpath(path)) == _mark(file, sha256)):
+            if not ours:
+                with file as theirs:
+                    file = tempfile.TemporaryFile()  # noqa: SIM115
+                    shutil.copyfileobj(theirs, file, 1 << 20)
+                file.seek(0)  # all of it is there now
+            if not (ours and os.path.exists(_mark(file, sha256))):
                 reason = difference(file, size, sha256)
                 if reason is None and ours:
                     _remember(file, sha256)
@@ -101,37 +101,16 @@ def _only_ours(file: BinaryIO) -> bool:
     return all(s.st_uid in (0, os.geteuid()) and not s.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for s in states)
 
 
-def _copied(file: BinaryIO) -> BinaryIO:
-    """Returns a nameless copy of an open file, in its place."""
-    copy = tempfile.TemporaryFile()  # noqa: SIM115
-    with file:
-        shutil.copyfileobj(file, copy, 1 << 20)
-    copy.seek(0)
-    return copy
-
-
-def _mark(file: BinaryIO, sha256: str) -> list[Any]:
+def _mark(file: BinaryIO, sha256: str) -> Path:
+    """Returns the empty file that stands for an open file, in its state, having been verified."""
     state = os.fstat(file.fileno())
-    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, sha256]
-
-
-def _record() -> Path:
-    return folders.user_cache() / "verified.json"
-
-
-def _remembered() -> dict[str, Any]:
-    """Returns the verified states by path; empty where there are none or they can't be read."""
-    try:
-        found = json.loads(_record().read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    known = (os.path.realpath(file.name), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, sha256)
+    return folders.user_cache() / "verified" / hashlib.sha256(f"{known}".encode()).hexdigest()
 
 
 def _remember(file: BinaryIO, sha256: str) -> None:
-    """Adds a verified state. A cache that can't be written costs a verification at the next load, no more."""
-    known, key = _remembered(), os.path.realpath(file.name)
-    known.pop(key, None)
-    known = dict(list(known.items())[1 - _MAX_REMEMBERED :]) | {key: _mark(file, sha256)}
-    with suppress(DgmError), replacing(_record()) as record:
-        record.write(json.dumps(known).encode())
+    """Remembers a verified state. A cache that can't be written costs a verification at the next load, no more."""
+    mark = _mark(file, sha256)
+    with suppress(OSError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()

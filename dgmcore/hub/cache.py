@@ -15,7 +15,11 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import UsageError
 from ..files.atomic import replacing
+
+_REPO = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_REVISION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]*(/[A-Za-z0-9_-][A-Za-z0-9._+-]*)*")
 
 
 def hub_cache() -> str:
@@ -24,6 +28,14 @@ def hub_cache() -> str:
     home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     folder = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
     return os.path.expanduser(os.path.expandvars(folder))
+
+
+def check_repo(repo: str, revision: str | None = None) -> None:
+    """Refuses, with a :class:`UsageError`, what is no name of a repository, or of a revision, on a Hub."""
+    if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > 96:
+        raise UsageError(f"{repo[:200]} is no name of a Hub repository", "write USER/REPO")
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or len(revision) > 200):
+        raise UsageError(f"{revision[:200]} is no revision of {repo}", "name a commit, a tag or a branch")
 
 
 def repo_folder(repo: str) -> Path:

@@ -1,14 +1,12 @@
-"""The calls to `huggingface_hub`, with patience and without its talk; and what went wrong with them, in two lines."""
+"""The calls to `huggingface_hub`, with patience but not for ever; and what went wrong with them, in two lines."""
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,11 +14,11 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
-from ..guards.endless_download import within
-from ..guards.names import check_head, check_repo
 from ..suggestions import NO_RIGHTS, NO_SPACE, hint_of
+from .cache import check_repo
 
 DELAYS = (0.5, 1.5)  # seconds to wait before asking again after an answer that may be better next time
+ANSWER = 120.0  # seconds that an answer may take, however steadily it comes
 T = TypeVar("T")
 #: The client's HTTP library: `httpx`, or `httpx2` from its second version on.
 _http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
@@ -60,12 +58,13 @@ def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = 
     url = huggingface_hub.hf_hub_url(repo, file, revision=revision)
     timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:
-        with quiet():
-            found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout))
+        found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout))
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
     etag, commit = found.etag or "", found.commit_hash or ""
-    check_head(etag, commit, host(), f"{repo}/{file}")
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,200}", name) for name in (etag, commit)):  # names of files to be
+        what = f"{host()} says of {repo}/{file} what no Hub says: {f'ETag {etag}, commit {commit}'!a:.100}"
+        raise WeightsError(what, "nothing was fetched; check HF_ENDPOINT and the network")
     return Head(etag, commit, found.size)
 
 
@@ -73,30 +72,27 @@ def patiently(call: Callable[[], T], seconds: float | None = None) -> T:
     """Calls; after an answer that may be better next time, or none, waits and calls again, twice at most."""
     for delay in DELAYS:
         try:
-            return within(seconds, call)
+            return _within(seconds or ANSWER, call)
         except Exception as e:
-            if not is_passing(e):
+            cut = any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(e))
+            if not (cut or status_of(e) in _LATER or _is_incomplete(e)):
                 raise
             time.sleep(delay)
-    return within(seconds, call)
+    return _within(seconds or ANSWER, call)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences the client's own log, unless the user asked for it, and its bars where nobody sees them."""
-    utils: Any = huggingface_hub.utils
-    logger = logging.getLogger("huggingface_hub")
-    level, bars = logger.level, not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
-    if not os.environ.get("HF_HUB_VERBOSITY") and not os.environ.get("HF_DEBUG"):
-        logger.setLevel(logging.CRITICAL)
-    if bars:
-        utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if bars:
-            utils.enable_progress_bars()
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Waits no longer than so many seconds: the client's own timeouts are those between two bytes."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as e:
+            answer.set_exception(e)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer.result(seconds)
 
 
 class NoFile(RegistryError):
@@ -160,12 +156,6 @@ def no_connection(error: BaseException) -> bool:
     if status is not None:
         return status >= 500
     return any(isinstance(e, (_http.HTTPError, ConnectionError)) for e in _chain(error))
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether it may be better in a moment: the Hub is busy, or the connection was closed in the middle."""
-    cut = any(isinstance(e, (_http.RemoteProtocolError, _http.ReadError)) for e in _chain(error))
-    return cut or status_of(error) in _LATER or _is_incomplete(error)
 
 
 def brief(error: BaseException) -> str:

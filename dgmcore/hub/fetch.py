@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import FileLock
 from huggingface_hub import hf_hub_download
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..console import progress, say
 from ..entry import ENTRY_FILE, PARTS, read_entry
@@ -21,20 +23,20 @@ from ..errors import DgmError, RegistryError, WeightsError
 from ..files.atomic import hidden
 from ..files.safetensors import read_header
 from ..files.verify import Mismatch, open_verified, remember
-from ..guards import first_fetch
-from ..guards.endless_download import Meter
-from ..guards.names import check_parts, check_repo
-from .cache import bytes_name, cached, discard, hub_cache, is_commit, is_damaged, repo_folder, store
-from .client import Head, NoFile, ask, explain, host, no_connection, offline, patiently, quiet
+from . import first_fetch
+from .cache import bytes_name, cached, check_repo, discard, hub_cache, is_commit, is_damaged, repo_folder, store
+from .client import Head, NoFile, ask, explain, host, no_connection, offline, patiently
 
 #: Bytes of a `model.yaml`.
 MAX_ENTRY = 1_000_000
 #: How many entries a model may be composed of, and how many seconds it may take to fetch them.
 MAX_PARTS = 64
 MAX_SECONDS = 600
+#: A download may take ten minutes, and a second for so many bytes.
+SLOWEST = 10_000
 
 
-def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str = "") -> Path:
+def fetch_text(repo: str, file: str, revision: str | None = None) -> Path:
     """Returns a small file of a repository in the cache, as it is now; without a connection as it was last seen.
 
     Raises a DgmError if it can't be had: a NoFile where the repository does not have it.
@@ -47,7 +49,7 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
     if here is not None and (is_commit(revision) or offline()):
         return here
     try:
-        head = ask(repo, file, revision, name)
+        head = ask(repo, file, revision)
     except WeightsError as e:
         if here is not None and e.__cause__ is not None and no_connection(e.__cause__):
             return here
@@ -55,7 +57,7 @@ def fetch_text(repo: str, file: str, revision: str | None = None, *, name: str =
     if head.size is not None and head.size > MAX_ENTRY:
         what = f"{repo}/{file} has {head.size:,} bytes, an entry has at most {MAX_ENTRY:,}"
         raise RegistryError(what, "it was not fetched")
-    return cached(repo, file, head.commit) or _download(repo, file, revision, head, MAX_ENTRY, None, name)
+    return cached(repo, file, head.commit) or _download(repo, file, revision, head, MAX_ENTRY, None)
 
 
 def fetch_weights(
@@ -126,15 +128,24 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
         what = f"{repo} holds no model.yaml: it is no dgm model"
         raise RegistryError(what, "see `dgm push` for what publishes one") from e
     ends = time.monotonic() + MAX_SECONDS
-    names = check_parts(read_entry(folder).part_names(), repo)
+    names = _parts(folder, repo)
     for name in names:  # which grows
         if len(set(names)) > MAX_PARTS or time.monotonic() > ends:
             what = f"{repo} is composed of more than {MAX_PARTS} entries, or they come too slowly"
             raise RegistryError(what, "ask its publisher")
         with suppress(NoFile):  # then it is an entry of the local registry
-            part = read_entry(fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name))
-            names += [n for n in check_parts(part.part_names(), repo) if n not in names]
+            part = fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name)
+            names += [n for n in _parts(part, repo) if n not in names]
     return folder
+
+
+def _parts(path: Path, repo: str) -> list[str]:
+    """Returns the names of the parts of an entry of `repo`; raises for one that would lead to another place."""
+    names = read_entry(path).part_names()
+    for odd in (name for name in names if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)):
+        what = f"an entry of {repo} names the part {odd[:100]!r}, which is no bare name"
+        raise RegistryError(what, "it is not followed; ask its publisher to publish it with `dgm push`")
+    return names
 
 
 def _download_weights(repo: str, file: str, revision: str | None, size: int | None, sha256: str, name: str) -> Path:
@@ -153,7 +164,7 @@ def _download_weights(repo: str, file: str, revision: str | None, size: int | No
 
 
 def _download(
-    repo: str, file: str, revision: str | None, head: Head, limit: int, sha256: str | None, name: str
+    repo: str, file: str, revision: str | None, head: Head, limit: int, sha256: str | None, name: str = ""
 ) -> Path:
     """Fetches a file into a hidden folder, checks it there if it has a sha256, and returns its path in the cache."""
     folder = repo_folder(repo)
@@ -166,11 +177,11 @@ def _download(
             if here is not None and bytes_name(here) == head.etag:  # another process has fetched it meanwhile
                 return here
             with hidden(blob, folder=True) as stage:
-                meter = Meter(name or f"{repo}/{file}", limit)
-                options: Any = {"local_dir": stage, "cache_dir": stage.parent, "tqdm_class": meter.bar()}
-                left = meter.deadline - time.monotonic()
-                with progress(meter.label, head.size, "bytes") as meter.advance, quiet():
-                    patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options), left)
+                label, seconds = name or f"{repo}/{file}", 600 + limit / SLOWEST
+                with progress(label, head.size, "bytes") as advance:
+                    options: Any = {"local_dir": stage, "cache_dir": stage.parent}
+                    options["tqdm_class"] = _meter(label, limit, time.monotonic() + seconds, advance)
+                    patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options), seconds)
                 if sha256 is not None:
                     with open_verified(stage / file, limit, sha256) as came:
                         read_header(came)
@@ -180,3 +191,35 @@ def _download(
             return path
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
+
+
+def _meter(label: str, limit: int, ends: float, advance: Callable[[float], None]) -> type[Any]:
+    """Returns a class for what the client reports its progress to: it passes it on, and ends what would never end.
+
+    It is a `tqdm` that shows nothing. Of a file in Xet storage the client reports twice, what came and what was
+    written, or to one bar that can take both.
+    """
+    received = 0.0
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(disable=True, total=kwargs.get("total"))
+
+        def update(self, n: float | None = 1) -> None:  # fewer than none where the client starts again
+            nonlocal received
+            received += max(n or 0, 0)
+            if received > 3 * limit + (1 << 20):
+                what = f"the server sends more of {label} than the {limit:,} bytes that it may have"
+                raise WeightsError(what, "nothing was kept; try again later, or ask its publisher")
+            if time.monotonic() > ends:
+                what = f"{label} comes so slowly that it would not end"
+                raise WeightsError(what, "nothing was kept; try again with a faster network")
+            advance(n or 0)
+
+        def update_transfer(self, n: float) -> None:
+            pass
+
+        def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
+            pass
+
+    return Bar

@@ -1,4 +1,4 @@
-"""The weights of an entry: where they are, whether they may be trusted, and :func:`pull`, which fetches them.
+"""The weights of an entry: where they are, and whether they may be trusted; fetched if need be.
 
 Weights are looked for beside the entry, then in the Hugging Face cache, then on the Hub. Whatever the source, the file
 must have the entry's size and sha256, and it is only ever read as safetensors.
@@ -6,17 +6,16 @@ must have the entry's size and sha256, and it is only ever read as safetensors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from ..entry import Weights
-from ..errors import DgmError, UsageError, WeightsError
+from ..errors import UsageError, WeightsError
 from ..files.verify import open_verified
 from ..hub.cache import source_of
-from ..registry.find import Located, find, with_parts
-from ..registry.listing import list_models
+from ..registry.find import Located
 
 
 @contextmanager
@@ -72,54 +71,3 @@ def _from_hub(located: Located, weights: Weights, revision: str | None) -> tuple
         first = fetch_first(place.repo, place.file, revision, name=entry.name)
         revision, size, sha256 = first.commit, first.size, first.sha256
     return fetch_weights(place.repo, place.file, revision, size, sha256, name=entry.name)
-
-
-class Pulled(NamedTuple):
-    """What :func:`pull` did for one entry."""
-
-    name: str
-    path: Path | None  #: the verified weights; None where an entry has none of its own
-    size: int
-    license: str
-
-
-def pull(names: str | Iterable[str] = (), *, all: bool = False, revision: str | None = None) -> list[Pulled]:
-    """Fetches the weights of models and of all their parts, and verifies them.
-
-    Arguments:
-        names: Names as for :func:`dgmcore.load`.
-        all: Every model of the registry that has weights somewhere.
-        revision: Commit, tag or branch on the Hub, instead of the entries' own.
-
-    Returns:
-        A record of each entry, each once.
-
-    Raises:
-        DgmError: For the first model that fails, after all others were tried.
-    """
-    wanted = [names] if isinstance(names, str) else list(names)
-    if all:
-        known = {model["name"]: find(model["name"]) for model in list_models()}
-        wanted += [n for n, x in known.items() if x.entry.weights and (x.entry.weights.hub or beside(x))]
-    done: dict[str, Pulled] = {}
-    failures: dict[str, DgmError] = {}
-    for name in dict.fromkeys(wanted):
-        on_hub = name.startswith("hf://")
-        try:
-            first, *others = with_parts(find(f"{name.partition('@')[0]}@{revision}" if on_hub and revision else name))
-            done[first.full_name] = _pull_one(first, None if on_hub else revision)
-            done |= {part.full_name: _pull_one(part, None) for part in others}
-        except DgmError as e:
-            failures[name] = e
-    for error in failures.values():
-        what = f"{len(failures)} of {len(wanted)} models failed ({', '.join(failures)}): {error.what}"
-        raise type(error)(what if len(wanted) > 1 else error.what, error.hint)
-    return list(done.values())
-
-
-def _pull_one(located: Located, revision: str | None) -> Pulled:
-    entry = located.entry
-    if entry.weights is None:
-        return Pulled(entry.name, None, 0, entry.license)
-    with open_weights(located, revision) as (path, _):
-        return Pulled(entry.name, path, path.stat().st_size, entry.license)

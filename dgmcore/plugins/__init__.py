@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..guards.one_file import trust
 from .imports import import_string
 from .provided import __getattr__ as __getattr__
 from .provided import architecture, call, distribution_of, name_of, plugins
 
-__all__ = ["architecture", "call", "distribution_of", "import_string", "name_of", "plugins", "trust"]
+__all__ = ["architecture", "call", "distribution_of", "import_string", "name_of", "plugins"]

@@ -14,8 +14,7 @@ from ..console import say
 from ..entry import ENTRY_FILE, read_entry
 from ..errors import DgmError, RegistryError
 from ..files.folders import environment_registries, user_plugins, user_registry
-from ..guards.one_file import trust_record
-from .imports import search_path
+from .imports import search_path, trust_record
 from .index import Index, InvalidEntry, Row, file_state, merged
 from .isolate import load
 from .records import PluginRecord, Problem
@@ -26,7 +25,7 @@ RACY = 20_000_000  # ns: a file that was written this shortly before it was read
 
 def compile_index(previous: Index | None) -> Index:
     """Returns a new index; what is unchanged since a previous one is taken from there."""
-    began = time.time_ns()
+    began, previous = time.time_ns(), previous or Index({}, [], [], [])
     looked_at = [str(user_plugins()), str(trust_record()), *search_path()]
     plugins = _plugins(previous)
     for plugin, problem in merged(plugins)[1]:
@@ -34,7 +33,7 @@ def compile_index(previous: Index | None) -> Index:
     registries = [("environment", str(folder)) for folder in environment_registries()]
     registries += [("user", str(user_registry()))]
     registries += [(plugin.name, folder) for plugin in plugins for folder in plugin.provides.registries]
-    texts = {row.path: row.text for row in previous.rows if _unchanged(row.path, previous)} if previous else {}
+    texts = {row.path: row.text for row in previous.rows if _unchanged(row.path, previous)}
     rows, invalid = [], []
     for origin, folder in registries:  # in the order of their precedence
         looked_at.append(folder)
@@ -52,12 +51,11 @@ def compile_index(previous: Index | None) -> Index:
     return Index(states, plugins, _settled(rows, plugins), invalid)
 
 
-def _plugins(previous: Index | None) -> list[PluginRecord]:
+def _plugins(previous: Index) -> list[PluginRecord]:
     """Returns a record of each plugin: the previous one if its files are unchanged, and those of the core."""
     sources = discover()
     records = {source: PluginRecord(source, problems=[why]) for source, why in barred(sources).items()}
-    before = previous.plugins if previous else []
-    kept = {p.source: p for p in before if p.files and all(_unchanged(file, previous) for file in p.files)}
+    kept = {p.source: p for p in previous.plugins if p.files and all(_unchanged(file, previous) for file in p.files)}
     if sources[0] in kept:
         records = {s: msgspec.structs.replace(plugin, clashes=[]) for s, plugin in kept.items()} | records
     waiting = [source for source in sources if source not in records]
@@ -67,8 +65,8 @@ def _plugins(previous: Index | None) -> list[PluginRecord]:
     return [records[source] for source in sources]
 
 
-def _unchanged(file: str, previous: Index | None) -> bool:
-    return previous is not None and file_state(file) == previous.states.get(file)
+def _unchanged(file: str, previous: Index) -> bool:
+    return file_state(file) == previous.states.get(file)
 
 
 def _entry_files(folder: str) -> list[str]:

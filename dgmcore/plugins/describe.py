@@ -16,9 +16,8 @@ import msgspec
 
 from .. import hookspecs
 from ..console import printable, said
-from ..guards.one_file import USER_PACKAGE
 from ..interfaces import Likelihood, capabilities
-from .imports import import_module, import_string, search_path
+from .imports import USER_PACKAGE, import_module, import_string, search_path
 from .records import HOOKS, KINDS, Architecture, Option, PluginRecord, Problem, Provided, Source, checked, hook_keys
 from .sources import SHOWN, module_files
 
@@ -49,7 +48,8 @@ def describe(source: Source) -> PluginRecord:
     """Loads a plugin and returns everything that it says; what is wrong with it is in `problems`."""
     record = PluginRecord(source)
     try:
-        plugin = _load(source)
+        name = source.value.partition("[")[0].replace(" ", "")  # a module, or an object in one
+        plugin = import_string(name) if ":" in name else import_module(name)
         if wrong := hookspecs.incompatible(plugin, source.value):
             record.problems.append(Problem(printable(wrong[0], SHOWN), wrong[1], status="incompatible"))
         else:
@@ -63,15 +63,6 @@ def describe(source: Source) -> PluginRecord:
             _raised(record, f"architecture {architecture.name}: ", e)
     record.files = sorted({*record.files, *_files_of(record)})
     return record
-
-
-def _load(source: Source) -> Any:
-    """Imports a plugin: a module, or an object in one."""
-    module, _, attribute = source.value.partition(":")
-    plugin: Any = import_module(module.split("[")[0].strip())
-    for name in attribute.split("[")[0].strip().split("."):
-        plugin = getattr(plugin, name) if name else plugin
-    return plugin
 
 
 def _call_hooks(plugin: Any, record: PluginRecord) -> None:

@@ -81,17 +81,11 @@ class Index(msgspec.Struct, dict=True):
         """What all plugins provide."""
         return merged(self.plugins)[0]
 
-    @cached_property
-    def _by_name(self) -> dict[str, list[Row]]:
-        found: dict[str, list[Row]] = {}
-        for row in self.rows:
-            found.setdefault(row.name, []).append(row)
-        return found
-
     def named(self, name: str) -> list[Row]:
         """Returns the entries that a bare or full name means: several where it is ambiguous."""
         origin, _, short = name.rpartition("/")
-        return [row for row in self._by_name.get(short, []) if (row.origin == origin if origin else not row.hidden)]
+        named = (row for row in self.rows if row.name == short)
+        return [row for row in named if (row.origin == origin if origin else not row.hidden)]
 
     def fresh(self) -> bool:
         """Tells whether all is as it was."""

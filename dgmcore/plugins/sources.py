@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ..console import printable
 from ..files.folders import user_plugins
-from ..guards.one_file import USER_PACKAGE, is_trusted
 from ..version import __version__
-from .imports import HOME, search_path
+from .imports import HOME, USER_PACKAGE, is_trusted, search_path
 from .records import NOT_NAMED, Problem, Source
 
 GROUP = "dgm"

@@ -1,9 +1,8 @@
-"""Entries by name: found, listed, and with the entries that they are composed of."""
+"""Entries by name: found, and with the entries that they are composed of."""
 
 from __future__ import annotations
 
 from ..entry import read_entry, write_entry
 from .find import Located, find
-from .listing import info, list_models
 
-__all__ = ["Located", "find", "info", "list_models", "read_entry", "write_entry"]
+__all__ = ["Located", "find", "read_entry", "write_entry"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .phase import Game, Phase, Step
+from .phase import Game, Phase, Step, starter
 
-__all__ = ["Game", "Phase", "Step"]
+__all__ = ["Game", "Phase", "Step", "starter"]

@@ -39,7 +39,19 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..noise import Noise
 
-__all__ = ["Game", "Phase", "Step"]
+__all__ = ["Game", "Phase", "Step", "starter"]
+
+
+def starter(kind: type[Model], shape: tuple[int, ...], levels: int | None = None) -> Mapping[str, Any]:
+    """Returns what a recipe should say for a first training of a few minutes, on data that nobody knows.
+
+    An architecture's class method `starter(shape, levels)` says it: of a recipe `config`, `data` (the range, ...),
+    `phases` without their budget, and `sampling`, for data of this shape (of pictures: channels, height, width) with
+    so many levels (None: continuous). Nothing stands for the only phase of a class that has one.
+    """
+    own = getattr(kind, "starter", None)
+    said: Mapping[str, Any] = {} if own is None else own(shape, levels)
+    return said
 
 
 class Step(Protocol):

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from ... import console as output
+from ...calls.listing import info
 from ...plugins import current
 from ...plugins.provided import call, provided, unknown_architecture
-from ...registry.listing import info
 from .. import complete
 
 

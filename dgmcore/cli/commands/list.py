@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from ... import console as output
+from ...calls.listing import Listed, list_models, listed
 from ...plugins import current
 from ...plugins.provided import call
 from ...plugins.records import NOT_NAMED
-from ...registry.listing import Listed, list_models, listed
 from .. import complete
 
 #: Columns that a narrow terminal has no room for, the first to go first.

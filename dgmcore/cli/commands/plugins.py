@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from ... import console as output
-from ...calls import lacking
-from ...guards.one_file import trust
-from ...plugins import current
+from ...calls.by_plugins import lacking
+from ...errors import UsageError
+from ...files.atomic import replacing
+from ...files.folders import user_plugins
+from ...files.verify import sha256_of
+from ...plugins import current, imports
 from ...plugins.provided import call
 from ...plugins.records import KINDS, NOT_NAMED, PluginRecord
+from ...suggestions import did_you_mean
 
 
 def command(
@@ -35,6 +42,22 @@ def command(
         output.emit_json(records())
     else:
         _print(tracebacks)
+
+
+def trust(name: str) -> Path:
+    """Records that a file of the plugin folder, named with or without `.py`, may run as it is now; returns its path.
+
+    Raises:
+        UsageError: If there is no such file.
+    """
+    folder, file_name = user_plugins(), f"{name.removesuffix('.py')}.py"
+    known = os.listdir(folder) if folder.is_dir() else []
+    if file_name not in known:
+        raise UsageError(f"there is no file {file_name} in {folder}", did_you_mean(file_name, known, "put it there"))
+    trusted = {**imports.trusted(), file_name: sha256_of(folder / file_name)}
+    with replacing(imports.trust_record()) as file:
+        file.write(msgspec.json.encode(trusted))
+    return folder / file_name
 
 
 def _print(tracebacks: bool) -> None:

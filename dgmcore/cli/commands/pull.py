@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from ... import console as output
+from ...calls.pulling import pull
 from ...errors import UsageError
-from ...loading.weights import pull
 from ...plugins import call
 from ..complete import model_names
 

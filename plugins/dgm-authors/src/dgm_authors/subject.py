@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dgmcore.calls.listing import list_models
 from dgmcore.errors import PluginError, UsageError
 from dgmcore.interfaces import Likelihood
 from dgmcore.loading.load import load
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
 from dgmcore.plugins.provided import architecture, architectures, plugins
-from dgmcore.registry import find, list_models
+from dgmcore.registry import find
 from dgmcore.suggestions import did_you_mean
 
 __all__ = ["Subject", "build_example", "class_of", "names_of", "rebuild", "subject"]

@@ -83,7 +83,7 @@ def small_unet(shape: tuple[int, ...], patch: int = 1) -> UNet:
 
 
 def of_pictures(shape: tuple[int, ...], phase: str, **more: Any) -> dict[str, Any]:
-    """Returns what a first training on pictures of that shape wants (:meth:`dgmcore.Model.starter`); {} for points.
+    """Returns what a first training on pictures of that shape wants (:func:`dgmcore.training.starter`); {} for points.
 
     Arguments:
         shape: The shape of a datum.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,9 +21,8 @@ from dgmcore.entry import ENTRY_FILE, PARTS, WEIGHTS_FILE, Entry, dump_entry, re
 from dgmcore.errors import DgmError, RegistryError, UsageError, WeightsError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import open_regular, sha256_of
-from dgmcore.guards.names import check_repo
-from dgmcore.hub.cache import repo_folder, source_of
-from dgmcore.hub.client import brief, host, no_connection, offline, patiently, quiet, status_of
+from dgmcore.hub.cache import check_repo, repo_folder, source_of
+from dgmcore.hub.client import brief, host, no_connection, offline, patiently, status_of
 from dgmcore.hub.fetch import fetch_text
 from dgmcore.loading.weights import open_weights
 from dgmcore.registry.find import Located, find, find_part, identity, with_parts
@@ -249,7 +249,7 @@ def _send(files: Mapping[str, bytes | BinaryIO], repo: str, name: str) -> tuple[
     if offline():
         raise UsageError("nothing can be published offline", "unset HF_HUB_OFFLINE and push again")
     api = HfApi(library_name="dgmcore")
-    with _explained(repo), quiet():
+    with _explained(repo), _no_bars():
         before = _before(api, repo, name)
         if before is None:
             patiently(lambda: api.create_repo(repo, exist_ok=True))
@@ -269,6 +269,21 @@ def _send(files: Mapping[str, bytes | BinaryIO], repo: str, name: str) -> tuple[
             num_threads=1,  # two files of equal content would be read through one handle at once
         )
     return str(done.oid), done.oid != before.sha
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hides the client's bars where nobody sees them."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    seen = sys.stderr.isatty() or are_progress_bars_disabled()
+    if not seen:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not seen:
+            enable_progress_bars()
 
 
 def _before(api: HfApi, repo: str, name: str) -> ModelInfo | None:

@@ -14,7 +14,7 @@ from dgmcore import plugins
 from dgmcore.entry import HubFile, read_entry, write_entry
 from dgmcore.errors import DgmError, RegistryError
 from dgmcore.files.verify import sha256_of
-from dgmcore.guards.names import check_repo
+from dgmcore.hub.cache import check_repo
 from dgmcore.loading.weights import beside, open_weights
 from dgmcore.registry.find import Located, find, with_parts
 

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from dgmcore.calls.pulling import Pulled, pull
 from dgmcore.entry import ENTRY_FILE, WEIGHTS_FILE
 from dgmcore.errors import PluginError, UsageError, WeightsError
 from dgmcore.files.atomic import replacing
-from dgmcore.guards import first_fetch as pins
+from dgmcore.hub import first_fetch as pins
 from dgmcore.hub.cache import source_of
 from dgmcore.hub.client import NoFile
 from dgmcore.hub.fetch import fetch_text
-from dgmcore.loading.weights import Pulled, pull
 from dgmcore.registry.find import Located, find, with_parts
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from dgmcore import console
+from dgmcore.calls.listing import weights_path
 from dgmcore.cli.complete import model_names
 from dgmcore.entry import ENTRY_FILE, PARTS
 from dgmcore.errors import DgmError, RegistryError, UsageError
@@ -18,7 +19,6 @@ from dgmcore.hub.cache import discard
 from dgmcore.plugins import current
 from dgmcore.registry import find
 from dgmcore.registry.find import Located
-from dgmcore.registry.listing import weights_path
 
 __all__ = ["Removal", "app", "carry_out", "plan"]
 

@@ -9,13 +9,13 @@ import msgspec
 import typer
 
 from dgmcore import console
+from dgmcore.calls.listing import list_models, weights_path
 from dgmcore.cli.complete import model_names
 from dgmcore.errors import DgmError, UsageError
 from dgmcore.files.safetensors import read_header
 from dgmcore.files.verify import difference, open_regular
-from dgmcore.registry import find, list_models
+from dgmcore.registry import find
 from dgmcore.registry.find import Located, with_parts
-from dgmcore.registry.listing import weights_path
 
 __all__ = ["Verified", "app", "verify"]
 

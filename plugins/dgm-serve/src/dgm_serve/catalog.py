@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 import dgmcore
+from dgmcore.calls.listing import info, listed
 from dgmcore.console import size
 from dgmcore.errors import DgmError
 from dgmcore.plugins.provided import architecture, provided
-from dgmcore.registry.listing import info, listed
 from dgmcore.suggestions import did_you_mean
 
 from .shown.about import facts

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dgmcore.calls.listing import info
 from dgmcore.errors import UsageError
 from dgmcore.model import Model
-from dgmcore.registry.listing import info
 from dgmcore.sampling import model_range, sample
 from dgmcore.sampling.draw import first_states
 from dgmcore.sampling.pictures.density import density_behind

@@ -141,7 +141,7 @@ def _train(what: dict[str, Any] | Path, set_: list[str] | None, resume: bool, ou
 def trial(folder: Path) -> str:
     """Returns a command that shows what the model in `folder` can do."""
 
-    from dgmcore.registry.listing import info
+    from dgmcore.calls.listing import info
 
     name = str(folder) if folder.is_absolute() else f"./{folder}"
     model = info(name)

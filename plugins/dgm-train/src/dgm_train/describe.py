@@ -13,6 +13,7 @@ from dgmcore import console, plugins
 from dgmcore.cli.commands.info import text
 from dgmcore.console import said
 from dgmcore.plugins.imports import import_string
+from dgmcore.training import starter
 
 __all__ = ["describe", "describe_architecture", "list_architectures"]
 
@@ -37,7 +38,8 @@ def describe(architecture: str) -> dict[str, Any]:
 
     record, kind = plugins.architectures().get(architecture), plugins.architecture(architecture)
     assert record is not None  # the line before raises for names that nobody has
-    starts = bool(kind.starter((3, 32, 32), 256) or kind.starter((2,))) or (len(kind.phases) == 1 and not kind.Parts)
+    settings = starter(kind, (3, 32, 32), 256) or starter(kind, (2,))
+    starts = bool(settings) or (len(kind.phases) == 1 and not kind.Parts)
     return {
         "name": architecture,
         "family": record.family,

@@ -14,6 +14,7 @@ from dgmcore.data.spec import DataSpec
 from dgmcore.errors import TrainingError, UsageError
 from dgmcore.plugins.imports import import_string
 from dgmcore.registry.find import Located, find
+from dgmcore.training import starter
 
 from .recipe import SCHEMA, Recipe, read_recipe
 from .starter import MINUTES, UNSTATED, name_for, opened, usual_phase
@@ -117,7 +118,7 @@ def _first_phases(located: Located) -> list[dict[str, Any]]:
 
     entry = located.entry
     kind = plugins.architecture(entry.architecture)
-    phases = kind.starter(entry.data.event_shape, entry.data.levels).get("phases", ())
+    phases = starter(kind, entry.data.event_shape, entry.data.levels).get("phases", ())
     if not phases and len(kind.phases) == 1:
         phases = [{"phase": next(iter(kind.phases))}]
     if not phases:
@@ -140,7 +141,7 @@ def _data(located: Located, own: Recipe | None, dataset: str) -> tuple[dict[str,
         spec |= {key: was[key] for key in _OF_DATA if was.get(key)}
     else:
         kind = plugins.architecture(entry.architecture)
-        spec = {**kind.starter(shape, entry.data.levels).get("data", {}), **spec}
+        spec = {**starter(kind, shape, entry.data.levels).get("data", {}), **spec}
     if entry.data.range is not None:
         spec["range"] = list(entry.data.range)
     view = open_data(DataSpec(**spec))

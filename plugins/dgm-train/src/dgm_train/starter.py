@@ -15,6 +15,7 @@ from dgmcore.data.base import Dataset
 from dgmcore.data.images import Images
 from dgmcore.data.spec import DataSpec
 from dgmcore.errors import DataError, TrainingError, UsageError
+from dgmcore.training import starter
 
 from .recipe import SCHEMA
 
@@ -55,7 +56,7 @@ def first_recipe(
     dataset = os.fspath(data)
     spec, view = opened(dataset, size)
     shape = tuple(view.event_shape)
-    own = dict(kind.starter(shape, view.levels))
+    own = dict(starter(kind, shape, view.levels))
     if not own and (kind.Parts or len(kind.phases) != 1):
         raise TrainingError(
             f"{architecture} has no settings of its own for a first training",

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from dgmcore.registry.listing import info
+from dgmcore.calls.listing import info
 
 __all__ = ["file_words", "pad_words", "sample_words", "score_words", "train_words"]
 

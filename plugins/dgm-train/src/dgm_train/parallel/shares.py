@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dgmcore.files.atomic import hidden, temporary_name, write_error
+from dgmcore.files.atomic import hidden, write_error
 from dgmcore.sampling.processes import here
 from dgmcore.sampling.sinks import pour
 
@@ -35,12 +34,12 @@ def pour_together(
         watch: Is shown each batch that this process writes.
     """
     place = here()
-    token = agree(secrets.token_hex(4) if place.is_main else None)[0]
     target = path.absolute()
-    parts = [target.with_name(f"{target.name}.part{rank}") for rank in range(place.world)]
     with ExitStack() as stack:
         if not place.is_main:
-            agree(error=_failure(lambda: _write_part(stack, parts[place.rank], token, own, watch)))  # here it is
+            part, written = target.with_name(f"{target.name}.part{place.rank}"), []
+            error = _failure(lambda: written.append(_write_part(stack, part, own, watch)))
+            agree(*written, error=error)  # there it is
             agree()  # and the first process has read it
             return
         opened: list[Write] = []
@@ -51,9 +50,9 @@ def pour_together(
 
         def take() -> None:
             for part in parts[1:]:
-                pour(_read_part(temporary_name(part, token), shape), opened[0], watch)
+                pour(_read_part(target.parent / part, shape), opened[0], watch)
 
-        agree(error=_failure(draw))
+        parts = agree(error=_failure(draw))
         agree(error=_failure(take))
 
 
@@ -66,12 +65,14 @@ def _failure(work: Callable[[], None]) -> Exception | None:
     return None
 
 
-def _write_part(stack: ExitStack, part: Path, token: str, own: Iterable[np.ndarray], watch: Write) -> None:
-    """Writes samples into a hidden file that is there until `stack` is closed."""
+def _write_part(stack: ExitStack, part: Path, own: Iterable[np.ndarray], watch: Write) -> Path:
+    """Writes samples into a hidden file, there until `stack` is closed, and returns its path beside `part`."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        with stack.enter_context(hidden(part, token=token)).open("wb") as file:
+        path = stack.enter_context(hidden(part))
+        with path.open("wb") as file:
             pour(own, lambda x: file.write(x.tobytes()), watch)
+        return path.relative_to(part.parent)
     except OSError as e:
         raise write_error(part, e) from e
 

@@ -14,13 +14,13 @@ import msgspec
 
 from ..entry import Weights
 from ..errors import UsageError, WeightsError
-from ..guards import first_fetch
+from ..hub import first_fetch
 from ..hub.cache import cached, repo_folder
 from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.index import Index
+from ..registry.find import Located, find, located
 from ..suggestions import did_you_mean
-from .find import Located, find, located
 
 #: Weights are here, or can be fetched, or nothing says where they are; or no plugin provides what a part is.
 Here = Literal["here", "to pull", "missing", "no plugin"]

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .plugins import call, current
-from .suggestions import PACKAGES
+from ..plugins import call, current
+from ..suggestions import PACKAGES
 
 if TYPE_CHECKING:
-    from .entry import Metric
-    from .model import Model
+    from ..entry import Metric
+    from ..model import Model
 
 __all__ = ["evaluate", "given", "lacking", "push", "train"]
 

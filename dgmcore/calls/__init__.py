@@ -1,0 +1,1 @@
+"""Calls of `dgmcore` and of its commands: what models there are, fetching them, and what plugins do."""
