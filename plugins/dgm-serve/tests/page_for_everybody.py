@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browsing import Visit, end, is_blank, serve
+from dgm_serve.catalog import calls
+from PIL import Image
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,6 +44,52 @@ def test_a_user_of_the_keyboard_tilts_vae_fashion(visit):
     assert "dgm sample vae-fashion " in page.inner_text(".command"), "not the first that has this in its name"
     # what only judges comes first
     visit.until("document.querySelector('.command').textContent.includes('--tilt energy-fashion:1.5')")
+    visit.check()
+
+
+def test_a_user_of_the_keyboard_locks_a_sample_and_hides_a_part_of_a_picture(visit):
+    page = visit.open("#/vae-fashion/samples").drawn().page
+    page.focus("[type=number][name=lock]")
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    visit.until("location.hash.includes('lock=3') && document.querySelector('.stage canvas').width === 28")
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Delete")
+    page.keyboard.press("Tab")
+    visit.until("!location.hash.includes('lock') && document.querySelector('.stage canvas').width > 28")
+    if "given" not in calls():
+        return
+    visit.open("#/vae-mnist-2d/given?mask=zz").drawn()  # a damaged address is read as far as it goes
+    page.focus("canvas.draw")
+    for _ in range(6):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    visit.until("/mask=[0-9a-f]+/.test(location.hash)")
+    visit.check()
+
+
+def test_the_plane_is_painted_anew_in_the_dark_and_after_a_resize(visit):
+    page = visit.open("#/realnvp-moons/density?x=0.5&y=0.2").drawn().page
+    light = visit.pixels()
+    page.click("#theme")
+    visit.until("getComputedStyle(document.documentElement).colorScheme === 'dark'")
+    assert visit.pixels() != light
+    page.click("#theme")
+    assert visit.pixels() == light
+    page.set_viewport_size({"width": 700, "height": 900})
+    visit.until("document.querySelector('.stage canvas').width === document.querySelector('.stage canvas').clientWidth")
+    visit.check()
+
+
+def test_pictures_and_samples_can_be_downloaded(visit):
+    page = visit.open("#/vae-fashion/tilt").drawn().page
+    with page.expect_download() as png:
+        page.click(".share button:has-text('png')")
+    with Image.open(png.value.path()) as picture:
+        assert picture.size == (238, 115)  # before and after, side by side
+    with page.expect_download() as npz:
+        page.click(".share button:has-text('npz')")
+    assert np.load(npz.value.path())["samples"].shape == (16, 1, 28, 28)
     visit.check()
 
 

@@ -31,8 +31,8 @@ export class View {
   }
 
   // Questions about this model, until the view is left; an answer says how to get the same elsewhere.
-  async floats(path, body) {
-    return this.hear(await api.floats(path, { model: this.model.name, ...body }, this.signal));
+  async floats(path, body, signal = this.signal) {
+    return this.hear(await api.floats(path, { model: this.model.name, ...body }, signal));
   }
 
   async json(path, body) {

@@ -44,11 +44,12 @@ async function showMap(view) {
     stage: canvas,
     below: h("p.under", answer),
     controls: [kind, view.controls()],
-    draw: async () => {
+    hasty: true,
+    draw: async (signal) => {
       window = wider(home, (1 / ask.zoom - 1) / 2);
       for (const grid of [40, 128]) {
         const began = performance.now();
-        const found = await view.floats("density", { ...window, grid });
+        const found = await view.floats("density", { ...window, grid }, signal);
         const top = Math.max(...found.x);
         const values = found.x.map((value) => (top === -Infinity ? 0 : Math.exp(value - top)));
         kind.replaceChildren(kindLine(found));
@@ -56,7 +57,7 @@ async function showMap(view) {
           it.heat(values, grid);
           if (ask.x !== null) it.mark(ask.x, ask.y);
         });
-        if (performance.now() - began > 800) break; // the finer one would take ten times as long
+        if (performance.now() - began > 8000) break; // the finer one would take ten times as long
       }
     },
   });

@@ -10,7 +10,8 @@ export async function show(view) {
   const hex = (bits) => BigInt(`0b${bits.join("")}`).toString(16);
   const half = Array.from({ length: height * width }, (_, i) => (i < (height * width) / 2 ? 1 : 0));
   const ask = view.read({ draw: 0, mask: hex(half) });
-  const known = Array.from(BigInt(`0x${ask.mask}`).toString(2).padStart(half.length, "0").slice(-half.length), Number);
+  const mask = /^[0-9a-f]+$/.test(ask.mask) ? ask.mask : hex(half);
+  const known = Array.from(BigInt(`0x${mask}`).toString(2).padStart(half.length, "0").slice(-half.length), Number);
   let [picture, data, at] = [null, null, [width / 2, height / 2]];
   const canvas = canvasFor("image", "The picture: hide with the pointer, or arrows and Enter; with Shift, show again", { tabIndex: 0, role: "application" });
   canvas.classList.add("draw");
@@ -54,8 +55,8 @@ export async function show(view) {
   });
 
   const complete = view.newest(async () => {
-    const mask = Uint8Array.from(known).toBase64();
-    draw(completed, await view.floats("given", { ...data, mask, n: 3, seed: ask.draw }), 3);
+    const bytes = Uint8Array.from(known).toBase64();
+    draw(completed, await view.floats("given", { ...data, mask: bytes, n: 3, seed: ask.draw }), 3);
     say("completed");
   });
 

@@ -1,4 +1,4 @@
-// A map of noise: a pad if the noise is a plane; else walks between two samples, and the strongest directions at one.
+// A map of noise: a pad if the noise is a plane; else walks between samples, and the strongest directions.
 
 import { figures, h, note } from "../dom.js";
 import { draw, mosaic, pairs, plane, wider } from "../draw.js";

@@ -1,4 +1,4 @@
-// Data for questions to the API: pictures that a user drops, or samples, for those who have no picture at hand.
+// Data for questions to the API: pictures that a user drops, or samples.
 
 import { h, note } from "../dom.js";
 

@@ -1,4 +1,4 @@
-// Training in the plane: draw points, choose a model of which to train a new one, and watch it fit.
+// Training in the plane: draw points, and watch a new model fit them.
 
 import { events } from "../api.js";
 import { button, clamp, figures, floatsOf, h, note, number } from "../dom.js";
