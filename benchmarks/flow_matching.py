@@ -10,8 +10,6 @@ from timing import compared
 def run() -> list[dict]:
     """Measures; see `run.py` for what a row is."""
 
-    # assignment by scipy is as fast as POT's exact solver for images, and slower for hundreds of points in the plane:
-    # the third row was at 1.4 times theirs
     return [moons("independent", 256), moons("ot", 64), moons("ot", 256), images(32)]
 
 

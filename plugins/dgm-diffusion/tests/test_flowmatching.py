@@ -12,6 +12,7 @@ from dgm_diffusion.flowmatching.distillation import Distill
 from dgm_diffusion.flowmatching.model import FlowMatching
 from dgm_diffusion.flowmatching.phases import Match
 from dgm_diffusion.flowmatching.student import FlowStudent
+from scipy.optimize import linear_sum_assignment
 
 from dgmcore.errors import DgmError
 from dgmcore.noise import IndexedNoise
@@ -280,3 +281,11 @@ def test_a_student_learns_in_one_step_what_its_teacher_does_in_many():
 def test_times_of_a_student_that_are_refused(times):
     with pytest.raises(DgmError, match=r"increase from 0 to 1|expected a finite number"):
         FlowStudent({"times": times})
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 2), (256, 2), (32, 784)])
+def test_the_coupling_is_the_best_assignment(n, d):
+    x, y = (IndexedNoise(seed, n).normal(d) for seed in (0, 1))
+    y[0] += 1e4  # one far away leaves the others theirs
+    _, best = linear_sum_assignment(torch.cdist(x.double(), y.double()).square().numpy())
+    assert torch.equal(transport(x, y)[torch.from_numpy(best)], torch.arange(n))

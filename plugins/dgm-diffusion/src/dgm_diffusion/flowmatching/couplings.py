@@ -43,5 +43,22 @@ def _assignment(start: Tensor, end: Tensor) -> Tensor:
 
     x, y = start.detach().flatten(1).float(), end.detach().flatten(1).float()
     # of |x - y|^2 only the product depends on the coupling; noise as rows is twice as fast as data as rows
-    _, places = linear_sum_assignment(-(x @ y.T).cpu().numpy())
+    cost = -(x @ y.T).double().cpu()
+    _, places = linear_sum_assignment((cost - _prices(cost)).numpy())
     return torch.from_numpy(places).argsort().to(start.device)
+
+
+def _prices(cost: Tensor, rounds: int = 8) -> Tensor:
+    """Returns what to take off each column, `(m,)`: no assignment gets better or worse by it, and the search is short.
+
+    They are the potentials of a few rounds of Sinkhorn's algorithm, near those that the search ends with: in a third of
+    the time for hundreds of points in the plane.
+    """
+
+    width = 0.1 * float(cost.std(correction=0)) or 1.0
+    kernel = ((cost.min() - cost) / width).exp()
+    v = kernel.new_ones(cost.shape[1])
+    for _ in range(rounds):
+        u = 1 / (kernel @ v + 1e-300)
+        v = 1 / (u @ kernel + 1e-300)
+    return width * v.log()
