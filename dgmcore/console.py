@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     import msgspec
     from rich.console import Console
+
+#: The least width of a table's column whose cells take several lines.
+WRAPPED = 24
+#: How long work takes before a notebook's cell shows how far it is, and between two such displays.
+CELL_SECONDS = 0.5
 
 # --- streams ----------------------------------------------------------------------------------------
 
@@ -56,8 +62,12 @@ def encodes(text: str, stream: TextIO) -> bool:
 
 def coloured(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a stream takes colours and bold: it is a terminal, and nobody asked for none (https://no-color.org)."""
-    plain = environment.get("NO_COLOR") or environment.get("TERM", "") in ("", "dumb")
-    return stream.isatty() and not plain
+    return stream.isatty() and not (environment.get("NO_COLOR") or _dumb(environment))
+
+
+def _dumb(environment: Mapping[str, str]) -> bool:
+    """Whether a terminal moves no cursor, as that of what a notebook's cell runs with `!`."""
+    return environment.get("TERM", "") in ("", "dumb") or "JPY_PARENT_PID" in environment
 
 
 def colours(stream: TextIO, environment: Mapping[str, str] = os.environ) -> str:
@@ -173,21 +183,21 @@ def table(
 ) -> None:
     """Prints a table on stdout: a rich one on a terminal, aligned text where the output is piped.
 
-    Nothing is cut off: on a narrow terminal columns are left out, then cells take several lines.
+    Nothing is cut off: on a narrow terminal columns are left out, and the cells of one take several lines.
 
     Arguments:
         columns: The heads.
         rows: The cells; None is a dash.
         right: The columns that are aligned to the right.
-        wrap: The column that gives way where the terminal is narrow.
+        wrap: The column whose cells take several lines where the terminal is narrow.
         styles: A rich style for each row.
         drop: The columns that are left out where the terminal is narrow, the first to go first.
     """
     cells = [["-" if c is None else printable(c).replace("\n", " ") for c in row] for row in rows]
     if sys.stdout.isatty():
-        kept, narrow = _fitting(columns, cells, wrap, drop)
+        kept, least = _fitting(columns, cells, wrap, drop)
         cells = [[row[i] for i in kept] for row in cells]
-        _rich_table([columns[i] for i in kept], cells, right, wrap, styles, narrow)
+        _rich_table([columns[i] for i in kept], cells, right, wrap, styles, least)
         return
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [list(columns), *cells]:
@@ -197,21 +207,21 @@ def table(
 
 def _fitting(
     columns: Sequence[str], cells: list[list[str]], wrap: str | None, drop: Sequence[str]
-) -> tuple[list[int], bool]:
-    """Returns which columns are shown on this terminal, and whether even they have too little room."""
+) -> tuple[list[int], int]:
+    """Returns which columns are shown on this terminal, and how many characters wide they are at least."""
     room = shutil.get_terminal_size().columns
     width = {name: max(len(line[i]) for line in [columns, *cells]) for i, name in enumerate(columns)}
     if wrap is not None:
-        width[wrap] = min(width[wrap], 12)
+        width[wrap] = min(width[wrap], WRAPPED)
     shown = list(columns)
 
-    def fits() -> bool:
-        return sum(width[c] for c in shown) + 3 * (len(shown) - 1) <= room
+    def needed() -> int:
+        return sum(width[c] for c in shown) + 3 * (len(shown) - 1)
 
     for name in drop:
-        if not fits():
+        if needed() > room:
             shown.remove(name)
-    return [columns.index(name) for name in shown], not fits()
+    return [columns.index(name) for name in shown], needed()
 
 
 def _rich_table(
@@ -220,7 +230,7 @@ def _rich_table(
     right: Sequence[str],
     wrap: str | None,
     styles: Sequence[str | None] | None,
-    narrow: bool,
+    least: int,
 ) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import ConsoleDimensions
@@ -229,24 +239,29 @@ def _rich_table(
 
     out = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
-        out.add_column(
-            name,
-            justify="right" if name in right else "left",
-            no_wrap=not narrow and name != wrap,
-            overflow="fold",
-        )
+        justify: Any = "right" if name in right else "left"
+        out.add_column(name, justify=justify, no_wrap=name != wrap, overflow="fold")
     for i, row in enumerate(cells):
         out.add_row(*(Text(c) for c in row), style=styles[i] if styles else None)
     console = _rich(sys.stdout)
-    console.size = ConsoleDimensions(*shutil.get_terminal_size())  # dumb terminals are 80 wide for rich
+    width, height = shutil.get_terminal_size()  # dumb terminals are 80 wide for rich
+    console.size = ConsoleDimensions(max(width, least), height)
     console.print(out)
 
 
 def heading(title: str, text: str = "") -> None:
     """Prints a heading on stdout, in bold on a terminal."""
     title = printable(title)
-    styled = f"\033[1m{title}\033[0m" if coloured(sys.stdout) else title
-    print(f"{styled}{': ' if text else ''}{printable(text)}")
+    line = wrapped(f"{title}{': ' if text else ''}{printable(text)}", "  ")
+    print(line.replace(title, f"\033[1m{title}\033[0m", 1) if coloured(sys.stdout) else line)
+
+
+def wrapped(text: str, indent: str) -> str:
+    """Returns text in lines of the terminal, if stdout is one; no word is cut."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def fields(items: Iterable[tuple[str, str | None]]) -> None:
@@ -284,19 +299,30 @@ def _scaled(n: float, units: Sequence[str]) -> tuple[float, str]:
     return n / 1000**power, units[power]
 
 
+def in_notebook() -> bool:
+    """Whether talk goes to a cell of a notebook: there displays can change, but no cursor moves."""
+    return type(sys.stderr).__module__ == "ipykernel.iostream"
+
+
 @contextmanager
-def progress(label: str, total: float | None = None, unit: str = "") -> Iterator[Callable[..., None]]:
-    """Shows the progress of long work on stderr, if that is a terminal.
+def progress(
+    label: str, total: float | None = None, unit: str = "", cell: bool = False
+) -> Iterator[Callable[..., None]]:
+    """Shows the progress of long work on stderr, if that is a terminal or a notebook.
 
     Yields a function `advance(k=1, **fields)`; `fields` are shown beside the bar, such as a loss.
-    `unit="bytes"` shows sizes.
+    `unit="bytes"` shows sizes, and `cell` is for calls in Python: these show it in notebooks only.
 
     Example:
         >>> with progress("sampling", total=3, unit="samples") as advance:
         ...     for _ in range(3):
         ...         advance()
     """
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if in_notebook():
+        with _in_cell(label, total, unit) as advance:
+            yield advance
+        return
+    if cell or _dumb(os.environ) or not sys.stderr.isatty():
         yield lambda k=1, **fields: None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -316,16 +342,51 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
             state = bar.tasks[0]
             now = state.completed + k
             speed = state.speed or (now / state.elapsed if state.elapsed else 0)
-            extra = "  ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in fields.items())
             bar.update(
                 task,
                 advance=k,
                 done=_count(now, total, unit),
                 rate=f"{_amount(speed, unit)}/s" if speed else "",
-                extra=extra or state.fields["extra"],
+                extra=_beside(fields) or state.fields["extra"],
             )
 
         yield advance
+
+
+@contextmanager
+def _in_cell(label: str, total: float | None, unit: str) -> Iterator[Callable[..., None]]:
+    """A line of a notebook's cell that is written anew twice a second."""
+    from IPython.display import display
+
+    begin = last = time.monotonic()
+    done, extra, line = 0.0, "", None
+
+    def show() -> None:
+        nonlocal line, last
+        last = time.monotonic()
+        bar = "" if not total else f"{min(done / total, 1):.0%}"
+        words = [label, bar, _count(done, total, unit), f"{_amount(done / (last - begin), unit)}/s", extra]
+        shown = {"text/plain": "  ".join(filter(None, words))}
+        if line is None:
+            line = display(shown, raw=True, display_id=True)
+        else:
+            line.update(shown, raw=True)
+
+    def advance(k: float = 1, **fields: Any) -> None:
+        nonlocal done, extra
+        done, extra = done + k, _beside(fields) or extra
+        if time.monotonic() - last > CELL_SECONDS:
+            show()
+
+    try:
+        yield advance
+    finally:
+        if line is not None:
+            show()
+
+
+def _beside(fields: Mapping[str, Any]) -> str:
+    return "  ".join(f"{n} {v:.4g}" if isinstance(v, float) else f"{n} {v}" for n, v in fields.items())
 
 
 def _count(now: float, total: float | None, unit: str) -> str:

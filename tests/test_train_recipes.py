@@ -6,18 +6,40 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
+from typing import get_args, get_origin
 
 import numpy as np
 import pytest
-from dgm_train.recipe import override, read_recipe
+from dgm_train.command import KEYS
+from dgm_train.recipe import Recipe, override, read_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields
 from training_runs import BLOB, FIT, log, recipe
 
 import dgmcore
+from dgmcore.config import Config
 from dgmcore.errors import DataError, DgmError, OptionError, RegistryError, TrainingError
 
 pytestmark = pytest.mark.usefixtures("trainer", "here")
+
+
+def keys(kind: type, prefix: str = "") -> Iterator[str]:
+    """What `--set` may begin with, by the types of a recipe."""
+    for field in fields(kind):
+        many, path = get_origin(field.type), f"{prefix}{field.encode_name}"
+        if many is dict:
+            yield f"{path}."
+            continue
+        types = (field.type, *get_args(field.type))
+        inner = next((t for t in types if isinstance(t, type) and issubclass(t, Config)), None)
+        yield from [f"{path}="] if inner is None else keys(inner, f"{path}.0." if many is tuple else f"{path}.")
+
+
+def test_completion_knows_every_key_of_a_recipe():
+    known = {key for key in keys(Recipe) if not key.startswith(("papers", "validation."))}
+    assert known == set(KEYS.split())
 
 
 FALLS = {"name": "step", "every": 4}

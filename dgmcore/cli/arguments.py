@@ -24,7 +24,13 @@ Data = Annotated[
 
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Data drawn or judged at once, for speed and memory.")]
 
-Device = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1, auto, ...")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where the model runs: cpu, cuda, cuda:1, auto, ...",
+        autocompletion=complete.among("auto", "cpu", "cuda", "mps"),
+    ),
+]
 
 Tilt = Annotated[
     list[str] | None,

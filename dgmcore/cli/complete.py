@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from glob import escape as glob_escape
 from glob import glob
 
@@ -14,7 +15,22 @@ from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.provided import provided
 
-__all__ = ["capabilities", "critics", "data", "datasets", "described", "families", "model_names", "options", "starting"]
+__all__ = [
+    "among",
+    "capabilities",
+    "critics",
+    "data",
+    "datasets",
+    "described",
+    "families",
+    "formats",
+    "model_names",
+    "operators",
+    "options",
+    "starting",
+    "subjects",
+    "untrusted",
+]
 
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
@@ -63,6 +79,37 @@ def options(context: typer.Context, incomplete: str) -> list[str]:
         return starting({f"{key}=" for key in info(name)["options"]}, incomplete)
     except DgmError:
         return []
+
+
+def subjects(incomplete: str) -> list[tuple[str, str]]:
+    """Names of plugins, architectures and models, for `dgm check-plugin`."""
+    names = starting({plugin.name for plugin in current.index().plugins}, incomplete)
+    return [*((name, "a plugin") for name in names), *described(incomplete)]
+
+
+def untrusted(incomplete: str) -> list[str]:
+    """Files of the plugin folder that do not run, for `dgm plugins --trust`."""
+    found = {p.name for p in current.index().plugins if p.status == "blocked" and p.source.kind == "file"}
+    return starting(found, incomplete)
+
+
+def formats(incomplete: str) -> list[str]:
+    """Formats of checkpoints that plugins convert."""
+    return starting(set(provided().converters), incomplete)
+
+
+def operators(incomplete: str) -> list[str]:
+    """How something was seen, for `--operator`."""
+    return starting({f"{name}:" for name in provided().operators}, incomplete)
+
+
+def among(*words: str) -> Callable[[str], list[str]]:
+    """Completes by one of a few words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return starting(set(words), incomplete)
+
+    return complete
 
 
 def starting(words: set[str], incomplete: str) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..console import progress
 from ..errors import UsageError
 from ..interfaces import Trajectory
 from ..noise import IndexedNoise
@@ -121,7 +122,12 @@ def sample(
         torch.Size([4, 2])
     """
     model = as_model(model, device)
-    parts = list(stream(model, n, seed=seed, batch_size=batch_size, options=together(options, named)))
+    drawn = stream(model, n, seed=seed, batch_size=batch_size, options=together(options, named))
+    parts = []
+    with progress("sampling", n, "samples", cell=True) as advance:
+        for x in drawn:
+            parts.append(x)
+            advance(len(x))
     return torch.cat(parts) if parts else torch.empty(0, *model.event_shape, device=model.device, dtype=model.dtype)
 
 

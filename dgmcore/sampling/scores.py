@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..console import progress
 from ..errors import DataError, UsageError
 from ..interfaces import Critic, Density, Likelihood
 from ..noise import IndexedNoise
@@ -99,7 +100,7 @@ def score(
     batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
-    watch: Callable[[Tensor], Any] = lambda values: None,
+    watch: Callable[[Tensor], Any] | None = None,
     options: Mapping[str, Any] | None = None,
     **named: Any,
 ) -> Scores:
@@ -121,9 +122,11 @@ def score(
         NotFiniteError: If a value is not finite.
     """
     model = as_model(model, device)
-    kind, unit, values, step, dequantized = judgements(
-        model, data, batch_size=batch_size, seed=seed, watch=watch, options=together(options, named)
-    )
+    with progress("scoring", unit="data", cell=True) as advance:
+        seen = watch or (lambda values: advance(len(values)))
+        kind, unit, values, step, dequantized = judgements(
+            model, data, batch_size=batch_size, seed=seed, watch=seen, options=together(options, named)
+        )
     wrong = (~values.isfinite()).nonzero()
     first = f" from datum {int(wrong[0])} on" if len(wrong) else ""
     require_finite(values, f"{model_name(model)}'s {unit}{first}", "leave out data that are far from the model's")

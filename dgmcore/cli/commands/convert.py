@@ -9,6 +9,7 @@ import typer
 
 from ...console import emit_json, say
 from ...entry import read_entry
+from ..complete import formats
 from ..set_options import parse_set
 
 
@@ -19,7 +20,10 @@ def command(
     ],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="Name of the new entry.")],
     format: Annotated[
-        str | None, typer.Option("--format", metavar="F", help="Format of the files.  [default: found out]")
+        str | None,
+        typer.Option(
+            "--format", metavar="F", help="Format of the files.  [default: found out]", autocompletion=formats
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the entry DIR/NAME.  [default: your registry]")

@@ -30,11 +30,11 @@ def command(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 
 
 def _print(status: str, subject: str, text: str, hint: str) -> None:
-    mark = f"{status:<4}"
+    lines = output.wrapped(output.printable(f"{status:<4}  {subject}: {text}"), " " * 8)
     if output.coloured(sys.stdout):
         colour = {"ok": 32, "warn": 33, "fail": 31}[status]
-        mark = f"\033[{colour}m{mark}\033[0m"
-    print(f"{mark}  {output.printable(subject)}: {output.printable(text)}")
+        lines = f"\033[{colour}m{status}\033[0m{lines.removeprefix(status)}"
+    print(lines)
     if hint and status != "ok":
-        print(f"      {output.printable(hint)}")
+        print(output.wrapped(output.printable(f"      {hint}"), " " * 8))
     sys.stdout.flush()

@@ -19,6 +19,7 @@ from ...plugins import current, imports
 from ...plugins.provided import call
 from ...plugins.records import KINDS, NOT_NAMED, PluginRecord
 from ...suggestions import did_you_mean
+from ..complete import untrusted
 
 
 def command(
@@ -28,7 +29,13 @@ def command(
     ] = False,
     tracebacks: Annotated[bool, typer.Option("--tracebacks", help="Show where errors were raised.")] = False,
     trusted: Annotated[
-        str | None, typer.Option("--trust", metavar="NAME", help="Let a file of the plugin folder run as it is now.")
+        str | None,
+        typer.Option(
+            "--trust",
+            metavar="NAME",
+            help="Let a file of the plugin folder run as it is now.",
+            autocompletion=untrusted,
+        ),
     ] = None,
 ) -> None:
     """List the plugins, and what is wrong with them."""
@@ -67,6 +74,7 @@ def _print(tracebacks: bool) -> None:
         ["plugin", "status", "from", "version", "provides"],
         [(p["name"], p["status"], _origin(p), p["version"], _provides(p)) for p in found],
         wrap="provides",
+        drop=["version", "from"],
         styles=[styles[p["status"]] for p in found],
     )
     for shown, plugin in zip(found, current.index().plugins, strict=True):

@@ -46,4 +46,5 @@ def command(
         return
     for done in pulled:
         size = output.size(done.size) if done.path else "no weights of its own"
-        print(f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else ""))
+        line = f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else "")
+        print(output.wrapped(line, "  "))

@@ -14,6 +14,7 @@ from ... import console as output
 from ...errors import UsageError
 from ...plugins.provided import call
 from ..arguments import BatchSize, Device, ModelName, Set, Tilt
+from ..complete import among, operators
 from ..set_options import parse_set
 from ..tilt_option import asked, critic_and_weight
 
@@ -44,7 +45,11 @@ def command(
     batch_size: BatchSize = None,
     device: Device = "cpu",
     dtype: Annotated[
-        str | None, typer.Option(help="Compute in bfloat16, float16, float32 or float64. [as the weights are]")
+        str | None,
+        typer.Option(
+            help="Compute in bfloat16, float16, float32 or float64. [as the weights are]",
+            autocompletion=among("bfloat16", "float16", "float32", "float64"),
+        ),
     ] = None,
     tilt: Tilt = None,
     given: Annotated[
@@ -56,7 +61,10 @@ def command(
     mask: Annotated[list[str] | None, typer.Option(metavar="PNG", help="White where --given is known.")] = None,
     operator: Annotated[
         list[str] | None,
-        typer.Option(help="How --given was seen: downsample:4, blur:1.5, grey, crop:X,Y,W,H, linear:A.npy."),
+        typer.Option(
+            help="How --given was seen: downsample:4, blur:1.5, grey, crop:X,Y,W,H, linear:A.npy.",
+            autocompletion=operators,
+        ),
     ] = None,
     sigma: Annotated[list[float] | None, typer.Option(help="The noise of --given, in the data's units.")] = None,
     set_: Set = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import to_builtins
 
+from dgmcore.cli import complete
 from dgmcore.console import emit_json, progress
 from dgmcore.plugins.provided import plugins
 
@@ -15,7 +16,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def command(
-    name: Annotated[str, typer.Argument(help="A plugin, one of its architectures, or an entry.")],
+    name: Annotated[
+        str, typer.Argument(help="A plugin, one of its architectures, or an entry.", autocompletion=complete.subjects)
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Check that a plugin's models keep the core's contracts."""

@@ -11,6 +11,7 @@ from dgmcore.cli import complete
 from dgmcore.cli.arguments import BatchSize, Device, Set, Tilt
 from dgmcore.errors import UsageError
 from dgmcore.plugins.provided import provided
+from dgmcore.registry import list_models
 
 if TYPE_CHECKING:
     from .request import Request
@@ -21,6 +22,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def _metrics(incomplete: str) -> list[str]:
     """Metrics that plugins provide."""
     return complete.starting(set(provided().metrics), incomplete)
+
+
+def _features(incomplete: str) -> list[str]:
+    """Models that have features."""
+    return complete.starting({model["name"] for model in list_models(can="features")}, incomplete)
 
 
 @app.command()
@@ -44,7 +50,10 @@ def command(
         ),
     ] = None,
     features: Annotated[
-        str | None, typer.Option(help="The entry whose features are used, or a network: .onnx, or TorchScript.")
+        str | None,
+        typer.Option(
+            help="The entry whose features are used, or a network: .onnx, or TorchScript.", autocompletion=_features
+        ),
     ] = None,
     ood: Annotated[
         str | None, typer.Option(help="Data out of distribution, for ood-auroc.", autocompletion=complete.data)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dgmcore import plugins
+from dgmcore import console, plugins
 from dgmcore.data.open import require_path
 from dgmcore.entry import Metric
 from dgmcore.errors import PluginError, UsageError
@@ -58,7 +59,8 @@ def evaluate(
         batch_size: The number of samples drawn at once.
         device: Where the model runs.
         command: What goes into the records as the command.
-        progress: Called as `progress(label, total)`; a context manager that yields `advance(k)`.
+        progress: Called as `progress(label, total)`; a context manager that yields `advance(k)`. None shows it in
+            notebooks.
         options: Options of the model's sampling or scoring.
         named: The same, by name.
 
@@ -86,7 +88,7 @@ def evaluate(
         batch_size=batch_size,
         options=together(options, named),
         command=command,
-        progress=progress,
+        progress=progress or partial(console.progress, cell=True),
     )
     names = [metrics] if isinstance(metrics, str) else metrics
     chosen = _named(run, names) if names else _fitting(run)

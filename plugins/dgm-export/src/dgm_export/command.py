@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dgmcore import console
+from dgmcore.cli import complete
 from dgmcore.cli.arguments import ModelName
 from dgmcore.errors import UsageError
 
@@ -19,7 +20,10 @@ def command(
     format: Annotated[str, typer.Option(help="What is written: onnx.")] = "onnx",
     part: Annotated[
         str | None,
-        typer.Option(help="sampler, score, log-prob, encode or features. [the first that the model can]"),
+        typer.Option(
+            help="sampler, score, log-prob, encode or features. [the first that the model can]",
+            autocompletion=complete.among("encode", "features", "log-prob", "sampler", "score"),
+        ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="The file. [NAME-PART.onnx]")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,

@@ -117,6 +117,6 @@ def command(
         console.emit_json([msgspec.to_builtins(place) for place in found])
         return
     rows = [[p.what, console.size(p.bytes), "yes" if p.prunable else None, p.folder] for p in found]
-    console.table(["what", "size", "prune", "folder"], rows, right=["size"], wrap="folder")
+    console.table(["what", "size", "prune", "folder"], rows, right=["size"], wrap="folder", drop=["prune", "folder"])
     if prune_:
         console.say(f"removed {console.size(sum(place.bytes for place in found))}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dgmcore.cli import complete
 from dgmcore.console import say, warn
 from dgmcore.errors import UsageError
 
@@ -21,7 +22,12 @@ def command(
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     models: Annotated[
-        str | None, typer.Option(metavar="PATTERN", help="Only these models, as in dgm list: 'vae*'.")
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Only these models, as in dgm list: 'vae*'.",
+            autocompletion=complete.model_names,
+        ),
     ] = None,
 ) -> None:
     """Open a page on which every installed model can be played with.

@@ -19,14 +19,41 @@ from dgmcore.console import say
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 finetune_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+#: What `--set` may begin with: the recipe's types would say it too, but take as long to import as torch.
+KEYS = """
+schema= name= architecture= license= summary= config. parts. init= seed= threads= checkpoint_minutes= checkpoint_steps=
+samples_every= validate_every= sampling. stored_as= tags=
+data.dataset= data.split= data.options. data.range= data.levels= data.pad= data.resize= data.crop= data.background=
+data.flip= data.dequantize= data.limit=
+phases.0.phase= phases.0.options. phases.0.batch_size= phases.0.steps= phases.0.epochs= phases.0.minutes=
+phases.0.optimizers. phases.0.clip_norm= phases.0.clip_value= phases.0.ema= phases.0.ema_from= phases.0.keep=
+phases.0.precision= phases.0.channels_last=
+phases.0.optimizer.name= phases.0.optimizer.lr= phases.0.optimizer.betas= phases.0.optimizer.eps=
+phases.0.optimizer.weight_decay= phases.0.optimizer.momentum=
+phases.0.schedule.name= phases.0.schedule.warmup= phases.0.schedule.final= phases.0.schedule.every=
+phases.0.schedule.factor=
+"""
+
 OwnData = typer.Argument(
     help="Data of your own: a folder of pictures, or as in `dgm score`.",
     show_default=False,
     autocompletion=complete.data,
 )
+
+
+def _keys(incomplete: str) -> list[str]:
+    """Keys of a recipe, as `--set` changes them."""
+    return complete.starting(set(KEYS.split()), incomplete)
+
+
 SetRecipe = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe: phases.0.steps=100."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the recipe: phases.0.steps=100.",
+        autocompletion=_keys,
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Out = Annotated[

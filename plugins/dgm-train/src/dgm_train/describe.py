@@ -92,7 +92,8 @@ def list_architectures(pattern: str | None, family: str | None, can: str | None,
             [{"name": k.name, "family": k.family, "can": k.capabilities, "about": k.summary} for k in some]
         )
     else:
-        console.table(["architecture", "family", "about"], [(k.name, k.family, k.summary) for k in some], wrap="about")
+        rows = [(k.name, k.family, k.summary) for k in some]
+        console.table(["architecture", "family", "about"], rows, wrap="about", drop=["family"])
 
 
 def _phase(where: str) -> dict[str, Any]:
