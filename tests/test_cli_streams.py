@@ -172,6 +172,12 @@ def test_other_spellings(dgm):
         ("score ridge x.npy --foo", "see `dgm score --help`"),
         ("quux", "see `dgm --help`"),
         ("smple walk", "did you mean sample?"),
+        ("generate walk", "did you mean sample?"),
+        ("fit conv-vae photos", "did you mean train?"),
+        ("download walk", "did you mean pull?"),
+        ("sample walk --random-seed 3", "did you mean --seed?"),
+        ("sample walk --set steps 3", "key and value are one word: --set steps=3"),
+        ("info https://huggingface.co/someone/model", "say hf://someone/model"),
         ("info someone/model", "say hf://someone/model"),
         ("sample google/walks", "say hf://google/walks"),  # no entry of another source, however near its name is
         ("sample walk --num-samples 3", "did you mean --n?"),

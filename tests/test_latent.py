@@ -90,6 +90,7 @@ def test_reconstructions_and_walks(dgm):
     for arguments, words in (
         (["interpolate", "walk"], "no map of noise"),
         (["reconstruct", "walk", "images"], "no codes"),
+        (["interpolate", "pixels", "-n", 1_000_001], "too many points of walks"),
         (["interpolate", "pixels", "--out", "x.npz"], ".gif"),
     ):
         code, out, err = dgm(*arguments)

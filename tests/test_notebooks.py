@@ -64,8 +64,8 @@ LONG_CALLS = {
     "x = dgmcore.sample('realnvp-moons', 2000, batch_size=500)": r"sampling  100%  2,000/2,000 samples  [\d,]+/s",
     "dgmcore.score('realnvp-moons', x, batch_size=500).n": r"scoring  2,000 data  [\d,]+/s",
     "dgmcore.evaluate('realnvp-moons', ['nll'], 900).pop().n_real": r"likelihood  100%  900/900  [\d,]+/s",
-    "dgmcore.train({'schema': 1, 'name': 'a', 'architecture': 'realnvp', 'license': 'MIT', 'data': {'dataset': 'moons'},"
-    "'phases': [{'phase': 'likelihood', 'steps': 3}]}).name": r"a: likelihood  100%  3/3 steps  \S+/s  loss [\d.]+",
+    "dgmcore.train({'schema': 1, 'name': 'a', 'architecture': 'realnvp', 'license': 'MIT', 'data': {'dataset': 'moons'}"
+    ", 'phases': [{'phase': 'likelihood', 'steps': 3}]}).name": r"a: likelihood  100%  3/3 steps  \S+/s  loss [\d.]+",
     "dgmcore.load('hf://user/net').entry.name": r"user/net/model.yaml .*realnvp-moons  100%  \d+ kB/\d+ kB .*B/s",
     "!dgm sample realnvp-moons -n 20 --batch-size 10 --out a.npy; dgm list": "",
 }

@@ -141,6 +141,18 @@ def test_samples_are_plain_tensors_of_the_models_dtype_in_the_range_of_its_data(
     assert sampling.sample(model, 0).shape == (0, 1, 8, 8)
 
 
+def test_samples_that_leave_the_range_of_the_data_are_told_once(capsys):
+    model = Ridge()
+    model.entry = entry_of(model, range=(-9.0, 9.0))
+    sampling.sample(model, 50)
+    assert capsys.readouterr().err == ""
+    model.entry = entry_of(model, range=(0.0, 0.01))
+    sampling.sample(model, 50, batch_size=10)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: ") and said.count("\n") == 1
+    assert "of the values of samples 0 to 9 of toy are outside of its data's range, [0, 0.01], and are cut" in said
+
+
 def test_batches_are_smaller_for_larger_data():
     sizes = []
     for shape in ((2,), (1, 28, 28), (3, 64, 64), (3, 1024, 1024)):

@@ -15,23 +15,6 @@ from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.provided import provided
 
-__all__ = [
-    "among",
-    "capabilities",
-    "critics",
-    "data",
-    "datasets",
-    "described",
-    "families",
-    "formats",
-    "model_names",
-    "operators",
-    "options",
-    "starting",
-    "subjects",
-    "untrusted",
-]
-
 
 def model_names(incomplete: str) -> list[tuple[str, str]]:
     """Names of models with their summaries."""
@@ -105,11 +88,7 @@ def operators(incomplete: str) -> list[str]:
 
 def among(*words: str) -> Callable[[str], list[str]]:
     """Completes by one of a few words."""
-
-    def complete(incomplete: str) -> list[str]:
-        return starting(set(words), incomplete)
-
-    return complete
+    return lambda incomplete: starting(set(words), incomplete)
 
 
 def starting(words: set[str], incomplete: str) -> list[str]:

@@ -19,6 +19,21 @@ __all__ = ["Explanation", "explain", "lines", "report"]
 MAX_LINE = 1000  # characters; what comes from a file may be of any length
 _HOW_MANY = re.compile(r"(n|num|number|count)?_?(of_)?(samples|images|pictures|points)?")  # `--n`, as others call it
 
+#: Commands, as others call them.
+_COMMANDS = {
+    **dict.fromkeys(("generate", "draw", "plot"), "sample"),
+    **dict.fromkeys(("download", "fetch", "get"), "pull"),
+    **dict.fromkeys(("show", "describe", "inspect"), "info"),
+    **dict.fromkeys(("models", "search", "ls"), "list"),
+    **dict.fromkeys(("measure", "metrics", "benchmark"), "eval"),
+    **dict.fromkeys(("uninstall", "remove", "delete"), "rm"),
+    "fit": "train",
+    "upload": "push",
+    "likelihood": "score",
+    "encode": "reconstruct",
+    "ui": "serve",
+}
+
 
 class Explanation(NamedTuple):
     """What went wrong, what to do about it, and the exit code."""
@@ -91,10 +106,14 @@ def _usage(error: Any, args: Sequence[str]) -> Explanation:
     option = re.search(r"No such option:? '?(?P<name>--?[^\s'(]*)", message)
     if command and context is not None:
         message = f"there is no command {command['name']}"
-        hint = did_you_mean(command["name"], context.command.list_commands(context), hint)
+        meant = _COMMANDS.get(command["name"])
+        known = context.command.list_commands(context)
+        hint = f"did you mean {meant}?" if meant else did_you_mean(command["name"], known, hint)
     elif option:
         message = f"`{path}` has no option {option['name']}"
         hint = _option_hint(option["name"], context, args) or hint
+    elif "unexpected extra argument" in message and (pair := re.search(r"--set ([\w.]+) ([^ =]+)", " ".join(args))):
+        hint = f"key and value are one word: --set {pair[1]}={pair[2]}"
     return Explanation(message.rstrip("."), hint, getattr(error, "exit_code", 2))
 
 
@@ -113,6 +132,7 @@ def _option_hint(name: str, context: Any, args: Sequence[str]) -> str | None:
     if "--set" in known and key in _options_of_models(args):
         return f"it is an option of the model: --set {key}={_value(name, args)}"
     near = nearest(name.lstrip("-"), [option[2:] for option in known])
+    near = near or [option[2:] for option in known if option[2:] in key.split("_")]
     if near:
         return f"did you mean {' or '.join(f'--{option}' for option in near)}?"
     return f"see `{context.command_path} --help`, and set options of the model with --set" if "--set" in known else None

@@ -72,7 +72,8 @@ def _unknown(index: Index, name: str) -> RegistryError:
         return RegistryError(f"{name} is an architecture, without weights", f"dgm train {name} DATA")
     known = {row.full_name if origin else row.shown_name for row in index.rows if origin in ("", row.origin)}
     known = known or {row.full_name for row in index.rows}  # nothing is of that origin
-    otherwise = f"of a repository on the Hub say hf://{name}" if name.count("/") == 1 else "see `dgm list`"
+    repo = re.sub("^https?://[^/]+/", "", name)
+    otherwise = f"of a repository on the Hub say hf://{repo}" if repo.count("/") == 1 else "see `dgm list`"
     hint = _inside(name) or did_you_mean(name, known, did_you_mean(name, index.provided.architectures, otherwise))
     return RegistryError(f"there is no model {name}", hint)
 

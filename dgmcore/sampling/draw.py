@@ -34,6 +34,7 @@ from .settings import (
     model_range,
     outgoing,
     together,
+    warn_of_overstepping,
     whole,
 )
 from .sinks import write_samples
@@ -93,12 +94,14 @@ def stream(
 
 
 def _stream(model: Model, n: int, seed: int, size: int, start: int, options: dict[str, Any]) -> Iterator[Tensor]:
-    generator = as_generator(model)
+    generator, told = as_generator(model), False
     for first, length in batches(start, start + n, size):
         noise = IndexedNoise(seed, length, first, device=model.device, dtype=model.dtype)
         # not inference mode: Langevin dynamics and continuous flows take gradients inside
         with torch.no_grad():
-            x = outgoing(generator.sample(noise, **options), model, f"samples {first} to {first + length - 1}")
+            x, what = generator.sample(noise, **options), f"samples {first} to {first + length - 1}"
+            told = told or warn_of_overstepping(x, model, what)
+            x = outgoing(x, model, what)
         yield x
 
 
@@ -123,8 +126,8 @@ def sample(
     """
     model = as_model(model, device)
     drawn = stream(model, n, seed=seed, batch_size=batch_size, options=together(options, named))
-    parts = []
     with progress("sampling", n, "samples", cell=True) as advance:
+        parts = []
         for x in drawn:
             parts.append(x)
             advance(len(x))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..console import warn
 from ..errors import NotFiniteError, OptionError, UsageError
 from ..interfaces import Generator
 from ..loading.load import load, on_device
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAX_SEED = 2**63 - 1
 #: The number of samples that a seed has.
 MAX_SAMPLES = 2**62
+#: How far outside of the data's range samples may lie before somebody is told, as a mean share of its width.
+OVERSTEPPING = 0.1
 
 
 # --- arguments --------------------------------------------------------------------------------------
@@ -147,6 +150,20 @@ def require_finite(x: Tensor | np.ndarray | float, what: str, hint: str) -> None
     wrong = math.prod(x.shape) - int(finite.sum())
     if wrong:
         raise NotFiniteError(f"{wrong:,} of {math.prod(x.shape):,} values of {what} are not finite", hint)
+
+
+def warn_of_overstepping(x: Tensor, model: Model, what: str) -> bool:
+    """Warns of samples that lie far outside of the data's range, where they are cut off; returns whether they do."""
+    limits = model_range(model)
+    if limits is None:
+        return False
+    width, beyond = limits[1] - limits[0], (x - x.clamp(*limits)).abs()
+    far = OVERSTEPPING * width < float(beyond.mean()) < math.inf
+    if far:
+        share, low, high = float((beyond > 0).float().mean()), *limits
+        said = f"{share:.0%} of the values of {what} of {model_name(model)} are outside of its data's range"
+        warn(f"{said}, [{low:g}, {high:g}], and are cut off: a chain whose steps are too large leaves it")
+    return far
 
 
 def outgoing(x: Tensor, model: Model, what: str) -> Tensor:

@@ -43,7 +43,8 @@ def command(
             output.heading(title)
             output.fields([(key, text(value)) for key, value in values.items()])
     if model["metrics"]:
-        output.heading("metrics")
+        scripts = any("benchmarks/" in (metric["command"] or "") for metric in model["metrics"])
+        output.heading("metrics", "benchmarks/ is a folder of dgmcore's sources" if scripts else "")
         output.fields([(metric["name"], _metric(metric)) for metric in model["metrics"]])
     if model["papers"]:
         output.heading("papers")

@@ -206,6 +206,7 @@ def test_several_critics_multiply_and_what_is_tilted_is_tilted_again():
     [
         ("x7=1", "have 2 coordinates"),
         ("x0=1,x0=2", "twice"),
+        ("x0=1e30", "far from all"),
         ("x0=1,y", "no coordinate"),
         ("label=3", "no classifier is known"),
         ("nothing", "says nothing"),

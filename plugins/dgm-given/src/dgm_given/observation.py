@@ -21,6 +21,7 @@ from .operators import Operator
 
 __all__ = ["Label", "Nothing", "Observation"]
 
+_FARTHEST = 1e12  # sigma that what is given may be away from 0
 _TURNS = (-15.0, 0.0, 15.0)  # in degrees, under which a picture keeps its class
 
 
@@ -77,6 +78,8 @@ class Observation(Model):
             self.operator, values = operators.masked(known), operators.masked(known)(values[None])[0]
         if not values.numel() or not values.isfinite().all():
             raise UsageError(f"{self.what} is not finite, or empty", "give finite numbers")
+        if float(values.abs().max()) > _FARTHEST * self.sigma:  # whose squares are not finite in float32
+            raise UsageError(f"{self.what} is far from all that can be seen", "correct it, or give a larger sigma")
         self.register_buffer("y", values.float(), persistent=False)
 
     def fit(self, model: Model) -> Observation:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgmcore.data import as_tensor, open_for
-from dgmcore.errors import DataError
+from dgmcore.errors import DataError, UsageError
 from dgmcore.plugins import call
 from dgmcore.sampling.provenance import making
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dgmcore.model import Model
 
 __all__ = ["write_interpolation", "write_reconstructions"]
+
+MOST = 10_000  # points of all walks together: they are pushed one by one, and held in memory
 
 PathLike = str | os.PathLike[str]
 
@@ -59,8 +61,11 @@ def write_interpolation(
 
     Raises:
         DataError: If the data are others.
+        UsageError: If the walks are too long.
     """
 
+    if (rows if start is None else 1) * steps > MOST:
+        raise UsageError(f"{rows} x {steps:,} are too many points of walks", f"choose {MOST:,} or fewer in all")
     ends = None
     if start is not None and end is not None:
         walks = between_ends(model, start, end, steps)

@@ -72,7 +72,7 @@ def describe_architecture(name: str, json: bool) -> None:
     sections = [("config", kind["config"])]
     sections += [(f"phase {name}: {phase['summary']}", phase["options"]) for name, phase in kind["phases"].items()]
     sections += [("sampling options (--set)", kind["sampling"]), ("scoring options (--set)", kind["scoring"])]
-    for title, keys in sections:
+    for title, keys in (section for section in sections if section[1] or section[0].startswith("phase")):
         console.heading(title)
         console.fields([(key, _key(field)) for key, field in keys.items()])
 
