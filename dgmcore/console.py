@@ -368,7 +368,7 @@ def _in_cell(label: str, total: float | None, unit: str) -> Iterator[Callable[..
         words = [label, bar, _count(done, total, unit), f"{_amount(done / (last - begin), unit)}/s", extra]
         shown = {"text/plain": "  ".join(filter(None, words))}
         if line is None:
-            line = display(shown, raw=True, display_id=True)
+            line = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
             line.update(shown, raw=True)
 
