@@ -207,7 +207,7 @@ def test_a_folder_with_a_model_in_it_names_the_model(dgm, toy_entries, name):
 @pytest.mark.parametrize("columns", ["60", "80"])
 def test_the_help_says_of_no_flag_that_it_wants_a_value_and_cuts_no_option(dgm, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
-    for args in ([], ["sample"], ["train"], ["list"]):
+    for args in ([], ["sample"], ["train"], ["list"], ["interpolate"], ["stats"], ["serve"], ["page"]):
         said = dgm(*args, "--help")[1]
         assert "<bool>" not in said and "…" not in said
 

@@ -14,7 +14,7 @@ ROOT = Path(dgmcore.__file__).parent
 
 # what takes long to import, or is there only with an extra
 HEAVY = {
-    *("PIL", "accelerate", "copier", "filelock", "huggingface_hub", "matplotlib", "numpy", "pytest", "rich"),
+    *("IPython", "PIL", "accelerate", "copier", "filelock", "huggingface_hub", "matplotlib", "numpy", "pytest", "rich"),
     *("safetensors", "scipy", "torch", "tqdm", "typer", "yaml"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,6 +111,8 @@ def command_of(name: str) -> Any:
     command.name = name
     if not any("-h" in param.opts for param in command.params):
         command.context_settings = {**command.context_settings, **_HELP_NAMES}
+    if shutil.get_terminal_size().columns < 80:
+        command.rich_markup_mode = None  # tables with frames would cut words
     _add_aliases(command)
     lighten(command)
     return command
