@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dgmcore import console
+from dgmcore.calls.listing import list_models
 from dgmcore.cli import complete
 from dgmcore.cli.arguments import BatchSize, Device, Set, Tilt
 from dgmcore.errors import UsageError
 from dgmcore.plugins.provided import provided
-from dgmcore.registry import list_models
 
 if TYPE_CHECKING:
     from .request import Request
