@@ -133,6 +133,7 @@ class Entry(Config, kw_only=True):
     parts: dict[str, str | PartSpec] = {}  # an entry's name (weights shared) or an own part
     weights: Weights | None = None
     sampling: dict[str, Any] = {}
+    noise: Literal[1, 2] = 1  # the version of the noise that it draws by: :mod:`dgmcore.noise`
     metrics: tuple[Metric, ...] = ()
     training: Training | None = None
     papers: tuple[Paper, ...] = ()

@@ -76,6 +76,9 @@ class Model(nn.Module):
     #: levels), or None (as a Bernoulli likelihood of grey values: no bits per dimension); `__init__` may set it.
     base_measure: str | None = "lebesgue"
 
+    #: The version of the noise that it draws by (:mod:`dgmcore.noise`), as its entry says.
+    noise_version: int = 1
+
     event_shape: tuple[int, ...]
     #: An instance of the class's `Config`.
     config: Any
@@ -318,6 +321,7 @@ class Model(nn.Module):
             config=self.config,
             parts=self._describe_parts(),
             weights={"ema": ema, "parameters": self.num_parameters(), "dtype": dtype, "hub": hub or None},
+            noise=self.noise_version,
             **said,
         )
         with replacing_folder(folder, last=ENTRY_FILE) as stage:

@@ -23,6 +23,7 @@ from dgmcore.compose import (
 from dgmcore.config import Config, Options
 from dgmcore.errors import NotFiniteError, OptionError, UsageError
 from dgmcore.interfaces import capabilities
+from dgmcore.sampling.draw import first_states
 
 SHAPES = {"z": {"0": (3,), "1": (2, 2)}, "x": (4,)}
 
@@ -195,6 +196,16 @@ def test_tilt_takes_the_bases_own_temperature():
     base = Base()
     base.set_sampling_defaults({"temperature": 0.7})
     assert tilt(base, Well(), 2.0).config == Tilted.Config(weight=2.0, base_temperature=0.7)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_tilt_draws_by_the_bases_version_of_the_noise(version):
+    base = Base()
+    base.noise_version = version
+    tilted = tilt(base, Well())
+    first, *_ = first_states(tilted, 3, seed=5, steps=2)
+    noise = IndexedNoise.of(base, 5, 3).named(base.noise_shapes)
+    assert tilted.noise_version == version and torch.equal(first, base.push(noise))
 
 
 def test_tilted_is_what_its_protocols_say():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import dgmcore
+from dgmcore import IndexedNoise
 from dgmcore.entry import read_entry
 from dgmcore.errors import DgmError, OptionError, RegistryError, UsageError, WeightsError
 from dgmcore.loading.load import build
@@ -152,6 +153,25 @@ def test_sampling_defaults_come_from_the_entry(toys):
     (folder / "model.yaml").write_text(text + "sampling: {nothing: 3}\n")
     with pytest.raises((RegistryError, OptionError), match="nothing"):
         dgmcore.load("toy")
+
+
+def test_the_outermost_entry_says_which_version_of_the_noise_draws(toys):
+    folder = make(toys, "toy", value=2.0)
+    assert "noise" not in (folder / "model.yaml").read_text(), "an entry of version 1 is as it was"
+    model = dgmcore.load("toy")
+    model.noise_version = 2
+    model.save(folder.parent / "new", name="new", license="mit", data=DATA)
+    assert "noise: 2\n" in (folder.parent / "new" / "model.yaml").read_text()
+    for version, name in ((1, "toy"), (2, "new")):
+        noise = IndexedNoise(1, 3, version=version)
+        assert dgmcore.info(name)["noise"] == version
+        assert torch.equal(dgmcore.sample(name, 3, seed=1), noise.normal(2, name="z") + 2)
+    pair = build("toy-pair", {}, {"first": "toy", "second": "new"})
+    pair.save(folder.parent / "pair", name="pair", license="mit", data=DATA)
+    model, noise = dgmcore.load("pair"), IndexedNoise(1, 3)
+    assert model.noise_version == 1 and model.parts["second"].noise_version == 2
+    both = [noise.child(part).normal(2, name="z") + 2 for part in ("first", "second")]
+    assert torch.equal(dgmcore.sample(model, 3, seed=1), both[0] + both[1])
 
 
 def test_devices_and_types(toys):

@@ -101,6 +101,33 @@ def test_a_changed_weight_is_named(dgm, replay, suffix):
     assert dgm("replay", f"x{suffix}", "--model", "walk")[0] == 0, "the model as it was"
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".png", ".csv", ".svg", ".gif"])
+def test_noise_is_of_the_version_that_drew(dgm, replay, suffix):
+    """Whatever the entry says today."""
+    out = ["--trajectory", "x.gif", "--out", "y.npz"] if suffix == ".gif" else ["--out", f"x{suffix}"]
+    drawn = {}
+    for version in (1, 2):
+        own("walk", "./mine", lambda model, version=version: setattr(model, "noise_version", version))
+        dgm("sample", "./mine", "-n", 5, *out)
+        drawn[version] = Path(f"x{suffix}").read_bytes()
+        assert json.loads(dgm("info", f"x{suffix}", "--json")[1])["noise"] == version
+    assert drawn[1] != drawn[2] and replay(f"x{suffix}").equal
+    own("walk", "./mine")
+    done = replay(f"x{suffix}")
+    assert done.equal and done.changed == []
+
+
+def test_files_from_before_there_were_two_versions_of_the_noise(dgm, replay):
+    dgm("sample", "walk", "-n", 5, "--out", "x.csv")
+    sidecar = Path("x.csv.json")
+    record = json.loads(sidecar.read_text())
+    assert record.pop("noise") == 1
+    sidecar.write_text(json.dumps(record))
+    own("walk", "./mine", lambda model: setattr(model, "noise_version", 2))
+    done = replay("x.csv", model="./mine")
+    assert done.equal and done.changed == []
+
+
 def test_what_else_has_changed_is_named(dgm, replay):
     dgm("sample", "walk", "-n", 5, "--out", "x.npy")
     sidecar = Path("x.npy.json")

@@ -43,6 +43,7 @@ def test_a_run_becomes_an_entry(here):
     made = entry.training.made
     assert len(made["recipe_sha256"]) == 64 and made["versions"]["dgmcore"]
     assert "data_sha256" not in made, "endless data"
+    assert entry.noise == 2 and dgmcore.load(folder).noise_version == 2
     assert entry.summary == "S" and entry.tags == ("toy",) and entry.papers[0].title == "T"
     # the fit of one Gaussian to the grid: mean 0, variance 2 + std^2
     assert model.mean.abs().max() < 0.25
@@ -238,6 +239,7 @@ def test_parts_are_trained_in_their_own_phases_and_saved_as_entries(here):
         base = dgmcore.load("pair-base")
         assert torch.equal(model.parts["base"].mean, base.mean)
         assert base.entry.weights.ema and not model.entry.weights.ema
+        assert base.entry.noise == model.entry.noise == 2
         # an entry as a part: frozen, named, not stored
         second = recipe(
             {"phase": "tilt", "steps": 3},

@@ -221,4 +221,7 @@ def test_checkpoints_of_the_version_before_are_read(rows):
     old = {"dgm": json.dumps({**before, "run": {"seconds": 0.0, "steps": 0, "averaged": {}}})}
     save_file(saved.tensors, last, metadata=old)
     longer = {"phases": {"0": {"epochs": 6}}}
-    assert dgmcore.load(dgmcore.train(rows, resume=True, set=longer)).entry.training.steps == 60
+    entry = dgmcore.load(dgmcore.train(rows, resume=True, set=longer)).entry
+    assert entry.training.steps == 60 and entry.noise == 1, "the entry that goes on keeps its noise"
+    longest = {"phases": {"0": {"epochs": 7}}}
+    assert dgmcore.load(dgmcore.train(rows, resume=True, set=longest)).entry.noise == 1

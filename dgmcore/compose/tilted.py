@@ -250,7 +250,7 @@ def tilt(base: Model, critic: Model, weight: float = 1.0) -> Model:
     if getattr(chosen, "mean", None) is True and "x" in base.noise_shapes:
         config["mean"] = ["x"]
     model = Tilted(config, base=base, critic=critic)
-    model.entry = base.entry
+    model.entry, model.noise_version = base.entry, base.noise_version
     return model.eval()
 
 

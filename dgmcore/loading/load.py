@@ -136,7 +136,7 @@ class _Loader:
                 with open_weights(located):  # says that there are none
                     pass
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
-        model.entry = entry
+        model.entry, model.noise_version = entry, entry.noise
         return model.eval()
 
     def build(self, architecture: str, config: Any, parts: Mapping[str, Any], *, init: bool) -> Model:

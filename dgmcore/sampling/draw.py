@@ -96,7 +96,7 @@ def stream(
 def _stream(model: Model, n: int, seed: int, size: int, start: int, options: dict[str, Any]) -> Iterator[Tensor]:
     generator, told = as_generator(model), False
     for first, length in batches(start, start + n, size):
-        noise = IndexedNoise(seed, length, first, device=model.device, dtype=model.dtype)
+        noise = IndexedNoise.of(model, seed, length, first)
         # not inference mode: Langevin dynamics and continuous flows take gradients inside
         with torch.no_grad():
             x, what = generator.sample(noise, **options), f"samples {first} to {first + length - 1}"
@@ -187,7 +187,7 @@ def first_states(
     chosen = together(options, named)
     model.sampling(chosen)
     length = min(whole(n, "the number of samples", 0, MAX_SAMPLES), checked_size(model, batch_size))
-    noise = IndexedNoise(whole(seed, "the seed", 0, MAX_SEED), length, device=model.device, dtype=model.dtype)
+    noise = IndexedNoise.of(model, whole(seed, "the seed", 0, MAX_SEED), length)
     states = cast(Trajectory, model).trajectory(noise, **chosen)
     while True:
         with torch.no_grad():

@@ -161,7 +161,7 @@ def judgements(
 
     def values(start: int, stop: int) -> Iterator[Tensor]:
         for first, length in batches(start, stop, size):
-            noise = IndexedNoise(seed, length, first, device=model.device, dtype=model.dtype)
+            noise = IndexedNoise.of(model, seed, length, first)
             x = take(first, length).to(model.device, model.dtype)
             _check_range(x, first, model)
             if dequantize and limits and step:

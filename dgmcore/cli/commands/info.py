@@ -63,6 +63,7 @@ def _fields(model: dict[str, Any]) -> list[tuple[str, str | None]]:
         ("parameters", f"{model['parameters']:,}" if model["parameters"] is not None else None),
         ("weights", ", ".join(_weights(model, weights)) if weights else "none of its own"),
         ("sha256", weights["sha256"] if weights else None),
+        ("noise", f"version {model['noise']}"),
         ("licence", model["license"]),
         ("training", _training(model["training"])),
         ("from", f"{model['origin']}: {model['folder']}"),

@@ -70,7 +70,7 @@ class Canvas:
             return None
         points = _points(samples)
         if len(points) < _FEW and self.model.can("pushforward"):
-            noise = IndexedNoise(0, _FEW, device=self.model.device, dtype=self.model.dtype)
+            noise = IndexedNoise.of(self.model, 0, _FEW)
             with torch.no_grad():
                 points = np.concatenate([points, _points(cast(Generator, self.model).sample(noise))])
         self.window = scatter.window_of(points, margin)

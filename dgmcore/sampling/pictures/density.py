@@ -73,7 +73,7 @@ def _log_prob(model: Model, seed: int = 0) -> LogProb:
     def log_prob(points: Tensor) -> Tensor:
         x = points.to(model.device, model.dtype)
         if _takes_noise(model):
-            noise = IndexedNoise(seed, len(x), device=model.device, dtype=model.dtype)
+            noise = IndexedNoise.of(model, seed, len(x))
             return density.log_prob(x, noise=noise).cpu()
         return density.log_prob(x).cpu()
 

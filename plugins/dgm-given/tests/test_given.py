@@ -174,6 +174,17 @@ def test_samples_are_the_same_bits_in_any_batch():
         assert torch.equal(dgmcore.sample(given(Linear().eval(), "x0=0.5"), 5, **options), whole[:5])
 
 
+def test_what_is_asked_draws_by_its_own_version_of_the_noise():
+    drawn = []
+    for version in (1, 2):
+        model = Linear().eval()
+        model.noise_version = version
+        asked = given(model, "x0=0.5")
+        assert asked.noise_version == version
+        drawn.append([dgmcore.sample(asked, 5, **o) for o in (QUICK, {"sampler": "hmc", "warmup": 10, "steps": 5})])
+    assert not any(torch.equal(*pair) for pair in zip(*drawn, strict=True))
+
+
 class Bad(Model):
     def score(self, x):
         return x.sum(1) * torch.nan

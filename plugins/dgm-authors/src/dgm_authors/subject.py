@@ -72,7 +72,7 @@ class Subject:
         return self.of(self.fresh().to(*where))
 
     def noise(self, n: int, seed: int = 0, start: int = 0) -> IndexedNoise:
-        return IndexedNoise(seed, n, start, device=self.model.device, dtype=self.model.dtype)
+        return IndexedNoise.of(self.model, seed, n, start)
 
     def sample(self, n: int, seed: int = 0, start: int = 0, **options: Any) -> Tensor:
         with torch.no_grad():

@@ -206,7 +206,7 @@ class DDPM(Model):
         o = self.scoring(options)
         terms = o.terms
         self.refuse_half("log_prob")
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         labels = labels_of(o.label, noise, self.config.classes)
         total = self.config.schedule.steps
         last = self.alpha_bar[-1]

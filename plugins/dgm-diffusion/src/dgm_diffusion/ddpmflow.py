@@ -120,6 +120,6 @@ class ProbabilityFlow(Model):
         """Returns the density of the flow, nats, `(n,)`."""
 
         o = self.scoring(options)
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         probes = sign_probes(noise, self.event_shape, o.probes)
         return log_density(self.velocity, x, self.grid(o.steps, x), log_normal, probes, "heun")

@@ -138,5 +138,5 @@ class Timed(Model):
     def scored(self, x: Tensor, noise: Noise | None, o: Any) -> tuple[Tensor | None, list[Tensor]]:
         """Returns the labels and the probes that the options of a density ask for; no noise stands for seed 0."""
 
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         return self.labels(o.label, noise), sign_probes(noise, self.event_shape, o.probes)

@@ -135,7 +135,7 @@ class ModelDistribution(Distribution):
 
     def _noise(self, n: int) -> IndexedNoise:
         seed = int(torch.randint(2**62, ()))
-        return IndexedNoise(seed, n, device=self.model.device, dtype=self.model.dtype)
+        return IndexedNoise.of(self.model, seed, n)
 
 
 def as_distribution(model: Model, accept: str | None = None, **options: Any) -> ModelDistribution:

@@ -147,7 +147,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         chosen = self.random_state if random_state is None else random_state
         seed = int(check_random_state(chosen).randint(2**31 - 1))
         with torch.no_grad():
-            x = self.model_.sample(IndexedNoise(seed, int(n_samples), dtype=torch.float64)).numpy()
+            x = self.model_.sample(IndexedNoise.of(self.model_, seed, int(n_samples))).numpy()
         require_finite(x, "the samples", "train longer, or with a smaller learning_rate")
         values = x * self.scale_ + self.mean_
         return values if self.columns_ is None else to_pandas(values, [str(c) for c in self.columns_])

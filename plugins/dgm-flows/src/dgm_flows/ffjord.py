@@ -135,7 +135,7 @@ class FFJORD(Flow):
         o = self.scoring(options)
         steps = o.steps or self.steps
         if o.trace == "hutchinson":
-            noise = noise or IndexedNoise.like(x)
+            noise = noise or IndexedNoise.like(x, version=self.noise_version)
             out = self.integrate(x, signs(noise.normal(*self.event_shape)), steps)
             return log_normal(out["z"]) + out["ladj"]
 

@@ -39,7 +39,7 @@ def mixing(run: Run) -> list[Metric]:
     if not hasattr(model, "chain"):
         raise UsageError("the model's sampler is no Markov chain", "r-hat is for energy-based and tilted models")
     n = min(run.n, _CHAINS)
-    noise = IndexedNoise(run.seed, n, device=model.device, dtype=model.dtype)
+    noise = IndexedNoise.of(model, run.seed, n)
     views = []
     with torch.no_grad():
         for x in model.trajectory(noise, **run.sampling):

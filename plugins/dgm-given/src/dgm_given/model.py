@@ -260,5 +260,5 @@ def given(
     found.observe(*(one for one in seen if not isinstance(one, str)))
     for critic, weight in tilt:
         found.judge(critic, weight)
-    found.entry = inner.entry
+    found.entry, found.noise_version = inner.entry, inner.noise_version
     return found.eval()

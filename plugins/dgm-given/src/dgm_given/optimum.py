@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,10 +75,11 @@ def invert(model: Model, x: Tensor, *, steps: int = 200, sigma: float | None = N
         sigma = 0.05 if limits is None else 0.025 * (limits[1] - limits[0])
     found = []
     base = tilt(model, Nothing())
+    like: dict[str, Any] = {"device": x.device, "dtype": x.dtype, "version": model.noise_version}
     for i, datum in enumerate(x):
         seen = Observation(datum.detach().cpu(), sigma=sigma).fit(model)
         target = Posterior(base, [seen.score], block=_CANDIDATES)
-        noise = IndexedNoise(seed, _CANDIDATES, i * _CANDIDATES, device=x.device, dtype=x.dtype)
+        noise = IndexedNoise(seed, _CANDIDATES, i * _CANDIDATES, **like)
         phi = target.checked(target.evaluate(start := target.draw(noise))).phi
         target.block = 1
         first = target.evaluate(start[phi.argmin()][None], slopes=True)

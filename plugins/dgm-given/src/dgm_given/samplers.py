@@ -114,9 +114,10 @@ def _population(
     if particles < 64:
         raise OptionError(f"a population of {particles}", "choose particles of at least 64")
     seed, scope = getattr(noise, "seed", 0), f"{getattr(noise, 'scope', '')}/population"
-    key = (seed, scope, particles, noise.device, noise.dtype, options.correct)
+    version = getattr(noise, "version", 1)
+    key = (seed, scope, version, particles, noise.device, noise.dtype, options.correct)
     if key not in model.populations:
-        like: dict[str, Any] = {"device": noise.device, "dtype": noise.dtype, "scope": scope}
+        like: dict[str, Any] = {"device": noise.device, "dtype": noise.dtype, "scope": scope, "version": version}
         eps = target.draw(IndexedNoise(seed, _DRAWS * particles, **like))
         first = target.checked(target.evaluate(eps))
         if seen:  # what the best draws miss is out of reach

@@ -152,7 +152,7 @@ class VAEFlow(LatentFlow):
 
         o = self.scoring(options)
         self.refuse_half("log_prob")
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         bound = None
         for j in range(o.k):
             recon, log_prior, log_q = self.terms(x, noise.normal(*self.noise_shapes["z"], name=f"z{j}"))

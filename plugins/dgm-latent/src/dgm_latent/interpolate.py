@@ -69,7 +69,7 @@ def between_samples(model: Model, rows: int, steps: int, *, seed: int = 0) -> Te
         )
     push, shapes = cast(Pushforward, model).push, cast(Pushforward, model).noise_shapes
     seed = whole(seed, "the seed", 0, MAX_SEED)
-    noise = IndexedNoise(seed, 2 * rows, device=model.device, dtype=model.dtype).named(shapes)
+    noise = IndexedNoise.of(model, seed, 2 * rows).named(shapes)
     chosen = model.sampling()
     temperature = getattr(chosen, "temperature", 1.0)
     scales = {name: 1.0 if name == "x" else temperature for name in noise}

@@ -49,6 +49,7 @@ class Record(msgspec.Struct, kw_only=True):
     arguments: dict[str, Any] = {}
     options: dict[str, Any] = {}
     config: dict[str, Any] = {}
+    noise: Literal[1, 2] = 1  # of the version that drew; before there were two, it was not said
     entries: dict[str, Entry] = {}
     state: _Text = ""
     device: _Text = "cpu"

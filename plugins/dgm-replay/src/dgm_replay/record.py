@@ -51,6 +51,7 @@ def _described(model: Model) -> dict[str, Any]:
     versions = {name: _version(name) for name in ("dgmcore", "numpy", "pillow", *sorted(packages))}
     return {
         "config": model.config_dict(),
+        "noise": model.noise_version,
         "entries": {name: {"weights": _sha256(m), "config": m.config_dict()} for name, m in inner.items()},
         "state": digest(*(state[key] for key in sorted(state))),
         "device": model.device.type,

@@ -53,6 +53,7 @@ def redraw(
         loaded = load(name, device=device or record.device)
         if str(loaded.dtype) != f"torch.{record.dtype}":
             loaded.to(getattr(torch, record.dtype, torch.float32))
+        loaded.noise_version = record.noise  # whatever the entry says today
         try:
             if record.call not in _CALLS:
                 return _by_plugin(record, loaded, target)

@@ -21,7 +21,7 @@ from .build import build_model, check_fits, open_validation, seen, with_shape
 from .interrupt import asked_to_stop
 from .loop.checkpoint import last_checkpoint, read_shared
 from .loop.log import Log
-from .loop.progress import Totals
+from .loop.progress import NOISE, Totals
 from .loop.run import PhaseRun
 from .loop.state import Run
 from .parallel.distributed import Processes, hardware
@@ -114,7 +114,8 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     model.to(processes.device).entry = first_entry(recipe, data)
     run = Run(recipe, model, data, validation, folder, processes)
     saved = None if last is None else read_shared(last, processes)
-    first, totals = (0, Totals()) if saved is None else (saved.progress.phase, saved.progress.run)
+    first, totals = (0, Totals(noise=NOISE)) if saved is None else (saved.progress.phase, saved.progress.run)
+    model.noise_version = totals.noise
     if first >= len(recipe.phases):
         raise TrainingError(f"the run in {folder.path} had more phases", f"delete {folder.path} to train anew")
     with ExitStack() as stack, asked_to_stop() as run.stop:

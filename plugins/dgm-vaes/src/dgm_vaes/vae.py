@@ -177,7 +177,7 @@ class VAE(Model):
         """
         o = self.scoring(options)
         self.refuse_half("log_prob")
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         h = self.features(x)
         q = self.posterior(h)
         weights: list[Tensor] = []

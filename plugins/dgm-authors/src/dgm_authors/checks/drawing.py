@@ -42,11 +42,17 @@ def same_seed_same_bits(it: Subject) -> None:
 
 @check("generator")
 def independent_of_batch_size(it: Subject) -> None:
-    """Five samples in batches of two are the five of one batch."""
+    """Five samples in batches of two are the five of one batch, whichever version of the noise draws them."""
 
-    whole = it.sample(_N)
-    parts = torch.cat([it.sample(n, start=s) for s, n in ((0, 2), (2, 2), (4, 1))])
-    _close(whole, parts, it, "samples depend on the batch size")
+    def draw(n: int, start: int, version: int) -> torch.Tensor:
+        noise = it.noise(n, start=start)
+        noise.version = version
+        with torch.no_grad():
+            return it.model.sample(noise)
+
+    for version in (1, 2):
+        parts = torch.cat([draw(n, start, version) for start, n in ((0, 2), (2, 2), (4, 1))])
+        _close(draw(_N, 0, version), parts, it, f"samples depend on the batch size (noise of version {version})")
 
 
 @check("generator")

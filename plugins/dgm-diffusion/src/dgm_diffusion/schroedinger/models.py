@@ -57,7 +57,7 @@ class GaussianBridge(Bridge):
     def log_prob(self, x: Tensor, *, noise: Noise | None = None, **options: Any) -> Tensor:
         """Returns the density of the probability flow, nats, `(n,)`."""
 
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         probes = sign_probes(noise, self.event_shape, self.scoring(options).probes)
         mean, std, steps = self.config.prior_mean, self.config.prior_std, self.config.steps
 

@@ -79,7 +79,7 @@ def pad_noise(model: Model, points: Sequence[tuple[float, float]]) -> Any:
 def noise_of(model: Model, seed: int, index: int) -> Any:
     """Returns the noise from which sample `index` of a seed is made, as the model's sampling defaults scale it."""
 
-    eps = IndexedNoise(seed, 1, index, device=model.device, dtype=model.dtype).named(model.noise_shapes)
+    eps = IndexedNoise.of(model, seed, 1, index).named(model.noise_shapes)
     temperature, held = getattr(model.sampling(), "temperature", 1.0), held_at_zero(model)
     for name in eps:
         scale = 0.0 if name in held else 1.0 if name == "x" else temperature

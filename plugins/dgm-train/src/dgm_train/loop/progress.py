@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["Circumstances", "Progress", "Totals"]
+__all__ = ["NOISE", "Circumstances", "Progress", "Totals"]
+
+
+#: The version of the noise of what is trained anew; a run that goes on keeps that with which it began.
+NOISE = 2
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -14,6 +18,7 @@ class Totals(msgspec.Struct, kw_only=True):
 
     seconds: float = 0.0
     steps: int = 0
+    noise: Literal[1, 2] = 1  # the version of the model's noise; checkpoints from before there were two say none
     averaged: dict[str, bool] = {}  # by module: whether its weights are an average
 
 

@@ -172,6 +172,7 @@ class PhaseRun:
         return Totals(
             seconds=before.seconds + progress.seconds,
             steps=before.steps + progress.step,
+            noise=before.noise,
             averaged={**before.averaged, **averaged},
         )
 

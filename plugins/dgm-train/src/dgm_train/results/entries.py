@@ -86,6 +86,7 @@ def write_entries(
             path = f"{place}parts.{name}"
             write_parts(inner, part.parts, f"{path}.")
             if part.save_as is not None:
+                inner.noise_version = model.noise_version
                 write(
                     inner,
                     parts_out / part.save_as,

@@ -30,7 +30,7 @@ def draw_picture(model: Model, path: Path, seed: int = 0) -> bool:
     kind = kind_of(tuple(model.event_shape), model.data_levels) if model.can("generator") else None
     if kind is None:
         return False
-    noise = IndexedNoise(seed, IMAGES if kind == "image" else POINTS, device=model.device)
+    noise = IndexedNoise.of(model, seed, IMAGES if kind == "image" else POINTS)
     try:
         samples = model.sample(noise, **_options(model, kind)).float().cpu()  # type: ignore[operator]  # it is a generator
         require_finite(samples, "samples", "train on, or with a lower learning rate")

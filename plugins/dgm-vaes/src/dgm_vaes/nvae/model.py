@@ -343,7 +343,7 @@ class NVAE(Model):
         """
         o = self.scoring(options)
         self.refuse_half("log_prob")
-        noise = noise or IndexedNoise.like(x)
+        noise = noise or IndexedNoise.like(x, version=self.noise_version)
         features, waiting = self._encode(x)
         weights = []
         for j in range(o.k):
