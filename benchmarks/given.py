@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -33,31 +34,35 @@ POINTS = {
 # --- points -----------------------------------------------------------------------------------------
 
 
-def log_density_on(model, x: torch.Tensor) -> torch.Tensor:
-    """Returns the logarithm of a model's density at points, up to a constant; a VAE's by a sum over codes."""
+def log_density_on(model, axis: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+    """Returns the logarithm of a model's density on the cells `near` of a grid, up to a constant."""
 
+    x = torch.cartesian_prod(axis, axis)[near]
     base = model.parts["base"] if model.parts else model
-    if base.noise_shapes.keys() == {"z", "x"}:
-        axis = torch.linspace(-5, 5, 401)
-        z = torch.cartesian_prod(axis, axis)
-        with torch.no_grad():
-            zeros = torch.zeros(len(z), 2)
-            mean = base.push({"z": z, "x": zeros})
-            std = base.push({"z": z, "x": zeros + 1}) - mean
-        heavy = -z.square().sum(1) / 2
-        value = torch.cat([_marginal(part, mean, std, heavy) for part in x.split(256)])
-    else:
-        with torch.no_grad():
+    with torch.no_grad():
+        if base.noise_shapes.keys() == {"z", "x"}:
+            value = _marginal(base, axis).flatten()[near].log()
+        else:
             value = torch.cat([base.log_prob(part) for part in x.split(8192)])
-    if base is not model:
-        with torch.no_grad():
+        if base is not model:
             value = value + model.config.weight * torch.cat([model.critic_score(part) for part in x.split(8192)])
     return value
 
 
-def _marginal(x, mean, std, heavy):
-    near = -((x[:, None] - mean) / std).square().sum(2) / 2 - std.log().sum(1) + heavy
-    return near.logsumexp(1)
+def _marginal(vae, axis: torch.Tensor) -> torch.Tensor:
+    """Returns a VAE's density on a grid: a sum over codes of Gaussians, each a product of one of either axis."""
+
+    codes = torch.linspace(-5, 5, 401)
+    total = torch.zeros(len(axis), len(axis), dtype=torch.float64)
+    for z in torch.cartesian_prod(codes, codes).split(8192):
+        zeros = torch.zeros(len(z), 2)
+        mean = vae.push({"z": z, "x": zeros})
+        std = vae.push({"z": z, "x": zeros + 1}) - mean
+        first, second = (
+            (-((axis - mean[:, k, None]) / std[:, k, None]).square() / 2).exp() / std[:, k, None] for k in (0, 1)
+        )
+        total += (first * (-z.square().sum(1, keepdim=True) / 2).exp()).T @ second
+    return total
 
 
 def posterior_on_grid(model, seen, limits=(-6.0, 6.0), cells=600):
@@ -69,7 +74,7 @@ def posterior_on_grid(model, seen, limits=(-6.0, 6.0), cells=600):
     value = torch.full((len(x),), -torch.inf)
     likelihood = seen.score(x)
     near = likelihood > likelihood.max() - 25  # elsewhere nothing is
-    value[near] = log_density_on(model, x[near]) + likelihood[near]
+    value[near] = (log_density_on(model, axis, near) + likelihood[near]).float()
     return axis, value.double().softmax(0).reshape(cells, cells)
 
 
@@ -216,7 +221,7 @@ def _shown(seen, x, limits):
 # --- classes ----------------------------------------------------------------------------------------
 
 
-def second_classifier(data: str, like, steps: int = 600):
+def second_classifier(data: str, like, steps: int = 2500):
     """Trains a classifier of another architecture than ours: two dense layers, in the range [-1, 1]."""
 
     train = open_for(like, f"{data}:train")
@@ -244,50 +249,50 @@ def second_classifier(data: str, like, steps: int = 600):
     return net, right
 
 
-def labels(n: int, only: str | None) -> None:
-    """`n` samples of class 3."""
+def labels(n: int, only: str | None, wanted: Sequence[int]) -> None:
+    """`n` samples of each class that is wanted."""
 
     from dgm_eval.metrics.fid import frechet
 
-    print("model         agreement  of a second  (its accuracy)  FID to the class  of unconditional samples  seconds")
+    print("model         class  agreement  of a second  (its accuracy)  FID to the class  unconditional  seconds")
     for name in ("vae-fashion", "glf-mnist", "dcgan-mnist"):
         if only not in (None, name):
             continue
         model = dgmcore.load(name)
         data = model.entry.data.dataset
         net, right = second_classifier(data, model)
-        asked = dgmcore.given(model, "label=3")
-        judge = asked.observations[0]
-        began = time.perf_counter()
-        x = dgmcore.sample(asked, n, seed=0)
-        took = time.perf_counter() - began
-        test = open_for(model, f"{data}:train")
-        index = np.flatnonzero((test.labels(np.arange(20_000)) == 3).numpy())[:1000]
-        features = judge._hidden[0].features
-        with torch.no_grad():
-            real, mine, plain = (
-                features(judge.carried(z)) for z in (test.take(index), x, dgmcore.sample(model, n, seed=1))
+        plain = dgmcore.sample(model, n, seed=1)
+        train = open_for(model, f"{data}:train")
+        known = train.labels(np.arange(20_000)).numpy()
+        for k in wanted:
+            asked = dgmcore.given(model, f"label={k}")
+            judge = asked.observations[0]
+            began = time.perf_counter()
+            x = dgmcore.sample(asked, n, seed=0)
+            took = time.perf_counter() - began
+            features = judge._hidden[0].features
+            with torch.no_grad():
+                of = (train.take(np.flatnonzero(known == k)[:1000]), x, plain)
+                real, mine, other = (torch.cat([features(judge.carried(part)) for part in z.split(250)]) for z in of)
+                first = float((judge.logits(x).argmax(1) == k).double().mean())
+                second = float((net(x).argmax(1) == k).double().mean())
+            fids = frechet(mine, real), frechet(other, real)
+            print(
+                f"{name:15}{k:4}{first:11.3f} {second:11.3f} {right:15.3f} {fids[0]:17.1f} {fids[1]:14.1f} {took:8.0f}",
+                flush=True,
             )
-            first = float((judge.logits(x).argmax(1) == 3).double().mean())
-            second = float((net(x).argmax(1) == 3).double().mean())
-        fids = frechet(mine, real), frechet(plain, real)
-        print(
-            f"{name:15}{first:8.3f} {second:10.3f} {right:14.3f} {fids[0]:16.1f} {fids[1]:16.1f} {took:16.1f}",
-            flush=True,
-        )
 
 
 def classes(n: int, only: str | None) -> None:
     """Each class of a generator of two noises, without chains: its posterior on `n` x `n` cells.
 
-    The second classifier is trained for longer than in `labels`: one that is wrong for 7 of 100 digits says little of
-    a class that is drawn in 3 of 100 cases.
+    `only` is the name of an entry, or its folder.
     """
 
     name = only or "dcgan-mnist"
     model = dgmcore.load(name)
     judges = [dgmcore.given(model, f"label={k}").observations[0] for k in range(10)]
-    net, right = second_classifier(model.entry.data.dataset, model, steps=2500)
+    net, right = second_classifier(model.entry.data.dataset, model)
     axis = torch.linspace(-4, 4, n)
     z = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
@@ -347,7 +352,8 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["points", "pictures", "labels", "classes", "cost"])
     parser.add_argument("-n", type=int, default=None)
     parser.add_argument("--only")
+    parser.add_argument("--label", type=int, action="append", help="a class, of labels; repeatable (3)")
     a = parser.parse_args()
-    globals()[a.what](
-        a.n or {"points": 10_000, "pictures": 8, "labels": 500, "classes": 71, "cost": 16}[a.what], a.only
-    )
+    n = a.n or {"points": 10_000, "pictures": 8, "labels": 500, "classes": 71, "cost": 16}[a.what]
+    more = (a.label or [3],) if a.what == "labels" else ()
+    globals()[a.what](n, a.only, *more)

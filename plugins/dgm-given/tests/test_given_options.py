@@ -9,7 +9,9 @@ import pytest
 import torch
 from dgm_given import Observation, given, samplers
 from dgm_given.chains import Scale, StepSize
+from dgm_given.chains.local import LocalMixture, nearest_to
 from dgm_given.chains.population import _step
+from dgm_given.optimum import descent
 from dgm_given.parsing import _mask, _pixels
 from dgm_given.samplers import Chain, posterior_of
 from PIL import Image
@@ -118,10 +120,10 @@ def test_a_quarter_of_a_populations_moves_are_walks(monkeypatch):
     assert called == ["independence", "independence", "independence", "walk"] * 2
 
 
-@pytest.mark.parametrize(("tau", "steps"), [(1.0, 50), (3.0, 99), (5.0, 186), (50.0, 400)])
+@pytest.mark.parametrize(("tau", "steps"), [(1.0, 50), (3.0, 99), (5.0, 186), (50.0, 800)])
 def test_enough_steps_bring_r_hat_to_3_percent(tau, steps):
     assert samplers._enough(tau) == steps
-    if 50 < steps < 400:
+    if 50 < steps < 800:
         assert math.sqrt(1 + (4 / 3 * tau - 1) / (steps / 2)) == pytest.approx(1.03, abs=0.002)
 
 
@@ -138,7 +140,27 @@ def test_chains_start_at_the_best_of_so_many_candidates():
     assert abs(start[:, 1].mean()) < 0.15 and abs(start[:, 1].std() - 1) < 0.1, "what is not seen is the prior's"
 
 
-def test_a_warm_up_goes_from_the_prior_to_the_posterior(monkeypatch):
+def test_a_descent_moves_a_draw_only_where_something_was_seen():
+    target = posterior_of(asked(value=2.5, sigma=0.3))
+    start = target.evaluate(target.draw(IndexedNoise(0, 50)), slopes=True)
+    *_, end = descent(target, start, 200, towards=start.eps)
+    gain = 1 / (1 + 0.3**2)  # of z0 given z0 + 1 + 0.3 n = 2.5
+    assert torch.allclose(end.eps[:, 0], gain * 1.5 + (1 - gain) * start.eps[:, 0], atol=0.02)
+    assert torch.allclose(end.eps[:, 1], start.eps[:, 1], atol=1e-4)
+    *_, optimum = descent(target, start, 200)
+    assert torch.allclose(optimum.eps, torch.tensor([gain * 1.5, 0.0]), atol=0.02), "of the prior too"
+
+
+@pytest.mark.parametrize("sampler", ["mala", "hmc", "langevin"])
+def test_a_warm_up_brings_every_draw_to_what_is_hardly_ever_drawn(sampler):
+    narrow = asked(value=2.5, sigma=0.01)
+    last = states(n=50, model=narrow, sampler=sampler, warmup=150, steps=1, candidates=1)[90]  # where the descent ends
+    off = (last[:, 0] - 2.5).abs()
+    assert off.median() < 0.01 and off.max() < 0.3
+    assert last[:, 1].std() > 0.7, "and leaves what was not seen as it was drawn"
+
+
+def test_chains_are_annealed_from_the_prior_to_the_posterior(monkeypatch):
     it, heats = chain(warmup=20), []
     monkeypatch.setattr(it, "_moved", lambda heat: heats.append(heat) or torch.ones(200))
     for k in range(20):
@@ -150,6 +172,13 @@ def test_a_warm_up_goes_from_the_prior_to_the_posterior(monkeypatch):
     assert torch.allclose(first[:, :1], it.coldest ** (11 / 12)) and heats[12:] == [1.0] * 9
     phi = it.state.phi.abs().clamp(min=1.0)
     assert torch.allclose(it.coldest[:, 0], (2 / phi).clamp(max=1.0)), "where the likelihood is of the prior's size"
+
+
+def test_a_mixtures_density_is_that_of_each_point_alone():
+    points = IndexedNoise(0, 700).normal(2)
+    mixture = LocalMixture(points, *nearest_to(points, 64, 32))
+    whole = mixture.log_density(points)
+    assert torch.allclose(whole[250:262], torch.cat([mixture.log_density(p[None]) for p in points[250:262]]))
 
 
 @pytest.mark.parametrize("wanted", [0.25, 0.8])

@@ -3,6 +3,7 @@ r"""Optima: the noise at which a posterior is largest, and the inversion of mode
 References:
     [1] Generative Visual Manipulation on the Natural Image Manifold (Zhu et al., 2016), https://arxiv.org/abs/1609.03552
     [2] Adam: A Method for Stochastic Optimization (Kingma & Ba, 2015), https://arxiv.org/abs/1412.6980
+    [3] Randomize-Then-Optimize (Bardsley, Solonen, Haario & Laine, 2014), https://doi.org/10.1137/140964023
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ __all__ = ["descent", "invert"]
 _CANDIDATES = 32
 
 
-def descent(target: Posterior, state: State, steps: int, rate: float = 0.1) -> Iterator[State]:
-    r"""Yields the states of Adam [2] on :math:`U = |\epsilon|^2 / 2 + \lambda \Phi`, lambda growing to 1.
+def descent(
+    target: Posterior, state: State, steps: int, rate: float = 0.1, towards: Tensor | float = 0.0
+) -> Iterator[State]:
+    r"""Yields the states of Adam [2] on :math:`|\epsilon - t|^2 / 2 + \lambda \Phi`, lambda growing to 1.
 
-    Elementwise, with the gradient of the sum: no sample depends on another.
+    Elementwise, with the gradient of the sum: no sample depends on another. With t = 0 the end is an optimum. Where t
+    are draws of the prior, what is not seen stays as they have it [3].
     """
 
     eps, first, second = state.eps, torch.zeros_like(state.eps), torch.zeros_like(state.eps)
@@ -42,7 +46,7 @@ def descent(target: Posterior, state: State, steps: int, rate: float = 0.1) -> I
     for k in range(steps):
         heat = heats ** max(0.0, 1 - 2 * (k + 1) / steps)
         assert state.slope is not None
-        drift = state.eps + heat * state.slope
+        drift = state.eps - towards + heat * state.slope
         first = 0.9 * first + 0.1 * drift
         second = 0.99 * second + 0.01 * drift.square()
         size = rate * 0.5 * (1 + math.cos(math.pi * k / steps))

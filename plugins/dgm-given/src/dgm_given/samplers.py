@@ -98,10 +98,10 @@ def _by_population(model: Any, target: Posterior, noise: Noise, options: Any) ->
 def _enough(tau: float) -> int:
     """Returns how many steps give an R-hat of 1.03: its square is 1 + (tau - 1) / n of half a chain of n steps.
 
-    A quarter of the steps are walks. Where more than 400 are due, the record tells what was reached.
+    A quarter of the steps are walks. Where more than 800 are due, the record tells what was reached.
     """
 
-    return round(min(400, max(50, 2 * (4 / 3 * tau - 1) / (1.03**2 - 1))))
+    return round(min(800, max(50, 2 * (4 / 3 * tau - 1) / (1.03**2 - 1))))
 
 
 def _population(
@@ -133,7 +133,7 @@ def _population(
 
 
 def _by_chains(model: Any, target: Posterior, noise: Noise, options: Any, sampler: str) -> Iterator[Look]:
-    """A chain for each sample: annealed from the prior to the posterior while its step size and scales are learned."""
+    """A chain for each sample: brought to the posterior, by descent if it has slopes; then it learns its step size."""
 
     record = model.record(Record("posterior sample", sampler))
     eps = target.draw(noise)
@@ -141,10 +141,14 @@ def _by_chains(model: Any, target: Posterior, noise: Noise, options: Any, sample
     warmup = 150 if options.warmup is None else options.warmup
     chain = Chain(target, _start(target, eps, noise, options), noise.child("chain"), options, sampler, warmup)
     seen = _corrigible(model, options)
+    lower = descent(target, chain.state, chain.annealed, towards=chain.state.eps) if chain.slopes else None
     for k in range(warmup):
         if seen and k == chain.annealed:  # what the model does not reach by now is noise to it
             chain.final = heat_of(target.data(chain.state.eps), seen)[:, None]
-        chain.warm(k)
+        if lower is not None and k < chain.annealed:
+            chain.lowered(next(lower))
+        else:
+            chain.warm(k)
         yield chain.look
     chain.settle()
     views, accepted = [], []
@@ -220,6 +224,13 @@ class Chain:
 
     def look(self) -> Tensor:
         return self.target.data(self.state.eps)
+
+    def lowered(self, state: State) -> None:
+        """Goes where a descent went, and learns scales on the way."""
+
+        assert state.slope is not None
+        self.state = state
+        self.scales.update(state.eps + state.slope)
 
     def warm(self, k: int) -> None:
         """Makes step `k` of the warm-up."""

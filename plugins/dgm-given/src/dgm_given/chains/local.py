@@ -15,6 +15,8 @@ from dgmcore.noise import Noise
 
 __all__ = ["LocalMixture", "nearest_to"]
 
+_ROWS = 256  # points that are looked at at once: the table of their kernels stays in the cache
+
 
 def nearest_to(points: Tensor, kernels: int, neighbours: int) -> tuple[Tensor, Tensor]:
     """Returns indices of evenly spaced points, `(K,)`, and of the points nearest to each in order, `(K, k)`."""
@@ -71,10 +73,16 @@ class LocalMixture:
             The new points `(n, D)`, and the logarithm of the density of the way back over that there, `(n,)`.
         """
 
+        u, w = noise.uniform(1).double(), noise.normal(eps.shape[1]).double()
+        moved = [self._walk(*some) for some in zip(*(rows.split(_ROWS) for rows in (eps, u, w)), strict=True)]
+        new, gain = (torch.cat(column) for column in zip(*moved, strict=True))
+        return new, gain
+
+    def _walk(self, eps: Tensor, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         here = self._parts(eps).log_softmax(1)
         edges = here.exp().cumsum(1)
-        k = torch.searchsorted(edges, noise.uniform(1).double() * edges[:, -1:]).clamp(max=len(self.centres) - 1)[:, 0]
-        new = (eps + (self.factor[k] * noise.normal(eps.shape[1]).double()[:, None, :]).sum(2)).to(eps)
+        k = torch.searchsorted(edges, u * edges[:, -1:]).clamp(max=len(self.centres) - 1)[:, 0]
+        new = (eps + (self.factor[k] * w[:, None, :]).sum(2)).to(eps)
         apart = new.double() - eps.double()
         way = (apart[:, self.row] * apart[:, self.column]) @ self.forms - self.log_volume
         there = self._parts(new).log_softmax(1)
@@ -90,6 +98,7 @@ class LocalMixture:
     def log_density(self, eps: Tensor) -> Tensor:
         r"""Returns the logarithm of the density, without :math:`(2 \pi)^{-D/2}`, `(n,)`, float64."""
 
-        near = self._parts(eps).logsumexp(1) - math.log(len(self.centres))
+        sums = [self._parts(some).logsumexp(1) for some in eps.split(_ROWS)]
+        near = torch.cat(sums) - math.log(len(self.centres))
         far = -eps.double().square().sum(1) / 2
         return torch.logaddexp(near + math.log1p(-self.prior), far + math.log(self.prior))
