@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import signal
@@ -69,6 +70,59 @@ def within(dtype: Any) -> Callable[[float], float]:
     import torch
 
     return lambda tolerance: max(tolerance, 1e4 * torch.finfo(dtype).eps if dtype != torch.float64 else 0.0)
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Any:
+    """A training step that moves nothing: it gives the same batch, and keeps the losses by optimiser."""
+
+    from dgmcore.sampling.stream_noise import StreamNoise
+
+    class Recorder:
+        def __init__(self, batch: Any, index: int = 0, progress: float = 0.0, labels: Any = None):
+            self.data, self.index, self.progress, self.total = batch, index, progress, 1000
+            self.device, self.known = batch.device, labels
+            self.losses: dict[str, list[Any]] = {}
+            self.logged: dict[str, float] = {}
+            self.streams: dict[int, StreamNoise] = {}
+            self.batches = 0
+
+        def batch(self) -> Any:
+            self.batches += 1
+            return self.data
+
+        def labels(self) -> Any:
+            return self.known
+
+        def noise(self, n: int | None = None) -> StreamNoise:
+            if self.streams.keys() != {self.index}:  # within a step calls go on in one stream
+                given = {"scope": f"step{self.index}", "dtype": self.data.dtype}
+                self.streams = {self.index: StreamNoise(1, len(self.data), **given)}
+            return self.streams[self.index].with_n(n or len(self.data))
+
+        def log(self, **values: Any) -> None:
+            self.logged.update({key: float(getattr(v, "detach", lambda v=v: v)()) for key, v in values.items()})
+
+        def minimize(self, loss: Any, optimizer: str = "model", *, retain_graph: bool = False) -> None:
+            self.losses.setdefault(optimizer, []).append(float(loss.detach()))
+
+    return Recorder
+
+
+@pytest.fixture(scope="session")
+def documented() -> Callable[[str], None]:
+    """Returns a function that asserts of an architecture that its options are those of `docs/options.md`."""
+
+    spec = importlib.util.spec_from_file_location("dgm_docs_build", ROOT / "docs" / "build.py")
+    assert spec is not None and spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+
+    def check(name: str) -> None:
+        assert build.options_of(name) in page, f"{name}: entries without an option mean its default; else `make docs`"
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
 """Writes what the docs say of commands and models from the commands and the registry themselves.
 
-`make docs` rewrites `docs/cli.md`, and the tables between markers in `README.md` and `docs/models.md`; a test checks
-that they are current.
+`make docs` rewrites `docs/cli.md` and `docs/options.md`, and the tables between markers in `README.md` and
+`docs/models.md`; a test checks that they are current.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -101,6 +102,51 @@ def families() -> str:
     return "\n".join(rows)
 
 
+def options() -> str:
+    """Returns `docs/options.md`: what every architecture can be told."""
+
+    from dgmcore import plugins
+
+    by_family: dict[str, list[str]] = {}
+    for name, kind in sorted(plugins.architectures().items()):
+        by_family.setdefault(kind.family, []).append(name)
+    lines = ["# All options", "", *_OPTIONS_SAY]
+    for family, names in sorted(by_family.items()):
+        lines += [f"## {family}", ""]
+        for name in names:
+            lines += [options_of(name), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_OPTIONS_SAY = [
+    "What a recipe may say in `config` and in a phase's `options`, and what `--set` takes in sampling and in scoring.",
+    "What is not said has its default, in what is published too: who changes a default changes what entries mean.",
+    "`dgm info ARCHITECTURE` shows the same of one architecture. This page is generated from the code by `make docs`.",
+    "",
+]
+
+
+def options_of(architecture: str) -> str:
+    """Returns the table of all options of an architecture, with its heading."""
+
+    from dgm_train.describe import describe
+
+    known = describe(architecture)
+    groups = [("config", known["config"]), ("sampling", known["sampling"]), ("scoring", known["scoring"])]
+    groups += [(f"phase `{name}`", phase["options"]) for name, phase in known["phases"].items()]
+    rows = [
+        f"| `{key}` | {group} | {_default_of(field['default'])} | {_cell(field['type'])} | {_cell(field['help'])} |"
+        for group, fields in groups
+        for key, field in fields.items()
+    ]
+    table = ["", "| option | of | default | values | |", "| --- | --- | --- | --- | --- |", *rows] if rows else []
+    return "\n".join([f"### {architecture}", "", f"{known['summary']}", *table])
+
+
+def _default_of(value: Any) -> str:
+    return "none" if value is None else f"`{json.dumps(value)}`".replace("|", "\\|")
+
+
 _SHOWN = ("fid", "nll", "bits-per-dim", "accuracy", "energy-distance", "modes", "within-3-sigma")
 
 
@@ -126,6 +172,7 @@ def pages() -> dict[Path, str]:
     readme, page = ROOT / "README.md", ROOT / "docs" / "models.md"
     return {
         ROOT / "docs" / "cli.md": cli(),
+        ROOT / "docs" / "options.md": options(),
         readme: between(readme.read_text(encoding="utf-8"), "families", families()),
         page: between(page.read_text(encoding="utf-8"), "models", models()),
     }

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import socket
 from contextlib import suppress
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from dgmcore import Config, Likelihood, Model, Options
+from dgmcore.config import Count, Positive, Real, Whole
 from dgmcore.training import Phase
 
 
@@ -24,7 +27,7 @@ class Good(Model):
     """An affine map of Gaussian noise, which answers every question of the core."""
 
     class Config(Config):
-        scale: float = 0.7
+        scale: Positive = 0.7
 
     likelihood = Likelihood.EXACT
     phases = {"fit": f"{__name__}:Fit"}
@@ -248,7 +251,7 @@ class NoBound(Good):
     likelihood = Likelihood.LOWER_BOUND
 
     class Scoring(Options):
-        k: int = 1
+        k: Count = 1
 
     def log_prob(self, x, *, noise=None, k=1):
         return super().log_prob(x) - 3.0 * (k > 1)
@@ -327,7 +330,7 @@ class Divides(Good):
     caught_by = "sampling-options-are-bounded"
 
     class Sampling(Options):
-        shrink: float = 1.0
+        shrink: Real = 1.0
 
     def sample(self, noise, **options):
         return super().sample(noise) * (1 / self.sampling(options).shrink)
@@ -336,11 +339,31 @@ class Divides(Good):
         yield self.sample(noise, **options)
 
 
+class Melts(Good):
+    """Draws what is finite at any temperature, and nobody knows what it is at -1."""
+
+    caught_by = "numbers-state-their-bounds"
+
+    class Sampling(Options):
+        temperature: float = 1.0
+
+    def sample(self, noise, **options):
+        t = self.sampling(options).temperature
+        return self.push({"z": max(-1e6, min(t, 1e6)) * noise.named(self.noise_shapes)["z"]})
+
+
+class LearnsBackwards(Good):
+    """Its phase has a weight that could be negative."""
+
+    caught_by = "numbers-state-their-bounds"
+    phases = {"fit": f"{__name__}:FitAnyWeight"}
+
+
 class TakesLogarithms(Good):
     caught_by = "scoring-options-are-bounded"
 
     class Scoring(Options):
-        k: int = 1
+        k: Whole = 1
 
     def log_prob(self, x, **options):
         return super().log_prob(x) + math.log(self.scoring(options).k)
@@ -352,7 +375,7 @@ class DividesLater(Good):
     caught_by = "config-numbers-are-bounded"
 
     class Config(Good.Config):
-        rate: float = 1.0
+        rate: Real = 1.0
 
     def push(self, eps):
         return super().push({"z": eps["z"] * (1 / self.config.rate)})
@@ -418,6 +441,11 @@ class Backwards(torch.autograd.Function):
 class FitBackwards(Phase):
     def step(self, step):
         step.minimize(Backwards.apply(-self.model.log_prob(step.batch()).mean()))
+
+
+class FitAnyWeight(Fit):
+    class Options(Config):
+        weight: Annotated[float, Meta(le=10)] = 1.0
 
 
 class Ascends(Good):

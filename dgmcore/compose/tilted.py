@@ -26,13 +26,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
-from ..config import Config, NonNegative, Options, Positive, Real
+from ..config import Config, NonNegative, Options, Positive, Real, Whole
 from ..errors import OptionError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
@@ -81,7 +80,7 @@ class Tilted(Model):
     class Sampling(Options):  # what is too small is refused by the chains
         #: How the chain moves: along the critic's gradient, by proposals that are kept or refused, or as plugins know.
         sampler: str = "langevin"
-        steps: Annotated[int, msgspec.Meta(le=1_000_000)] = 20
+        steps: Whole = 20
         #: Of Langevin dynamics, or the share of fresh noise in a Metropolis proposal (1 is a new sample).
         step_size: Real = 0.01
         #: Temperature of Langevin's noise, at its first and (linearly) at its last step. Metropolis divides

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..config import Config
+from ..config import Config, Size
 
 __all__ = ["DataSpec"]
 
 Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Levels = Annotated[int, msgspec.Meta(ge=2, le=65_536)]
+Rows = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 
 class DataSpec(Config):
@@ -20,11 +22,11 @@ class DataSpec(Config):
     split: str = "train"
     options: dict[str, Any] = {}  # of the data set: noise of moons, holdout of celeba64, ...
     range: tuple[float, float] | None = None  # images are carried to this range
-    levels: int | None = None
-    pad: int | None = None  # images are padded to this height and width
-    resize: int | None = None  # images are resized to this height and width
+    levels: Levels | None = None
+    pad: Size | None = None  # images are padded to this height and width
+    resize: Size | None = None  # images are resized to this height and width
     crop: bool = False  # images are cut to squares first, from their middle; picture files may then differ in size
     background: tuple[Byte, Byte, Byte] | None = None  # transparent picture files are put on this colour
     flip: bool = False  # random horizontal flips, in training
     dequantize: bool = False  # uniform noise of one level, in training and for likelihoods
-    limit: int | None = None  # the first so many
+    limit: Rows | None = None  # the first so many

@@ -206,7 +206,7 @@ def test_values_that_are_no_levels_are_named(name, x, message):
 @pytest.mark.parametrize(
     "kind, config, message",
     [
-        (PixelCNN, {"levels": 1}, "levels: 1"),
+        (PixelCNN, {"levels": 1}, "levels: expected `int` >= 2"),
         (PixelCNN, {"range": [1, -1]}, "range"),
         (PixelCNN, {"event_shape": [3, 8, 8], "head": "softmax"}, "softmax"),
         (PixelCNN, {"event_shape": [3, 8, 8], "inputs": "onehot"}, "one-hot"),
@@ -214,7 +214,7 @@ def test_values_that_are_no_levels_are_named(name, x, message):
         (PixelCNN, {"layers": 0}, "layers"),
         (MADE, {"hidden": [0]}, "hidden"),
         (MADE, {"orders": 0}, "orders"),
-        (RNN, {"symbols": 0}, "levels: 0"),
+        (RNN, {"symbols": 0}, "symbols: expected `int` >= 2"),
         (RNN, {"cell": "gruu"}, "cell"),
     ],
 )

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from msgspec import inspect
 from torch import Tensor
 
 from dgmcore.errors import DgmError
 
-__all__ = ["HUGE", "SECONDS", "TooLong", "deadline", "odd_values", "refused_or_finite"]
+__all__ = ["HUGE", "SECONDS", "TooLong", "deadline", "odd_values", "refused_or_finite", "unbounded"]
 
 #: More than anything can have: steps that never end, a tensor that fits nowhere.
 HUGE = 10**12
@@ -93,3 +94,28 @@ def refused_or_finite(what: str, action: Callable[[], Iterator[Tensor]]) -> None
     except Exception as e:
         raise AssertionError(f"{what}: {type(e).__name__}: {e}; refuse it with a DgmError, or bound it") from e
     assert finite, f"{what}: the result is not finite, and nobody says so"
+
+
+def unbounded(kind: type[msgspec.Struct]) -> list[str]:
+    """Returns the numbers of a struct, and of structs in it, that lack a bound below or above, as `schedule.steps`.
+
+    Without one nobody says what a temperature of -1 is, and a model draws it all the same.
+    """
+
+    found = inspect.type_info(kind)
+    return [path for field in getattr(found, "fields", ()) for path in _open(field.type, field.encode_name)]
+
+
+def _open(kind: inspect.Type, path: str) -> Iterator[str]:
+    match kind:
+        case inspect.IntType() | inspect.FloatType():
+            if (kind.ge is None and kind.gt is None) or (kind.le is None and kind.lt is None):
+                yield path
+        case inspect.UnionType(types=several) | inspect.TupleType(item_types=several):
+            yield from (found for inner in several for found in _open(inner, path))
+        case inspect.VarTupleType(item_type=inner) | inspect.ListType(item_type=inner):
+            yield from _open(inner, path)
+        case inspect.DictType(value_type=inner):
+            yield from _open(inner, path)
+        case inspect.StructType(fields=fields):
+            yield from (found for field in fields for found in _open(field.type, f"{path}.{field.encode_name}"))

@@ -45,7 +45,7 @@ class PixelCNN(Chain):
 
     class Config(Config):
         event_shape: Shape = (1, 28, 28)
-        levels: Annotated[int, msgspec.Meta(le=65_536)] = 256
+        levels: Annotated[int, msgspec.Meta(ge=2, le=65_536)] = 256
         range: tuple[Real, Real] = (-1.0, 1.0)
         head: Literal["logistics", "softmax"] = "logistics"
         components: Depth = 10

@@ -42,7 +42,7 @@ class RNN(Chain):
 
     class Config(Config):
         length: Size = 8
-        symbols: Annotated[int, msgspec.Meta(le=65_536)] = 4
+        symbols: Annotated[int, msgspec.Meta(ge=2, le=65_536)] = 4
         range: tuple[Real, Real] = (0.0, 3.0)
         cell: Literal["gru", "lstm"] = "gru"
         hidden: Size = 64

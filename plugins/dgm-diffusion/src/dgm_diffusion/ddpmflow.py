@@ -27,7 +27,7 @@ from .odes import Probes, log_density, log_normal, sign_probes, solve
 
 __all__ = ["ProbabilityFlow"]
 
-Steps = Annotated[int, msgspec.Meta(ge=1)]
+Steps = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 #: Noised data with a smaller share of signal in their variance are noise: the flow starts where there is more.
 SIGNAL = 1e-5
 

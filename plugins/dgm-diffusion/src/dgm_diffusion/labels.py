@@ -25,7 +25,8 @@ from .odes import sign_probes
 __all__ = ["Classes", "Guidance", "Label", "Timed", "dropped", "guided", "labels_of"]
 
 #: One class for all samples, or classes that are repeated over them; None: no class.
-Label = int | list[int] | None
+_Class = Annotated[int, msgspec.Meta(ge=0, le=99_999)]
+Label = _Class | list[_Class] | None
 #: The number of classes of a config; 0: without classes.
 Classes = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 #: The weight of guidance: 0 sees no label, above 1 there is more of the class than in the data.

@@ -208,7 +208,7 @@ class ResNetEnergy(EnergyNetwork):
         stem_stride: Literal[1, 2, 4] = 1
         #: Side of the squares of pixels that are averaged first. A decoder's mean lacks fine detail wherever it is
         #: drawn; an energy that can't see it judges shapes instead.
-        shrink: Annotated[int, msgspec.Meta(le=65_536)] = 1
+        shrink: Size = 1
         pooling: Literal["sum", "mean"] = "sum"
         #: Factor on the energy: how steep it may get without large weights.
         scale: Real = 1.0
@@ -226,7 +226,7 @@ class ResNetEnergy(EnergyNetwork):
         super().__init__(config, **parts)
         conv = WNConv2d if self.config.weight_norm else nn.Conv2d
         c, s, shrink = self.config.channels, self.config.stem_stride, self.config.shrink
-        if shrink < 1 or any(side % shrink for side in self.event_shape[1:]):
+        if any(side % shrink for side in self.event_shape[1:]):
             raise RegistryError(
                 f"config of resnet-energy: shrink: {shrink} does not divide {list(self.event_shape[1:])}",
                 "choose a divisor of both sides; 1 judges pictures as they are",

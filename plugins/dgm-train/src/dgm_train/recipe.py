@@ -34,7 +34,7 @@ MAX_PHASES = 99
 
 Steps = Annotated[int, Meta(ge=1, le=MAX_STEPS)]
 Decay = Annotated[float, Meta(ge=0, lt=1)]
-Bound = Annotated[float, Meta(gt=0)]
+Bound = Annotated[float, Meta(gt=0, le=1e30)]
 
 
 class Optimizer(Config):

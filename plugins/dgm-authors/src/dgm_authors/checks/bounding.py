@@ -12,16 +12,29 @@ from torch import Tensor
 from dgmcore.errors import DgmError
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
+from dgmcore.plugins.imports import import_string
 from dgmcore.sampling.draw import sample
 from dgmcore.sampling.scores import score
 
-from ..limits import odd_values, refused_or_finite
+from ..limits import odd_values, refused_or_finite, unbounded
 from ..subject import Subject, rebuild
 from .base import Skip, registry
 
 CHECKS, check = registry()
 
 _N = 2
+
+
+@check()
+def numbers_state_their_bounds(it: Subject) -> None:
+    """Each number of the config, of the options and of the phases' options has a bound below and one above."""
+
+    model = type(it.model)
+    kinds = {"config": model.Config, "sampling option": model.Sampling, "scoring option": model.Scoring}
+    kinds |= {f"option of phase {name}": import_string(target).Options for name, target in model.phases.items()}
+    for what, kind in kinds.items():
+        for number in unbounded(kind):
+            raise AssertionError(f"{what} {number} has no bounds: give it a type of dgmcore.config, such as Positive")
 
 
 @check("generator")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Model, Options
+from dgmcore.config import Fraction
 from dgmcore.errors import RegistryError
 from dgmcore.noise import Noise
 
@@ -33,7 +34,7 @@ class FlowStudent(Velocity):
     """
 
     class Config(Velocity.Config):
-        times: tuple[float, ...] = (0.0, 0.5, 1.0)
+        times: tuple[Fraction, ...] = (0.0, 0.5, 1.0)
 
     class Sampling(Options):
         label: Label = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ProportionalFitting", "Reversal"]
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000_000)]
 
 
 class Reversal(Phase):

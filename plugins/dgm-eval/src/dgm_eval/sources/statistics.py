@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config, Model
-from dgmcore.config import Size
+from dgmcore.config import Shape, Size
 from dgmcore.errors import UsageError
 from dgmcore.loading.load import load
 
@@ -26,7 +26,7 @@ class ReferenceStatistics(Model):
         against: str = ""  # the data, with their split
         count: Size = 1
         dim: Size = 1
-        event_shape: tuple[int, ...] = (1, 28, 28)
+        event_shape: Shape = (1, 28, 28)
 
     config: Config
     values: Tensor
