@@ -72,6 +72,11 @@ def test_text_on_stdout(dgm):
     code, out, err = dgm("sample", "ridge", "-n", 4, "--out", "-")
     assert (code, err) == (0, "") and np.loadtxt(io.StringIO(out), delimiter=",", skiprows=1).shape == (4, 2)
     assert dgm("sample", "ridge", "-n", 4, "--out", "/dev/stdout")[1] == out
+    read, write = os.pipe()  # as of the shell's >(...)
+    assert dgm("sample", "ridge", "-n", 4, "--out", f"/dev/fd/{write}")[0] == 0
+    os.close(write)
+    with open(read, encoding="utf-8") as pipe:
+        assert pipe.read() == out and sorted(os.listdir()) == ["x.npy", "x.npy.json"]
     code, out, err = dgm("score", "ridge", "x.npy", "--out", "-")
     assert code == 0 and out.startswith("index,value\n0,") and "mean" in err and len(out.splitlines()) == 5
     for arguments in (["sample", "ridge"], ["score", "ridge", "x.npy"]):

@@ -212,6 +212,32 @@ def test_no_server_at_all(toys, hub, monkeypatch):
         dgmcore.pull("toy")
 
 
+@pytest.mark.parametrize("address", ["ftp://x", "x", "http://", "http://h/?q", "//h"])
+def test_what_is_no_address_of_a_hub_is_said(address):
+    code = "import dgmcore; dgmcore.load('hf://user/toy')"
+    given = {**os.environ, "HF_ENDPOINT": address}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
+    assert "UsageError: HF_ENDPOINT is no address of a Hub" in done.stderr, done.stderr
+
+
+def test_a_password_of_the_hub_is_not_shown(toys, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://me:secret@127.0.0.1:9")
+    template = "http://me:secret@127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    with pytest.raises(DgmError, match=r"no connection to http://\*\*\*@127\.0\.0\.1:9") as error:
+        dgmcore.load("hf://user/toy")
+    assert "secret" not in f"{error.value} {error.value.hint}"
+
+
+def test_addresses_that_are_nearly_right():
+    for name in ("https://huggingface.co/u/m", "HF://u/m", "hf:/u/m", "huggingface.co/u/m/", "u/m"):
+        with pytest.raises(DgmError) as error:
+            dgmcore.load(name.rstrip("/"))
+        assert "hf://u/m" in error.value.hint, name
+    with pytest.raises(DgmError, match="@ is no revision of u/m"):
+        dgmcore.load("hf://u/m@")
+
+
 def test_a_huge_entry_is_not_fetched(toys, hub):
     hub.add("user/big", {"model.yaml": bytes(2_000_000)})
     with pytest.raises(DgmError, match="an entry has at most"):

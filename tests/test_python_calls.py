@@ -26,10 +26,37 @@ def test_data_are_a_name_or_numbers(model, kind):
         dgmcore.score(model, kind)
 
 
-@pytest.mark.parametrize("half", [X + 1j, np.ma.masked_array(X, X == 0)], ids=["complex", "masked"])
+@pytest.mark.parametrize(
+    "half",
+    [
+        X + 1j,
+        np.ma.masked_array(X, X == 0),
+        X.astype("datetime64[s]"),
+        X.astype("timedelta64[s]"),
+        X.astype(str),
+        X.astype("S"),
+        torch.from_numpy(X + 1j),
+        torch.from_numpy(X).to_sparse(),
+        torch.empty(4, 2, device="meta"),
+    ],
+    ids=["complex", "masked", "dates", "durations", "texts", "bytes", "complex tensor", "sparse", "meta"],
+)
 def test_no_half_of_the_numbers_is_dropped(model, half):
     with pytest.raises(DgmError, match="no array of numbers"):
         dgmcore.score(model, half)
+
+
+def test_tables_are_numbers(model):
+    table = pytest.importorskip("pandas").DataFrame({"a": [0.0, 1.0], "b": [0.5, -0.5]})
+    assert torch.equal(dgmcore.score(model, table).values, dgmcore.score(model, table.to_numpy()).values)
+
+
+@pytest.mark.parametrize("y", [[1j, 0.0], ["1", "2"], np.zeros(2, "datetime64[s]"), torch.zeros(2).to_sparse(), None])
+def test_what_is_seen_is_numbers(y):
+    from dgm_given import Observation
+
+    with pytest.raises(DgmError, match="no array of numbers"):
+        Observation(y)
 
 
 @pytest.mark.parametrize("device", ["xyz", None, "cuda:99", 3.5, "meta"])

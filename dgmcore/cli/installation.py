@@ -25,7 +25,7 @@ from ..errors import DgmError
 from ..files.folders import environment_registries, user_cache, user_data
 from ..files.safetensors import read_header
 from ..files.verify import Mismatch, open_verified
-from ..hub.cache import hub_cache
+from ..hub.cache import HUB, hub_cache
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..plugins.sources import discover, limit
@@ -239,7 +239,7 @@ def _settings() -> Iterator[Finding]:
     found = [re.sub(r"//[^/@]*@", "//***@", setting) for setting in found]  # a password in a URL
     yield Finding("ok", "settings", ", ".join(found) or "none in the environment")
     endpoint = os.environ.get("HF_ENDPOINT")
-    if endpoint and not re.match(r"https?://[^/]", endpoint):
+    if endpoint and not HUB.fullmatch(endpoint):
         hint = "set it to https://... or unset it"
         yield Finding("fail", "HF_ENDPOINT", f"{endpoint} is no address of a Hub", hint)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):

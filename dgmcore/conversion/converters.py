@@ -19,6 +19,7 @@ from ..files.folders import user_registry
 from ..files.safetensors import TensorInfo
 from ..files.tensors import Misfit, copy_tensors
 from ..files.verify import sha256_of
+from ..hub.cache import split_address
 from ..loading.load import build, memory_limit
 from ..model import save
 from ..plugins.imports import import_string
@@ -133,7 +134,7 @@ def convert(
 
 def _fetch(name: str, format: str | None, options: dict[str, Any]) -> Path:
     """Returns the folder of a Hub repository: the work of `fetch(repo, revision, options)` in a converter's module."""
-    repo, _, revision = name.removeprefix("hf://").partition("@")
+    repo, revision = split_address(name)
     for known in plugins.converters().values():
         if format in (None, known.format):
             with suppress(AttributeError, ImportError):
@@ -142,7 +143,7 @@ def _fetch(name: str, format: str | None, options: dict[str, Any]) -> Path:
     else:
         raise UsageError(f"no converter fetches {name}", "download its files, then: dgm convert FILE... --as NAME")
     options.setdefault("url", name)
-    return Path(fetch(repo, revision or None, options))
+    return Path(fetch(repo, revision, options))
 
 
 def _source(converted: Converted, paths: list[Path], format: str, license: str, url: Any) -> dict[str, Any]:

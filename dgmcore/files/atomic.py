@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     try:
-        if _is_stream(path):
+        if is_stream(path):
             with path.open("wb") as file:
                 yield file
             return
@@ -101,7 +101,7 @@ def hidden(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Pa
         yield name
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether what has a name is no file or folder that could be replaced, such as a pipe or `/dev/stdout`."""
     special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
     return special or os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))

@@ -21,6 +21,9 @@ from ..files.atomic import replacing
 _REPO = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]*(/[A-Za-z0-9_-][A-Za-z0-9._+-]*)*")
 
+#: An address that `HF_ENDPOINT` may have.
+HUB = re.compile(r"https?://([^/\s@]*@)?[^/\s@:]+(:[0-9]{1,5})?(/[^\s?#]*)?")
+
 
 def hub_cache() -> str:
     """Returns the folder of the Hugging Face cache, as `huggingface_hub` decides it."""
@@ -35,7 +38,14 @@ def check_repo(repo: str, revision: str | None = None) -> None:
     if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > 96:
         raise UsageError(f"{repo[:200]} is no name of a Hub repository", "write USER/REPO")
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or len(revision) > 200):
-        raise UsageError(f"{revision[:200]} is no revision of {repo}", "name a commit, a tag or a branch")
+        raise UsageError(f"{revision[:200] or '@'} is no revision of {repo}", "name a commit, a tag or a branch")
+
+
+def split_address(name: str) -> tuple[str, str | None]:
+    """Returns the repository and the revision that `hf://USER/REPO@REVISION` names; raises as :func:`check_repo`."""
+    repo, at, revision = name.removeprefix("hf://").partition("@")
+    check_repo(repo, revision if at else None)
+    return repo, revision if at else None
 
 
 def repo_folder(repo: str) -> Path:

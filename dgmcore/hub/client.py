@@ -15,7 +15,10 @@ from huggingface_hub import constants, errors
 
 from ..errors import DgmError, RegistryError, UsageError, WeightsError
 from ..suggestions import NO_RIGHTS, NO_SPACE, hint_of
-from .cache import check_repo
+from .cache import HUB, check_repo
+
+if not HUB.fullmatch(constants.ENDPOINT):  # before the client takes it apart
+    raise UsageError("HF_ENDPOINT is no address of a Hub", "set it to https://... or unset it")
 
 DELAYS = (0.5, 1.5)  # seconds to wait before asking again after an answer that may be better next time
 ANSWER = 120.0  # seconds that an answer may take, however steadily it comes
@@ -34,8 +37,8 @@ def offline() -> bool:
 
 
 def host() -> str:
-    """Returns the address of the Hub."""
-    return str(constants.ENDPOINT)
+    """Returns the address of the Hub as it may be shown: without a password."""
+    return re.sub(r"//[^/@]*@", "//***@", str(constants.ENDPOINT))
 
 
 class Head(NamedTuple):
@@ -101,7 +104,7 @@ class NoFile(RegistryError):
 
 def explain(error: BaseException, repo: str, file: str, revision: str | None = None, name: str = "") -> DgmError:
     """Turns a failure of the client to get a file into an error for the user; `name` is the entry that wants it."""
-    hub, page = constants.ENDPOINT, f"see {constants.ENDPOINT}/{repo} for"
+    hub, page = host(), f"see {host()}/{repo} for"
     match error:
         case DgmError():
             return error
@@ -129,7 +132,7 @@ def explain(error: BaseException, repo: str, file: str, revision: str | None = N
 
 def _reason(error: BaseException) -> tuple[str, str]:
     """Returns why something could not be had, and what to do."""
-    hub, status = constants.ENDPOINT, status_of(error)
+    hub, status = host(), status_of(error)
     if status in (401, 403):
         return f"{hub} refused access ({status})", _LOGIN
     if status == 429:

@@ -11,6 +11,7 @@ import msgspec
 
 from ..entry import ENTRY_FILE, PARTS, Entry, read_entry
 from ..errors import RegistryError
+from ..hub.cache import split_address
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..suggestions import did_you_mean
@@ -38,8 +39,7 @@ def find(name: str | os.PathLike[str]) -> Located:
     if name.startswith("hf://"):
         from ..hub.fetch import fetch_entry  # the Hub's client: listing needs none
 
-        repo, _, revision = name.removeprefix("hf://").partition("@")
-        folder = fetch_entry(repo, revision or None)
+        folder = fetch_entry(*split_address(name))
         return Located(read_entry(folder), folder, "hub", name)
     if name.startswith((".", "~")) or os.path.isabs(name) or name.endswith(("/", os.sep, ".yaml")):
         return _in_folder(name)
@@ -72,7 +72,7 @@ def _unknown(index: Index, name: str) -> RegistryError:
         return RegistryError(f"{name} is an architecture, without weights", f"dgm train {name} DATA")
     known = {row.full_name if origin else row.shown_name for row in index.rows if origin in ("", row.origin)}
     known = known or {row.full_name for row in index.rows}  # nothing is of that origin
-    repo = re.sub("^https?://[^/]+/", "", name)
+    repo = re.sub(r"(?i)^(hf:/*|https?://[^/]+/|(www\.)?(huggingface\.co|hf\.co)/)", "", name).strip("/")
     otherwise = f"of a repository on the Hub say hf://{repo}" if repo.count("/") == 1 else "see `dgm list`"
     hint = _inside(name) or did_you_mean(name, known, did_you_mean(name, index.provided.architectures, otherwise))
     return RegistryError(f"there is no model {name}", hint)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import plugins
-from ..files.atomic import replacing
+from ..files.atomic import is_stream, replacing
 from ..model import Model
 
 #: The key of a record in the text of a PNG and in the metadata of a safetensors file.
@@ -65,6 +65,6 @@ def text(**facts: Any) -> str:
 
 def write_sidecar(path: Path) -> None:
     """Writes the open record beside a file whose format has no place for it, as `FILE.json`."""
-    if text() and path.is_file():  # not for a pipe
+    if text() and path.is_file() and not is_stream(path):  # not for a pipe, a descriptor
         with replacing(path.with_name(f"{path.name}.json")) as file:
             file.write(f"{json.dumps(json.loads(text()), indent=2)}\n".encode())

@@ -21,6 +21,7 @@ References:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from ..model import Model
 
 __all__ = ["Judgements", "Scores", "judgements", "score"]
+
+_NO_NUMBERS = "the data are no array of numbers"
 
 
 class Scores(NamedTuple):
@@ -211,9 +214,12 @@ def _source(model: Model, data: Any) -> tuple[Callable[[int, int], Tensor], int,
     Numbers without levels of their own, such as arrays of floats, have those of the model's data.
     """
     levels = model.entry.data.levels if model.entry is not None else None
-    if isinstance(data, np.ndarray | list | tuple):
+    known = isinstance(data, str | os.PathLike | Tensor) or hasattr(data, "levels")
+    if isinstance(data, list | tuple) or (hasattr(data, "__array__") and not known):  # tables of pandas too
         data = _numbers(data, model)
     if isinstance(data, Tensor):
+        if data.layout != torch.strided or data.is_meta or data.is_complex():
+            raise DataError(_NO_NUMBERS, "give (n, *event_shape) real numbers: a dense tensor")
         if tuple(data.shape[1:]) != tuple(model.event_shape) or not len(data):
             raise DataError(
                 f"data of shape {tuple(data.shape)} don't fit {model_name(model)}",
@@ -232,13 +238,11 @@ def _numbers(data: Any, model: Model) -> Tensor:
     """Returns arrays and lists as a tensor, bytes carried to the range of the model's data."""
     try:
         array = np.asarray(data)
-        if array.dtype.kind == "c" or np.ma.is_masked(data):
-            raise TypeError("half of it would be lost")
+        if array.dtype.kind not in "biufO" or np.ma.is_masked(data):  # halves, dates and texts would become numbers
+            raise TypeError(array.dtype)
         x = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     except (TypeError, ValueError):
-        raise DataError(
-            "the data are no array of numbers", "give (n, *event_shape) real numbers, none masked"
-        ) from None
+        raise DataError(_NO_NUMBERS, "give (n, *event_shape) real numbers, none masked") from None
     limits = model_range(model)
     return x * ((limits[1] - limits[0]) / 255) + limits[0] if array.dtype == np.uint8 and limits else x
 

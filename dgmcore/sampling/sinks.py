@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ..errors import UsageError
-from ..files.atomic import replacing, replacing_folder
+from ..files.atomic import is_stream, replacing, replacing_folder
 from ..plugins import call
 from . import provenance
 from .processes import here
@@ -175,6 +175,8 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
     suffix = Path(text).suffix.lower()
     if text in STDOUT:
         return stdout
+    if not suffix and is_stream(Path(text)):  # a pipe of the shell's >(...)
+        return csv
     if text.endswith(("/", os.sep)) or Path(text).is_dir() or not suffix:
         return folder
     if suffix not in SINKS:
@@ -186,7 +188,7 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
 def open_sink(path: str | os.PathLike[str], n: int, model: Model) -> Iterator[Write]:
     """Opens the sink for a path; the block must write exactly `n` samples, all of them finite."""
     written, bits, sink, target = 0, hashlib.sha256(), sink_of(path), Path(path).expanduser()
-    if sink in (npy, npz, safetensors, csv):
+    if sink in (npy, npz, safetensors, csv) and not is_stream(target):
         _check_space(target, n, model)
     with sink(target, n, model) as write:
 

@@ -70,7 +70,7 @@ class Observation(Model):
             raise UsageError("an observation has a mask or an operator, not both", "leave out one of them")
         self.sigma, self.operator, self.what = float(sigma), operator, what or "an observation"
         self._gain: float | None = None
-        values = torch.as_tensor(y, dtype=torch.float64)
+        values = _numbers(y, self.what)
         self.known: tuple[Tensor, Tensor] | None = None  # of a masked datum: the datum, and where it is known
         if mask is not None:
             known = _checked_mask(torch.as_tensor(mask), tuple(values.shape))
@@ -139,6 +139,17 @@ class Observation(Model):
         """Returns the root mean square of A x - y, `(n,)`, which is about sigma where all is well."""
 
         return (self.seen(x) - self.y.to(x)).flatten(1).square().mean(1).sqrt()
+
+
+def _numbers(y: Any, what: str) -> Tensor:
+    """Returns what was seen as float64: neither halves of complex numbers nor dates, which would become numbers."""
+    try:
+        values = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.zeros(0, dtype=torch.complex64)
+    if values.is_complex() or values.layout != torch.strided or values.is_meta:
+        raise UsageError(f"{what} is no array of numbers", "give real numbers, or a dense tensor of them")
+    return values.to(torch.float64)
 
 
 def _checked_mask(known: Tensor, shape: tuple[int, ...]) -> Tensor:

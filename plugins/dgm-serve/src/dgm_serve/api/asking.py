@@ -135,8 +135,11 @@ def data_of(service: Service, model: Model, ask: AskData) -> Tensor:
         x = to_range(torch.from_numpy(array.copy()), model_range(model) or (-1.0, 1.0))
     else:
         try:
+            array = np.asarray(ask.data)
+            if array.dtype.kind not in "biuf":  # texts would become numbers
+                raise TypeError(array.dtype)
             with np.errstate(over="ignore"):  # what is not finite is refused by whoever judges it
-                x = torch.from_numpy(np.asarray(ask.data, np.float32))
+                x = torch.from_numpy(array.astype(np.float32))
         except (TypeError, ValueError, OverflowError):
             raise DataError("the data are no array of numbers", f"give (n, {shape}) numbers") from None
         if x.ndim == 1 and len(x) and len(x) % math.prod(shape) == 0:
