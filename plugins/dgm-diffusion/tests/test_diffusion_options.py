@@ -257,6 +257,17 @@ def test_the_noise_of_a_step_has_the_variance_that_is_asked_for(variance, which)
     assert torch.allclose(last, torch.zeros(N, 2), atol=1e-5), "no noise at the last step"
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_learned_variances_lie_between_the_two_on_a_scale_of_logarithms(share):
+    model = chain(prediction="x0", variance="learned")
+    raw = torch.tensor([0.0, 0.0, 2 * share - 1, 2 * share - 1])
+    model.network = type("Both", (nn.Module,), {"forward": lambda _, x, t: raw.expand(len(x), 4)})()
+    after = next(SAMPLERS["ddpm"](model, torch.zeros(N, 2), [10, 0], StreamNoise(0, N), None))
+    beta = 1 - model.alpha_bar[10] / model.alpha_bar[0]
+    small = beta * (1 - model.alpha_bar[0]) / (1 - model.alpha_bar[10])
+    assert float(after.var()) == pytest.approx(float(beta**share * small ** (1 - share)), rel=0.06)
+
+
 @pytest.mark.parametrize("eta", [None, 0.0, 0.5, 1.0])
 def test_eta_is_the_share_of_fresh_noise(eta):
     model = chain(prediction="x0")

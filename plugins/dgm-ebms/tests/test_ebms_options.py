@@ -10,7 +10,7 @@ import torch
 from dgm_ebms.ebm import EBM
 from dgm_ebms.networks import ConvEnergy, MLPEnergy, ResNetEnergy, read_layout
 from dgm_ebms.odeflow import ODEFlow, ascent, tangents
-from dgm_ebms.rbm import RBM
+from dgm_ebms.rbm import RBM, heats
 from dgm_ebms.stacked import StackedRBM
 from dgm_ebms.training import (
     Contrastive,
@@ -296,6 +296,14 @@ def test_chains_start_at_the_means_of_the_data():
     model.base.copy_(torch.linspace(-3, 3, 9))
     start = next(model.trajectory(noise(), steps=1))
     assert torch.allclose(start.mean(0).flatten(), model.base.sigmoid(), atol=0.03)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 1000])
+def test_temperatures_go_from_0_to_1_and_lie_closer_towards_1(steps):
+    betas = torch.tensor(heats(steps), dtype=torch.float64)
+    assert len(betas) == steps + 1 and (float(betas[0]), float(betas[-1])) == (0.0, 1.0)
+    gaps = betas.diff()
+    assert torch.allclose(gaps.diff(), torch.full((steps - 1,), -2 / steps**2, dtype=torch.float64)), "linearly"
 
 
 def test_a_stack_is_a_model_of_the_lower_machines_pixels():

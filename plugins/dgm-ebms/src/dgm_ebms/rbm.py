@@ -200,6 +200,12 @@ def enumerated(b: Tensor, c: Tensor, w: Tensor) -> float:
     return float((h @ c + F.softplus(b + h @ w.T).sum(1)).logsumexp(0))
 
 
+def heats(temperatures: int) -> list[float]:
+    r"""Returns :math:`\beta_k = 1 - (1 - k / K)^2`, k = 0..K: twice as far apart at first, and closer towards 1."""
+
+    return [1 - (1 - k / temperatures) ** 2 for k in range(temperatures + 1)]
+
+
 def annealed(b: Tensor, c: Tensor, w: Tensor, base: Tensor, noise: Noise, temperatures: int) -> LogZ:
     r"""Estimates log Z by annealed importance sampling (Salakhutdinov and Murray, 2008, section 4.1).
 
@@ -207,7 +213,7 @@ def annealed(b: Tensor, c: Tensor, w: Tensor, base: Tensor, noise: Noise, temper
 
     .. math:: \log p^*_\beta(v) = ((1 - \beta) b_0 + \beta b)^T v + \sum_j \log(1 + e^{\beta (c_j + (v^T W)_j)}),
 
-    a Gibbs step at each :math:`\beta_k`, which lie closer towards 1. The mean of the weights
+    a Gibbs step at each :math:`\beta_k` of :func:`heats`. The mean of the weights
     :math:`\prod_k p^*_{\beta_{k+1}}(v_k) / p^*_{\beta_k}(v_k)` estimates the ratio of both normalisers.
 
     Arguments:
@@ -227,7 +233,7 @@ def annealed(b: Tensor, c: Tensor, w: Tensor, base: Tensor, noise: Noise, temper
 
     v = (noise.uniform(len(b)) < torch.sigmoid(base)).to(b)
     log_w = torch.zeros(noise.n, dtype=torch.float64, device=b.device)
-    betas = [1 - (1 - k / temperatures) ** 2 for k in range(temperatures + 1)]
+    betas = heats(temperatures)
     inputs = hidden(v)
     for k, (now, then) in enumerate(pairwise(betas)):
         if k:
