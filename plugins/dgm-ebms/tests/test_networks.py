@@ -131,7 +131,7 @@ def test_an_energy_of_smaller_pictures_does_not_see_what_averages_out():
     assert (net.score(x + board) - net.score(x)).abs().max() < 1e-12
     assert (net.score(x + 1) - net.score(x)).abs().min() > 1e-6
     for shrink in (0, 3):
-        with pytest.raises(RegistryError, match="shrink: 3 does not divide|shrink: expected `int` >= 1"):
+        with pytest.raises(RegistryError, match=r"shrink: 3 does not divide|shrink: expected `int` >= 1"):
             ResNetEnergy({**SMALL, "shrink": shrink})
 
 
