@@ -132,7 +132,7 @@ class Model(nn.Module):
         self.entry: Entry | None = None
         self._sampling_defaults: dict[str, Any] = {}
 
-    def __getattr__(self, name: str) -> Tensor | nn.Module:
+    def __getattr__(self, name: str) -> Any:
         """Finds parameters, buffers and modules, as `nn.Module` does.
 
         Raises:

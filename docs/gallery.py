@@ -1,4 +1,4 @@
-"""Draws the README's picture: a row of samples for each family, from the weights in the registry.
+"""Draws the README's picture: samples of models of several families, from the weights in the registry.
 
 python docs/gallery.py [OUT.png]
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -416,9 +417,10 @@ def test_a_record_that_is_damaged_or_cannot_be_written_is_an_error(trusting, toy
 def test_all_goes_on_after_a_failure(published, toys):
     publish(published, toys, "other", width=10)
     published.faults.append(Fault("status", path="user/toy", code=404, error="RepoNotFound", method="*"))
-    with pytest.raises(DgmError, match=r"1 of 2 models failed \(toy\)"):
-        dgmcore.pull(["toy", "other"])
-    assert dgmcore.pull("other")[0].path.is_file()
+    done = []
+    with pytest.raises(DgmError, match=r"1 of 2 failed: toy: "):
+        dgmcore.pull(["toy", "other"], report=done.append)
+    assert [d.name for d in done] == ["other"] and done[0].path.is_file()
     assert not any("user/toy" in r[1] and r[0] == "GET" for r in published.requests)
 
 
@@ -440,6 +442,21 @@ def test_commands_end_in_two_lines_and_exit_codes(published, toys):
     assert failed.returncode == 1 and failed.stdout == ""
     assert [line.split(":")[0] for line in failed.stderr.splitlines()] == ["error", "hint"], failed.stderr
     assert dgm("pull").returncode == 2
+
+
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_a_command_says_what_was_pulled_and_names_each_that_failed(published, toys, json):
+    for name in ("other", "third", "fourth"):
+        publish(published, toys, name, width=10)
+    for name, code, error in (("toy", 404, "RepoNotFound"), ("third", 403, "GatedRepo")):
+        published.faults.append(Fault("status", path=f"user/{name}", code=code, error=error, method="*"))
+    failed = dgm("pull", "--all", *json)
+    assert failed.returncode == 1
+    said = [d["name"] for d in msgspec.json.decode(failed.stdout)] if json else re.findall("^[^:]+", failed.stdout, re.M)
+    assert {"fourth", "other"} <= set(said) and not {"toy", "third"} & set(said)
+    what, hint = failed.stderr.splitlines()
+    assert hint.startswith("hint: ")
+    assert re.search(r"error: \d+ of \d+ failed: .*third: user/third is restricted; toy: there is no", what), what
 
 
 def test_eight_pulls_at_once(toys, hub):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,19 +23,26 @@ class Pulled(NamedTuple):
     license: str
 
 
-def pull(names: str | Iterable[str] = (), *, all: bool = False, revision: str | None = None) -> list[Pulled]:
+def pull(
+    names: str | Iterable[str] = (),
+    *,
+    all: bool = False,
+    revision: str | None = None,
+    report: Callable[[Pulled], object] | None = None,
+) -> list[Pulled]:
     """Fetches the weights of models and of all their parts, and verifies them.
 
     Arguments:
         names: Names as for :func:`dgmcore.load`.
         all: Every model of the registry that has weights somewhere.
         revision: Commit, tag or branch on the Hub, instead of the entries' own.
+        report: Is called with each record as soon as it is there, also of those that are pulled where others fail.
 
     Returns:
         A record of each entry, each once.
 
     Raises:
-        DgmError: For the first model that fails, after all others were tried.
+        DgmError: If models fail, after all others were tried: which, and why each.
     """
     wanted = [names] if isinstance(names, str) else list(names)
     if all:
@@ -46,14 +53,18 @@ def pull(names: str | Iterable[str] = (), *, all: bool = False, revision: str | 
     for name in dict.fromkeys(wanted):
         on_hub = name.startswith("hf://")
         try:
-            first, *others = with_parts(find(f"{name.partition('@')[0]}@{revision}" if on_hub and revision else name))
-            done[first.full_name] = _pull_one(first, None if on_hub else revision)
-            done |= {part.full_name: _pull_one(part, None) for part in others}
+            located = with_parts(find(f"{name.partition('@')[0]}@{revision}" if on_hub and revision else name))
+            for i, part in enumerate(located):
+                if part.full_name not in done:
+                    done[part.full_name] = _pull_one(part, None if on_hub or i else revision)
+                    if report:
+                        report(done[part.full_name])
         except DgmError as e:
             failures[name] = e
-    for error in failures.values():
-        what = f"{len(failures)} of {len(wanted)} models failed ({', '.join(failures)}): {error.what}"
-        raise type(error)(what if len(wanted) > 1 else error.what, error.hint)
+    if failures:
+        first = next(iter(failures.values()))
+        why = "; ".join(f"{name}: {error.what}" for name, error in failures.items())
+        raise type(first)(f"{len(failures)} of {len(wanted)} failed: {why}" if len(wanted) > 1 else first.what, first.hint)
     return list(done.values())
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from ... import console as output
-from ...calls.pulling import pull
+from ...calls.pulling import Pulled, pull
 from ...errors import UsageError
 from ...plugins import call
 from ..complete import model_names
@@ -31,20 +32,29 @@ def command(
 ) -> None:
     """Fetch weights from the Hub and verify them.
 
-    Prints a line for each entry, with its licence; weights that are here already are only verified.
+    Prints a line for each entry, with its licence; weights that are here already are only verified. What fails is named
+    at the end, and keeps nothing else from being fetched.
     """
     if bool(names) == all:
         raise UsageError("name the models to pull, or say --all", "for example: dgm pull realnvp-moons")
     if verify_key and (all or revision):
         raise UsageError("a signature is that of one repository", "dgm pull hf://USER/REPO@REVISION --verify-key KEY")
-    if verify_key:
-        pulled = [done for name in names for done in call("pull_signed")(name, verify_key)]
-    else:
-        pulled = pull(names or (), all=all, revision=revision)
-    if json:
-        output.emit_json([{**done._asdict(), "path": done.path and str(done.path)} for done in pulled])
-        return
-    for done in pulled:
-        size = output.size(done.size) if done.path else "no weights of its own"
-        line = f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else "")
-        print(output.wrapped(line, "  "))
+    records: list[dict[str, Any]] = []
+
+    def report(done: Pulled) -> None:
+        records.append({**done._asdict(), "path": done.path and str(done.path)})
+        if not json:
+            size = output.size(done.size) if done.path else "no weights of its own"
+            line = f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else "")
+            print(output.wrapped(line, "  "), flush=True)
+
+    try:
+        if verify_key:
+            for name in names:
+                for done in call("pull_signed")(name, verify_key):
+                    report(done)
+        else:
+            pull(names or (), all=all, revision=revision, report=report)
+    finally:
+        if json and records:
+            output.emit_json(records)
