@@ -63,8 +63,9 @@ def pull(
             failures[name] = e
     if failures:
         first = next(iter(failures.values()))
-        why = "; ".join(f"{name}: {error.what}" for name, error in failures.items())
-        raise type(first)(f"{len(failures)} of {len(wanted)} failed: {why}" if len(wanted) > 1 else first.what, first.hint)
+        each = "; ".join(f"{name}: {error.what}" for name, error in failures.items())
+        what = f"{len(failures)} of {len(wanted)} failed: {each}" if len(wanted) > 1 else first.what
+        raise type(first)(what, first.hint)
     return list(done.values())
 
 

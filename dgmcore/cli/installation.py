@@ -191,9 +191,10 @@ def _entries(index: Index) -> Iterator[Finding]:
     told, known = lacking(), index.provided.architectures
     for row in index.rows:
         entry, subject = row.entry(), f"entry {row.full_name}"
-        own = [] if entry.package in told else [entry.architecture]
-        for kind in sorted({*own, *(part.architecture for part in entry.own_parts())} - set(known)):
-            hint = "install the plugin that provides it, or mend that plugin"
+        own = {entry.architecture, *(part.architecture for part in entry.own_parts())} - set(known)
+        for kind in [] if entry.package in told else sorted(own):
+            perhaps = f", perhaps {' or '.join(told)}" if told else ""
+            hint = f"install the plugin that provides it{perhaps}, or mend that plugin"
             yield Finding("warn", subject, f"no plugin provides the architecture {kind}", hint)
         for part in entry.part_names():
             if part not in entries:
