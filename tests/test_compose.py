@@ -142,7 +142,7 @@ def test_metropolis_needs_no_gradient_and_at_temperature_zero_never_loses_score(
 @pytest.mark.parametrize(
     "option, named",
     [
-        ({"steps": -3}, "-3 steps"),
+        ({"steps": -3}, "steps: expected `int` >= 0"),
         ({"temperature": -1.0, "step_size": 0.1}, "temperature -1"),
         ({"step_size": -0.1}, "size -0.1"),
     ],

@@ -485,7 +485,7 @@ def test_resizing_keeps_levels_and_means(home):
     resized = every(open_data("x.npy", resize=6, range=(0, 255)))
     assert torch.equal(resized, resized.round())
     for key, value in (("resize", 0), ("pad", -1), ("limit", 0)):
-        with pytest.raises(DataError, match=f"data.{key} must be at least 1"):
+        with pytest.raises(DataError, match=f"{key}: expected `int` >= "):
             open_data("x.npy", **{key: value})
     with pytest.raises(DataError, match="can't be padded to 4"):
         open_data("x.npy", pad=4)

@@ -77,7 +77,7 @@ FALLS = {"name": "step", "every": 4}
         ({"phases": [FIT] * 100}, RegistryError, "100 are more than 99"),
         ({"phases": [{**FIT, "phase": "os:getcwd"}]}, TrainingError, "os:getcwd is no dgmcore.training.Phase"),
         ({"phases": [{**FIT, "phase": "nowhere:X"}]}, TrainingError, "can't be imported"),
-        ({"data": {"dataset": "moons", "levels": 1}}, RegistryError, "data.levels: 1"),
+        ({"data": {"dataset": "moons", "levels": 1}}, RegistryError, "data.levels: expected `int` >= 2"),
         ({"phases": [{**FIT, "keep": "best"}]}, RegistryError, "keep: best needs validations"),
         ({"phases": [{**FIT, "keep": "best"}], "validate_every": 9}, RegistryError, "more than all 8 steps"),
         # what nothing would look at

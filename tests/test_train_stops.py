@@ -50,7 +50,7 @@ def test_a_lost_run_stops_with_the_last_good_checkpoint(what):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_writes_a_checkpoint_and_resume_gives_the_same_weights(name):
-    data = recipe({"phase": "play", "steps": 120, "ema": 0.9}, architecture="train-duo", data={"dataset": "moons"})
+    data = recipe({"phase": "play", "steps": 600, "ema": 0.9}, architecture="train-duo", data={"dataset": "moons"})
     whole = weights(dgmcore.train(data, runs="whole"))
 
     def interrupt():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..config import Config, Size
+from ..config import Config, Real, Size
 
 __all__ = ["DataSpec"]
 
@@ -21,7 +21,7 @@ class DataSpec(Config):
     dataset: str  # a registered name, or a path (.npy, .npz, .csv, .safetensors, image, folder or zip of images)
     split: str = "train"
     options: dict[str, Any] = {}  # of the data set: noise of moons, holdout of celeba64, ...
-    range: tuple[float, float] | None = None  # images are carried to this range
+    range: tuple[Real, Real] | None = None  # images are carried to this range
     levels: Levels | None = None
     pad: Size | None = None  # images are padded to this height and width
     resize: Size | None = None  # images are resized to this height and width
