@@ -139,6 +139,7 @@ def test_options_are_typed_by_the_model(dgm):
     "arguments,code,words",
     [
         (["ridge", "--out", "x.jpg"], 2, "unknown suffix .jpg"),
+        (["ridge", "--out", ""], 2, "an empty text names no file"),
         (["ridge", "--out", "x/"], 2, "only images"),
         (["ridge", "-n", "0"], 2, "-n"),
         (["ridge", "--batch-size", "0"], 2, "--batch-size"),

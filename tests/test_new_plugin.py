@@ -78,7 +78,7 @@ def test_bad_names_are_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["json", "torch", "class", "match", "dgm-flows", "flows", "realnvp", "sample", "train"]
+    "name", ["json", "torch", "class", "match", "dgm-flows", "flows", "realnvp", "sample", "train", "dgm", "con"]
 )
 def test_taken_names_are_refused(name, tmp_path):
     with pytest.raises(UsageError, match=f"{name} is taken"):

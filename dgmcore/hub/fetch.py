@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import huggingface_hub
 from filelock import FileLock
-from huggingface_hub import hf_hub_download
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..console import progress, say
@@ -181,7 +181,9 @@ def _download(
                 with progress(label, head.size, "bytes") as advance:
                     options: Any = {"local_dir": stage, "cache_dir": stage.parent}
                     options["tqdm_class"] = _meter(label, limit, time.monotonic() + seconds, advance)
-                    patiently(lambda: hf_hub_download(repo, file, revision=head.commit, **options), seconds)
+                    patiently(
+                        lambda: huggingface_hub.hf_hub_download(repo, file, revision=head.commit, **options), seconds
+                    )
                 if sha256 is not None:
                     with open_verified(stage / file, limit, sha256) as came:
                         read_header(came)

@@ -173,6 +173,8 @@ def sink_of(path: str | os.PathLike[str]) -> Sink:
     """
     text = os.path.expanduser(path)
     suffix = Path(text).suffix.lower()
+    if not text:
+        raise UsageError("an empty text names no file", f"use a name with {', '.join(SINKS)}, or a folder/")
     if text in STDOUT:
         return stdout
     if not suffix and is_stream(Path(text)):  # a pipe of the shell's >(...)

@@ -7,7 +7,7 @@ import re
 import sys
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
 import typer
@@ -58,6 +58,10 @@ def _taken(name: str) -> str | None:
     """Returns what has the name already, in Python or here; None if nothing has."""
 
     module = name.replace("-", "_")
+    if name in ("dgm", "dgmcore"):
+        return "the command and what holds it"
+    if PureWindowsPath(name).is_reserved():
+        return "a device of Windows, where no folder can have that name"
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
         return "a word of the language"
     uses = {
