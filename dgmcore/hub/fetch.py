@@ -179,11 +179,9 @@ def _download(
             with hidden(blob, folder=True) as stage:
                 label, seconds = name or f"{repo}/{file}", 600 + limit / SLOWEST
                 with progress(label, head.size, "bytes") as advance:
-                    options: Any = {"local_dir": stage, "cache_dir": stage.parent}
+                    options: Any = {"local_dir": stage, "cache_dir": stage.parent, "revision": head.commit}
                     options["tqdm_class"] = _meter(label, limit, time.monotonic() + seconds, advance)
-                    patiently(
-                        lambda: huggingface_hub.hf_hub_download(repo, file, revision=head.commit, **options), seconds
-                    )
+                    patiently(lambda: huggingface_hub.hf_hub_download(repo, file, **options), seconds)
                 if sha256 is not None:
                     with open_verified(stage / file, limit, sha256) as came:
                         read_header(came)
