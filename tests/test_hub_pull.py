@@ -213,7 +213,7 @@ def test_no_server_at_all(toys, hub, monkeypatch):
         dgmcore.pull("toy")
 
 
-@pytest.mark.parametrize("address", ["ftp://x", "x", "http://", "http://h/?q", "//h", "http://h:abc"])
+@pytest.mark.parametrize("address", ["ftp://x", "x", "http://", "http://h/?q", "//h", "http://h:abc", "http://h:65536"])
 def test_what_is_no_address_of_a_hub_is_said(address):
     code = "import dgmcore; dgmcore.load('hf://user/toy')"
     given = {**os.environ, "HF_ENDPOINT": address}

@@ -111,6 +111,7 @@ def test_noise_is_of_the_version_that_drew(dgm, replay, suffix):
         dgm("sample", "./mine", "-n", 5, *out)
         drawn[version] = Path(f"x{suffix}").read_bytes()
         assert json.loads(dgm("info", f"x{suffix}", "--json")[1])["noise"] == version
+        assert f"version {version}" in dgm("info", f"x{suffix}")[1]
     assert drawn[1] != drawn[2] and replay(f"x{suffix}").equal
     own("walk", "./mine")
     done = replay(f"x{suffix}")

@@ -20,9 +20,10 @@ from ..files.atomic import replacing
 
 _REPO = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._+-]*(/[A-Za-z0-9_-][A-Za-z0-9._+-]*)*")
+_PORT = r"([0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
 #: An address that `HF_ENDPOINT` may have.
-HUB = re.compile(r"https?://([^/\s@]*@)?[^/\s@:]+(:[0-9]{1,5})?(/[^\s?#]*)?")
+HUB = re.compile(rf"https?://([^/\s@]*@)?[^/\s@:]+(:{_PORT})?(/[^\s?#]*)?")
 
 
 def hub_cache() -> str:

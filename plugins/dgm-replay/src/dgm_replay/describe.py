@@ -48,6 +48,7 @@ def _fields(record: Record) -> Iterator[tuple[str, str | None]]:
         yield f"weights of {name}", entry.weights or "sha256 unknown"
     yield "weights in memory", record.state
     yield "samples", record.samples
+    yield "noise", f"version {record.noise}"
     yield "machine", f"{record.device}, {record.processor}, {record.dtype}, {record.threads} threads"
 
 
