@@ -105,6 +105,12 @@ def _unwritable(data: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, "text in UTF-8 (rename the file, if it is one)"
 
 
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """Returns the default of a field of a struct; None where it has none."""
+    made = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return None if made is msgspec.NODEFAULT else made
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
     plain: dict[str, Any] = msgspec.to_builtins(config)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .config import Config, parse
+from .config import Config, default_of, parse
 from .errors import RegistryError
 from .files.atomic import replacing
 
@@ -223,11 +223,7 @@ def _plain(value: Any) -> Any:
     """Returns plain data of a struct without the fields that equal their defaults."""
     if isinstance(value, msgspec.Struct):
         held = [(f, getattr(value, f.name)) for f in msgspec.structs.fields(value)]
-        return {f.encode_name: _plain(v) for f, v in held if v != _default(f)}
+        return {f.encode_name: _plain(v) for f, v in held if v != default_of(f)}
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()

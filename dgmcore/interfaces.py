@@ -120,16 +120,9 @@ class Features(Protocol):
         """Maps `(n, *event_shape)` to `(n, d)`."""
 
 
-CAPABILITIES: dict[str, type] = {
-    "generator": Generator,
-    "pushforward": Pushforward,
-    "trajectory": Trajectory,
-    "critic": Critic,
-    "density": Density,
-    "autoregressive": Autoregressive,
-    "encoder": Encoder,
-    "features": Features,
-}
+_PROTOCOLS = (Generator, Pushforward, Trajectory, Critic, Density, Autoregressive, Encoder, Features)
+#: Each protocol by its name: "generator", "pushforward", ...
+CAPABILITIES: dict[str, type] = {kind.__name__.lower(): kind for kind in _PROTOCOLS}
 
 #: What a class must have for a capability: all that its protocol names, but the shape, which every model has.
 _MEMBERS = {

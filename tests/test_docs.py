@@ -6,6 +6,7 @@ Pages are followed to the letter by a shell, each in an empty folder. A block of
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -135,6 +136,34 @@ def test_every_page_that_is_linked_is_there():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_what_is_named_of_our_packages_is_there():
+    """In pages, docstrings, errors and their hints: `dgmcore.sampling.stream`, `dgm_ebms.ebm.EBM`."""
+    places = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    places += [*(ROOT / "dgmcore").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]
+    named = {}
+    for place in places:
+        for name in re.findall(r"\bdgm(?:core|_[a-z]+)(?:\.[A-Za-z_]\w*)+", place.read_text(encoding="utf-8")):
+            named.setdefault(name, place.name)
+    assert len(named) > 200
+    missing = [f"{name} in {place}" for name, place in named.items() if not _is_there(name.split("."))]
+    assert not missing
+
+
+def _is_there(parts: list[str]) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+        except ImportError:
+            continue
+        for name in parts[cut:]:
+            if not hasattr(found, name):
+                return name in getattr(found, "__annotations__", ())
+            found = getattr(found, name)
+        return True
+    return False
 
 
 # --- pages that are followed -------------------------------------------------------------------------

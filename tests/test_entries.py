@@ -13,7 +13,8 @@ from dgmcore.calls.listing import list_models
 from dgmcore.config import parse, to_dict
 from dgmcore.entry import read_entry
 from dgmcore.plugins import architecture
-from dgmcore.sampling.draw import model_range, sample, stream
+from dgmcore.sampling.draw import sample, stream
+from dgmcore.sampling.settings import model_range
 
 ROOT = Path(__file__).parents[1]
 NAMES = [m["name"] for m in list_models(can="generator") if m["available"]]

@@ -11,6 +11,7 @@ import pytest
 import dgmcore
 from dgmcore.errors import DgmError
 from dgmcore.files import yaml
+from dgmcore.sampling.draw import first_states, stream
 
 HERE = Path(__file__).parent.parent / "registry"
 
@@ -39,15 +40,30 @@ def variant(tmp_path):
         ("rbm-mnist", {"data": {"levels": 256}}, "data.levels: 256 is not the model's, which is 2"),
         ("rnn-tfim", {"data": {"range": [0.0, 1.0]}}, r"data.range: \[0.0, 1.0\] is not the model's"),
         ("realnvp-moons", {"data": {"levels": 256}}, "data.levels: without a range they are none"),
+        ("realnvp-moons", {"weights": {"parameters": 10**12}}, "weights.parameters: 1000000000000 is not the model's"),
         ("realnvp-moons", {"weights": {"parameters": -5}}, "weights.parameters: expected `int` >= 0"),
         ("realnvp-moons", {"weights": {"size": -1}}, "weights.size: expected `int` >= 0"),
         ("rbm-mnist", {"sampling": {"steps": 0}}, "steps: expected `int` >= 1"),
         ("dsm-moons", {"sampling": {"steps": 0}}, "steps: expected `int` >= 1"),
+        ("ddpm-moons", {"config": {"schedule": {"steps": 10**6}}}, "steps: expected `int` <= 10000"),
     ],
 )
 def test_what_is_not_so_is_refused(variant, name, changes, what):
     with pytest.raises(DgmError, match=what):
         dgmcore.load(variant(name, **changes))
+
+
+def test_work_without_end_is_done_at_the_users_word_only(variant):
+    model = dgmcore.load(variant("dsm-moons", sampling={"steps": 10**6}))
+    for work in (dgmcore.sample, stream, first_states):
+        with pytest.raises(DgmError, match="the entry of dsm-moons asks for steps=1,000,000") as e:
+            next(iter(work(model, 2)))
+        assert "--set steps=1000000" in e.value.hint
+        assert len(next(iter(work(model, 2, steps=2)))) == 2
+    flow = dgmcore.load(variant("ffjord-moons", sampling={"steps": 10**6}))  # scored as it is drawn
+    with pytest.raises(DgmError, match="asks for steps=1,000,000"):
+        dgmcore.score(flow, np.zeros((2, 2)))
+    assert dgmcore.score(flow, np.zeros((2, 2)), steps=4).n == 2
 
 
 def test_what_is_not_said_is_no_contradiction(variant):

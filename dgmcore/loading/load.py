@@ -175,14 +175,15 @@ def _check_data(model: Model, entry: Entry) -> None:
     said = entry.data
     declared, levels = (vars(model).get(key) for key in ("data_range", "data_levels"))  # the class's are examples
     facts: list[tuple[str, Any, Any]] = [
-        ("event_shape", list(said.event_shape), list(getattr(model, "event_shape", said.event_shape))),
-        ("range", said.range and list(said.range), list(declared or said.range or ()) or None),
-        ("levels", said.levels, said.levels and (levels or said.levels)),
+        ("data.event_shape", list(said.event_shape), list(getattr(model, "event_shape", said.event_shape))),
+        ("data.range", said.range and list(said.range), list(declared or said.range or ()) or None),
+        ("data.levels", said.levels, said.levels and (levels or said.levels)),
+        ("weights.parameters", (w := entry.weights) and w.parameters, w and w.parameters and model.num_parameters()),
     ]
     for key, ours, its in facts:
         if ours != its:
-            what = f"{entry.name}: data.{key}: {ours} is not the model's, which is {its}"
-            raise RegistryError(what, "correct data or config in the entry, or get it again")
+            what = f"{entry.name}: {key}: {ours} is not the model's, which is {its}"
+            raise RegistryError(what, "correct it or config in the entry, or get it again")
 
 
 #: What costs time or random numbers; constants are kept, as constructors may compute with them.

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from .. import hookspecs
+from ..config import default_of
 from ..console import printable, said
 from ..interfaces import Likelihood, capabilities
 from .imports import USER_PACKAGE, import_module, import_string, search_path
@@ -116,10 +117,8 @@ def _describe_class(architecture: Architecture) -> None:
     architecture.capabilities = capabilities(cls)
     architecture.likelihood = str(likelihood) if isinstance(likelihood, Likelihood) else None
     for field in msgspec.structs.fields(cls.Sampling) if getattr(cls, "Sampling", None) else ():
-        default = field.default if field.default is not msgspec.NODEFAULT else None
-        if field.default_factory is not msgspec.NODEFAULT:
-            default = field.default_factory()
-        architecture.sampling[field.encode_name] = Option(said(field.type), msgspec.to_builtins(default))
+        default = msgspec.to_builtins(default_of(field))
+        architecture.sampling[field.encode_name] = Option(said(field.type), default)
 
 
 def _fail(record: PluginRecord, what: str, hint: str) -> None:

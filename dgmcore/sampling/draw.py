@@ -28,10 +28,9 @@ from .settings import (
     as_generator,
     as_model,
     batches,
+    check_work,
     checked_size,
-    default_batch_size,
     model_name,
-    model_range,
     outgoing,
     together,
     warn_of_overstepping,
@@ -42,16 +41,7 @@ from .sinks import write_samples
 if TYPE_CHECKING:
     from ..model import Model
 
-__all__ = [
-    "batches",
-    "default_batch_size",
-    "first_states",
-    "model_name",
-    "model_range",
-    "sample",
-    "sample_to",
-    "stream",
-]
+__all__ = ["first_states", "sample", "sample_to", "stream"]
 
 
 def stream(
@@ -90,6 +80,7 @@ def stream(
     seed, size = whole(seed, "the seed", 0, MAX_SEED), checked_size(model, batch_size)
     chosen = together(options, named)
     model.sampling(chosen)  # a wrong option fails here, before the first batch is asked for
+    check_work(model, chosen)
     return _stream(model, n, seed, size, start, chosen)
 
 
@@ -186,6 +177,7 @@ def first_states(
         raise UsageError(f"{model_name(model)} has no trajectory: it draws in one step", "leave it out, or use --tilt")
     chosen = together(options, named)
     model.sampling(chosen)
+    check_work(model, chosen)
     length = min(whole(n, "the number of samples", 0, MAX_SAMPLES), checked_size(model, batch_size))
     noise = IndexedNoise.of(model, whole(seed, "the seed", 0, MAX_SEED), length)
     states = cast(Trajectory, model).trajectory(noise, **chosen)

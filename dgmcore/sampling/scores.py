@@ -38,6 +38,7 @@ from .settings import (
     MAX_SEED,
     as_model,
     batches,
+    check_work,
     checked_size,
     model_name,
     model_range,
@@ -187,6 +188,7 @@ Judge = Callable[[Tensor, IndexedNoise], Tensor]
 def _judge(model: Model, options: dict[str, Any]) -> tuple[Judge, str, str]:
     """Returns what maps data and noise to values `(n,)`, with their kind and unit."""
     model.scoring(options)  # a wrong option fails here
+    check_work(model, options)  # flows in time are solved as their samples are
     if model.can("density"):
         density = cast(Density, model)
         kind = density.likelihood

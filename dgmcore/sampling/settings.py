@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_SEED = 2**63 - 1
 #: The number of samples that a seed has.
 MAX_SAMPLES = 2**62
+#: The most steps, or other whole numbers of work, that an entry asks its sampler for without its user's word.
+MAX_WORK = 10_000
 #: How far outside of the data's range samples may lie before somebody is told, as a mean share of its width.
 OVERSTEPPING = 0.1
 
@@ -97,6 +99,14 @@ def as_generator(model: Model) -> Generator:
             f"it can: {', '.join(model.capabilities) or 'nothing'}",
         )
     return cast(Generator, model)
+
+
+def check_work(model: Model, options: Mapping[str, Any]) -> None:
+    """Raises an OptionError for work that takes very long, and that the entry asks for, not the user."""
+    for name, value in (model.entry.sampling if model.entry is not None else {}).items():
+        if name not in options and isinstance(value, int) and value > MAX_WORK:
+            what = f"the entry of {model_name(model)} asks for {name}={value:,}, which may take very long"
+            raise OptionError(what, f"to draw by it: --set {name}={value}; or by fewer")
 
 
 def model_name(model: Model) -> str:

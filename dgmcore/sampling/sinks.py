@@ -215,7 +215,7 @@ def _check_space(path: Path, n: int, model: Model) -> None:
     if size > free:
         raise UsageError(
             f"{n:,} samples take {round(size / 1e9, 3):,} GB, and {folder} has {round(free / 1e9, 3):,} GB free",
-            "free some disk space, or draw fewer, or batch by batch with dgmcore.stream",
+            "free some disk space, or draw fewer, or batch by batch with dgmcore.sampling.stream",
         )
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dgmcore import Config
-from dgmcore.config import Count
 
 __all__ = ["Beta", "Schedule", "betas", "posterior_variances", "tables", "vp_log_alpha_bar"]
 
@@ -31,7 +30,7 @@ class Schedule(Config):
     """
 
     name: Literal["linear", "cosine", "vp"] = "linear"
-    steps: Count = 1000
+    steps: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1000
     beta_min: Beta | None = None
     beta_max: Beta | None = None
 

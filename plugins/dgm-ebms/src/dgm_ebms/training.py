@@ -40,7 +40,7 @@ Tolerance = Annotated[float, Meta(ge=1e-9, le=1.0)]
 
 
 class _EnergyPhase(ContrastivePhase):
-    """Trains the whole of an :class:`~dgm_ebms.EBM`, or an energy network alone."""
+    """Trains the whole of an :class:`~dgm_ebms.ebm.EBM`, or an energy network alone."""
 
     def critic(self) -> Any:
         return self.model.parts["energy"]

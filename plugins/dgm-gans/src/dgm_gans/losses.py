@@ -210,7 +210,7 @@ def r1_penalty(score: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     return grad.square().flatten(1).sum(1).mean()
 
 
-#: Losses by the name that a recipe gives; each takes the options of :class:`~dgm_gans.training.Options`.
+#: Losses by the name that a recipe gives; each takes the options of :class:`~dgm_gans.training.AdversarialPhase`.
 LOSSES: dict[str, Callable[..., Adversarial]] = {
     "saturating": lambda o: Saturating(o.smoothing),
     "non-saturating": lambda o: NonSaturating(o.smoothing),

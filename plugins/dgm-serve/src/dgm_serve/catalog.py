@@ -9,6 +9,7 @@ import msgspec
 
 import dgmcore
 from dgmcore.calls.listing import info, listed
+from dgmcore.config import default_of
 from dgmcore.console import size
 from dgmcore.errors import DgmError
 from dgmcore.plugins.provided import architecture, provided
@@ -100,9 +101,6 @@ def option_schema(options: Any, defaults: dict[str, Any] | None = None) -> dict[
             schema = msgspec.json.schema(field.type)
         except TypeError:  # a tensor, which JSON can't say
             continue
-        default = field.default if field.default is not msgspec.NODEFAULT else None
-        if field.default_factory is not msgspec.NODEFAULT:
-            default = field.default_factory()
-        default = (defaults or {}).get(field.encode_name, default)
+        default = (defaults or {}).get(field.encode_name, default_of(field))
         properties[field.encode_name] = {**schema, "default": msgspec.to_builtins(default)}
     return {"type": "object", "properties": properties, "additionalProperties": False}

@@ -11,6 +11,7 @@ import msgspec
 
 from dgmcore import console, plugins
 from dgmcore.cli.commands.info import text
+from dgmcore.config import default_of
 from dgmcore.console import said
 from dgmcore.plugins.imports import import_string
 from dgmcore.training import starter
@@ -114,16 +115,11 @@ def _fields(kind: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
     return {
         field.encode_name: {
             "type": said(field.type),
-            "default": None if field.required else _default(field),
+            "default": msgspec.to_builtins(default_of(field), enc_hook=str),
             "help": helps.get(field.name, ""),
         }
         for field in msgspec.structs.fields(kind)
     }
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    made = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-    return msgspec.to_builtins(made, enc_hook=str)
 
 
 def _comments(kind: type) -> dict[str, str]:
