@@ -66,6 +66,11 @@ def test_work_without_end_is_done_at_the_users_word_only(variant):
     assert dgmcore.score(flow, np.zeros((2, 2)), steps=4).n == 2
 
 
+def test_samples_of_a_bound_are_no_option_of_an_exact_density():
+    with pytest.raises(DgmError, match="k=2 is for a bound: Glow has an exact density"):
+        dgmcore.score("glowebm-fashion", np.zeros((1, 1, 28, 28), np.uint8), k=2)
+
+
 def test_what_is_not_said_is_no_contradiction(variant):
     assert dgmcore.load(variant("rnn-tfim", data={"levels": None})).event_shape == (8,)
 

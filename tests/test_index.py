@@ -237,6 +237,17 @@ def test_a_bad_moment_is_not_remembered(installation, bad):
     assert "toys" in later.stdout and later.stderr == "", later
 
 
+@pytest.mark.parametrize("number", [15, 24])
+def test_a_process_that_is_ended_from_outside_is_tried_again(installation, number):
+    mark = str(installation.folder / "ended")
+    once = f"import os\nif not os.path.exists({mark!r}):\n    os.mkdir({mark!r})\n    os.kill(os.getpid(), {number})\n"
+    installation.plugin("toys", once + PLUGIN.format(name="toy", module="fake_toys"))
+    _settle()
+    for status in ("broken", "ok"):
+        forget()
+        assert {p.name: p.status for p in plugins.plugins()}["toys"] == status
+
+
 def test_a_process_that_fails_is_no_fault_of_plugins(installation, monkeypatch):
     installation.plugin("toys")
     with monkeypatch.context() as patch:

@@ -21,6 +21,7 @@ from dgmcore.entry import Data, Entry
 from dgmcore.errors import DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.sampling import draw as sampling
 from dgmcore.sampling.processes import Place, device_here, here, share_batches
+from dgmcore.sampling.settings import batches, default_batch_size
 
 
 def entry_of(model, **data):
@@ -46,8 +47,8 @@ def test_samples_do_not_depend_on_how_they_are_asked_for(n, size, start, kind):
 @given(n=st.integers(0, 1000), size=st.integers(1, 200), world=st.integers(1, 9))
 def test_processes_share_the_batches_that_one_process_makes(n, size, world):
     shares = [share_batches(n, size, Place(rank, world, 0)) for rank in range(world)]
-    together = [b for start, stop in shares for b in sampling.batches(start, stop, size)]
-    assert together == list(sampling.batches(0, n, size))
+    together = [b for start, stop in shares for b in batches(start, stop, size)]
+    assert together == list(batches(0, n, size))
     work = [-(-(stop - start) // size) for start, stop in shares]
     assert max(work) - min(work) <= 1
 
@@ -158,7 +159,7 @@ def test_batches_are_smaller_for_larger_data():
     for shape in ((2,), (1, 28, 28), (3, 64, 64), (3, 1024, 1024)):
         model = Ridge()
         model.event_shape = shape
-        sizes.append(sampling.default_batch_size(model))
+        sizes.append(default_batch_size(model))
     assert sizes == sorted(sizes, reverse=True) and sizes[0] >= 4096 and sizes[-1] == 1
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ..errors import PluginError
 from ..plugins.core_commands import COMMANDS
 from ..plugins.current import checked_once
 from ..plugins.imports import import_string
-from ..plugins.provided import missing, plugins, provided
+from ..plugins.provided import imported, missing, plugins, provided
 from ..suggestions import PACKAGES
 from ..version import __version__
 from .parameters import lighten
@@ -106,7 +105,7 @@ def command_of(name: str) -> Any:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command(name, help=None)(import_string(COMMANDS[name][0]))
     else:
-        app = _of_plugin(name)
+        app = imported(provided().commands[name].plugin, f"command {name}", provided().commands[name].import_)
     command: Any = typer.main.get_command(app)
     command.name = name
     if not any("-h" in param.opts for param in command.params):
@@ -116,15 +115,6 @@ def command_of(name: str) -> Any:
     _add_aliases(command)
     lighten(command)
     return command
-
-
-def _of_plugin(name: str) -> Any:
-    record = provided().commands[name]
-    try:
-        return import_string(record.import_)
-    except (Exception, SystemExit) as e:
-        what = f"plugin {record.plugin}: command {name} can't be imported: {type(e).__name__}: {e}"
-        raise PluginError(what, "see `dgm plugins`") from e
 
 
 def _add_aliases(command: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..hub.cache import split_address
 from ..loading.load import build, memory_limit
 from ..model import save
 from ..plugins.imports import import_string
+from ..plugins.provided import imported
 from ..plugins.records import Converter
 from ..suggestions import did_you_mean
 from .foreign import read_checkpoint, tensors_of
@@ -210,10 +211,7 @@ def _detect(
 
 def _try(format: str, record: Converter, paths: list[Path], options: dict[str, Any]) -> tuple[str, Converted, Model]:
     """Runs a converter, builds the model that it describes, and fills it."""
-    try:
-        function: Callable[[list[Path], dict[str, Any]], Converted] = import_string(record.import_)
-    except (ImportError, AttributeError) as e:
-        raise PluginError(f"the converter {format} can't be imported: {e}", "see `dgm plugins`") from e
+    function = imported(record.plugin, f"converter {format}", record.import_)
     try:
         converted = function(list(paths), dict(options))
     except _MISFIT as e:

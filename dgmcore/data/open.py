@@ -15,8 +15,8 @@ from torch import Tensor
 from ..config import parse
 from ..console import say
 from ..errors import DataError, PluginError, UsageError
-from ..plugins.imports import import_string
-from ..plugins.provided import call, plugins, provided
+from ..plugins.provided import call, imported, plugins, provided
+from ..plugins.records import Function
 from ..suggestions import did_you_mean
 from .arrays import Arrays, is_array_file, open_arrays
 from .base import Dataset
@@ -161,14 +161,11 @@ def _open(spec: DataSpec) -> Dataset:
         raise DataError(f"no data set is called {spec.dataset}", hint)
     if spec.background is not None:
         raise DataError(f"{spec.dataset} has no transparent pictures", "drop data.background")
-    return _open_named(spec, known[spec.dataset].import_)
+    return _open_named(spec, known[spec.dataset])
 
 
-def _open_named(spec: DataSpec, where: str) -> Dataset:
-    try:
-        function = import_string(where)
-    except (ImportError, AttributeError) as e:
-        raise PluginError(f"the data set {spec.dataset} can't be imported: {e}", "see `dgm plugins`") from e
+def _open_named(spec: DataSpec, record: Function) -> Dataset:
+    function = imported(record.plugin, f"data set {spec.dataset}", record.import_)
     accepted = [p.name for p in inspect.signature(function).parameters.values() if p.name not in ("split", "root")]
     for key in spec.options:
         if key not in accepted:

@@ -80,6 +80,7 @@ def _run(sources: list[Source]) -> tuple[list[bytes], Problem]:
             out.seek(0)
             code = process.returncode
             what = f"the interpreter ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
-            return out.read().splitlines(), Problem(what, HINT, passing=code == -9)  # the system's way to free memory
+            ended = code in (-9, -15, -24)  # by the system, for memory or time, or by somebody: SIGKILL, -TERM, -XCPU
+            return out.read().splitlines(), Problem(what, HINT, passing=ended)
     except OSError as e:
         return [], Problem(f"no process can be started: {e.strerror or e}", HINT)

@@ -37,7 +37,7 @@ def architecture(name: str) -> Any:
     record = provided().architectures.get(name)
     if record is None:
         raise unknown_architecture(name)
-    return _imported(record.plugin, f"architecture {name}", record.import_)
+    return imported(record.plugin, f"architecture {name}", record.import_)
 
 
 def name_of(kind: type) -> str:
@@ -58,11 +58,12 @@ def call(name: str) -> Callable[..., Any]:
     record = provided().calls.get(name)
     if record is None:
         raise missing(name)
-    function: Callable[..., Any] = _imported(record.plugin, name, record.import_)
+    function: Callable[..., Any] = imported(record.plugin, name, record.import_)
     return function
 
 
-def _imported(plugin: str, what: str, string: str) -> Any:
+def imported(plugin: str, what: str, string: str) -> Any:
+    """Imports a thing of a plugin; raises a PluginError that calls it `what`."""
     try:
         return import_string(string)
     except (Exception, SystemExit) as e:

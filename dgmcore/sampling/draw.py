@@ -33,6 +33,7 @@ from .settings import (
     model_name,
     outgoing,
     together,
+    undisturbed,
     warn_of_overstepping,
     whole,
 )
@@ -89,7 +90,7 @@ def _stream(model: Model, n: int, seed: int, size: int, start: int, options: dic
     for first, length in batches(start, start + n, size):
         noise = IndexedNoise.of(model, seed, length, first)
         # not inference mode: Langevin dynamics and continuous flows take gradients inside
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(model):
             x, what = generator.sample(noise, **options), f"samples {first} to {first + length - 1}"
             told = told or warn_of_overstepping(x, model, what)
             x = outgoing(x, model, what)
@@ -182,7 +183,7 @@ def first_states(
     noise = IndexedNoise.of(model, whole(seed, "the seed", 0, MAX_SEED), length)
     states = cast(Trajectory, model).trajectory(noise, **chosen)
     while True:
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(model):
             state = next(states, None)
         if state is None:
             return

@@ -44,6 +44,7 @@ from .settings import (
     model_range,
     require_finite,
     together,
+    undisturbed,
     whole,
 )
 
@@ -170,13 +171,12 @@ def judgements(
             _check_range(x, first, model)
             if dequantize and limits and step:
                 x = _dequantized(x, noise.child("dequantize"), limits, step)
-            with torch.no_grad():
-                value = _without_overflow(judge(x, noise).double().cpu(), kind, unit)
+            value = _without_overflow(judge(x, noise).double().cpu(), kind, unit)
             watch(value)
             yield value
 
     asked = {"model": model_name(model), "n": n, "seed": seed, "batch size": size, "options": options}
-    with joined(**asked) as place:
+    with torch.no_grad(), undisturbed(model), joined(**asked) as place:
         own = torch.cat([torch.empty(0, dtype=torch.float64), *values(*share_batches(n, size, place))])
         whole_of_them = torch.cat(agree(own)) if place.world > 1 else own
     return Judgements(kind, unit, whole_of_them, step, dequantize)

@@ -6,6 +6,7 @@ import math
 import operator
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -123,6 +124,19 @@ def default_batch_size(model: Model) -> int:
     """Returns a batch size that bounds the memory: fewer of what is larger, more on a GPU."""
     numbers = 2**18 if model.device.type == "cpu" else 2**21
     return max(1, min(2**12, numbers // math.prod(model.event_shape)))
+
+
+@contextmanager
+def undisturbed(model: Model) -> Iterator[None]:
+    """Within the block a model works as it was tested, whatever a program has set: autocast, default device or type."""
+    home = torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext()
+    dtype = torch.get_default_dtype()
+    with torch.autocast(model.device.type, enabled=False), home:
+        try:
+            torch.set_default_dtype(torch.float32)
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 # --- its work ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,9 +76,10 @@ def moons(split: str = "train", root: str | os.PathLike[str] | None = None, *, n
 def _moons(noise: Noise, scale: float) -> tuple[Tensor, Tensor]:
     outer = noise.n // 2
     inner = noise.n - outer
-    a, b = torch.linspace(0, math.pi, outer), torch.linspace(0, math.pi, inner)
+    here: Any = {"dtype": noise.dtype, "device": "cpu"}  # whatever a program's defaults are
+    a, b = torch.linspace(0, math.pi, outer, **here), torch.linspace(0, math.pi, inner, **here)
     x = torch.cat([torch.stack([a.cos(), a.sin()], 1), torch.stack([1 - b.cos(), 0.5 - b.sin()], 1)])
-    labels = torch.cat([torch.zeros(outer, dtype=torch.int64), torch.ones(inner, dtype=torch.int64)])
+    labels = torch.from_numpy(np.arange(noise.n) >= outer).long()
     step = noise.normal(2)
     return x.to(step.device).add(step, alpha=scale), labels
 
@@ -94,24 +96,24 @@ def swissroll(split: str = "train", root: str | os.PathLike[str] | None = None, 
 def _swissroll(noise: Noise, scale: float) -> tuple[Tensor, Tensor]:
     t = 1.5 * math.pi * (1 + 2 * noise.uniform())
     x = torch.stack([t * t.cos(), t * t.sin()], 1)
-    return (x + scale * noise.normal(2)) / 5, torch.zeros(noise.n, dtype=torch.int64)
+    return (x + scale * noise.normal(2)) / 5, torch.zeros(noise.n, dtype=torch.int64, device="cpu")
 
 
 def gaussians(name: str, split: str, side: int, spacing: float, std: float) -> Toy:
     """A `side` by `side` grid of equally likely Gaussians, centred at 0."""
 
     toy = Toy(name, split, partial(_gaussians, side=side, spacing=spacing, std=_positive("std", std)))
-    toy.centres, toy.scale = _grid(torch.arange(side * side), side) * spacing, std
+    toy.centres, toy.scale = _grid(torch.from_numpy(np.arange(side * side)), side, torch.float32) * spacing, std
     return toy
 
 
 def _gaussians(noise: Noise, side: int, spacing: float, std: float) -> tuple[Tensor, Tensor]:
     labels = noise.integers(side * side)
-    return _grid(labels, side) * spacing + std * noise.normal(2), labels
+    return _grid(labels, side, noise.dtype) * spacing + std * noise.normal(2), labels
 
 
-def _grid(labels: Tensor, side: int) -> Tensor:
-    return torch.stack([labels // side, labels % side], 1) - (side - 1) / 2
+def _grid(labels: Tensor, side: int, dtype: torch.dtype) -> Tensor:
+    return torch.stack([labels // side, labels % side], 1).to(dtype) - (side - 1) / 2
 
 
 def gaussians25(split: str = "train", root: str | os.PathLike[str] | None = None, *, std: float = 0.0839) -> Toy:

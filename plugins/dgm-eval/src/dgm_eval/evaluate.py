@@ -13,7 +13,7 @@ from dgmcore.entry import Metric
 from dgmcore.errors import PluginError, UsageError
 from dgmcore.evaluation.metric import Marked, Requirements
 from dgmcore.sampling.processes import joined
-from dgmcore.sampling.settings import as_model, model_name, together
+from dgmcore.sampling.settings import as_model, model_name, together, undisturbed
 from dgmcore.suggestions import did_you_mean
 
 from .run import Evaluation, Progress
@@ -95,7 +95,7 @@ def evaluate(
     run.expect(function.requirements for function in chosen.values())
     records: list[Metric] = []
     asked = {"metrics": list(chosen), "n": n, "seed": seed, "batch size": batch_size, "options": run.sampling}
-    with joined(model=model_name(run.model), against=run.against, **asked):
+    with undisturbed(run.model), joined(model=model_name(run.model), against=run.against, **asked):
         for function in chosen.values():
             found = function(run)
             records += [found] if isinstance(found, Metric) else found

@@ -12,6 +12,7 @@ from dgmcore.errors import CapabilityError, UsageError
 from dgmcore.interfaces import Density, Generator, Likelihood, Pushforward
 from dgmcore.model import Model
 from dgmcore.noise import IndexedNoise
+from dgmcore.sampling.settings import undisturbed
 
 __all__ = ["Levels", "ModelDistribution", "as_distribution"]
 
@@ -83,7 +84,7 @@ class ModelDistribution(Distribution):
         if not self.model.can("generator"):
             raise CapabilityError(f"{type(self.model).__name__} can't be sampled", "use its log_prob only")
         shape = Size(sample_shape)
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(self.model):
             x = cast(Generator, self.model).sample(self._noise(shape.numel()), **self.options)
         return x.reshape(shape + self.event_shape)
 
@@ -119,7 +120,8 @@ class ModelDistribution(Distribution):
         if value.shape[len(batch) :] != self.event_shape:
             wanted = ", ".join(map(str, self.event_shape))
             raise ValueError(f"expected values of shape (*, {wanted}), not {tuple(value.shape)}")
-        found = cast(Density, self.model).log_prob(value.reshape(-1, *self.event_shape))
+        with undisturbed(self.model):
+            found = cast(Density, self.model).log_prob(value.reshape(-1, *self.event_shape))
         return found.reshape(batch)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ModelDistribution:

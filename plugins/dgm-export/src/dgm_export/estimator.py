@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 import dgmcore
 from dgmcore.errors import RegistryError, UsageError
 from dgmcore.noise import IndexedNoise
-from dgmcore.sampling.settings import require_finite
+from dgmcore.sampling.settings import require_finite, undisturbed
 
 from .tables import to_pandas
 
@@ -124,7 +124,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         x = torch.from_numpy(((X - self.mean_) / self.scale_).astype(np.float64))
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(self.model_):
             found = torch.cat([self.model_.log_prob(part) for part in torch.split(x, _BLOCK)]).numpy()
         require_finite(found, "the log-densities", "leave out the rows that are far away")
         values: np.ndarray = found - np.log(self.scale_).sum()
@@ -146,7 +146,7 @@ class DensityEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         chosen = self.random_state if random_state is None else random_state
         seed = int(check_random_state(chosen).randint(2**31 - 1))
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(self.model_):
             x = self.model_.sample(IndexedNoise.of(self.model_, seed, int(n_samples))).numpy()
         require_finite(x, "the samples", "train longer, or with a smaller learning_rate")
         values = x * self.scale_ + self.mean_

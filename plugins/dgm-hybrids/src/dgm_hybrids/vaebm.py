@@ -17,7 +17,7 @@ from torch import Tensor
 from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import Nested, Tilted, half_square
 from dgmcore.config import Count, Options
-from dgmcore.errors import UsageError
+from dgmcore.errors import OptionError, UsageError
 
 __all__ = ["VAEBM"]
 
@@ -66,6 +66,10 @@ class VAEBM(Tilted):
         chosen = self.scoring(options)
         base = self.parts["base"]
         extra: dict[str, Any] = {"k": chosen.k} if chosen.k != 1 else {}
+        if base.likelihood == Likelihood.EXACT and extra:
+            raise OptionError(
+                f"k={chosen.k} is for a bound: {type(base).__name__} has an exact density", "leave it out"
+            )
         if base.likelihood != Likelihood.EXACT:  # which no noise is needed for
             extra["noise"] = noise
         return base.log_prob(x, **extra) + self.config.weight * self.critic_score(x)

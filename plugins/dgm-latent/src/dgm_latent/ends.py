@@ -13,7 +13,7 @@ from torch import Tensor
 from dgmcore.data import open_for
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Encoder, Pushforward
-from dgmcore.sampling.settings import model_name
+from dgmcore.sampling.settings import model_name, undisturbed
 
 from .interpolate import walk
 from .reconstruct import as_encoder
@@ -48,7 +48,7 @@ def _latents(model: Model) -> tuple[tuple[int, ...], Callable[[Tensor], Tensor]]
     name = model_name(model)
     if model.can("encoder"):
         encoder = as_encoder(model)
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(model):
             code = encoder.encode(torch.zeros(1, *model.event_shape, device=model.device, dtype=model.dtype))
         if isinstance(code, Tensor):
             return tuple(code.shape[1:]), encoder.decode
@@ -71,7 +71,7 @@ def _end(model: Model, text: str, shape: tuple[int, ...]) -> Tensor:
                 f"{text} is no latent, and {model_name(model)} can't encode data", "write numbers, as --from -1,-1"
             ) from None
         x = open_for(model, text).take(np.array([0]))
-        with torch.no_grad():
+        with torch.no_grad(), undisturbed(model):
             return cast(Tensor, cast(Encoder, model).encode(x.to(model.device, model.dtype)))
     wanted = math.prod(shape)
     if len(numbers) not in (1, wanted) or not all(map(math.isfinite, numbers)):

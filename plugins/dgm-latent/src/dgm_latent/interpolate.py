@@ -29,7 +29,7 @@ from dgmcore.interfaces import Pushforward
 from dgmcore.noise import IndexedNoise
 from dgmcore.sampling.pictures.canvas import Canvas, check_format
 from dgmcore.sampling.pictures.pixels import save_grid
-from dgmcore.sampling.settings import MAX_SEED, model_name, outgoing, whole
+from dgmcore.sampling.settings import MAX_SEED, model_name, outgoing, undisturbed, whole
 
 from .animation import save_gif
 from .reconstruct import as_encoder
@@ -92,7 +92,7 @@ def between_data(model: Model, x: Tensor, steps: int) -> Tensor:
     encoder = as_encoder(model)
     if len(x) < 2:
         raise DataError("a walk needs two data, its ends", "give more data")
-    with torch.no_grad():
+    with torch.no_grad(), undisturbed(model):
         codes = {"code": encoder.encode(x[: len(x) // 2 * 2].to(model.device, model.dtype))}
     start, end = _ends(codes)
     return walk(model, lambda t: encoder.decode(tree_map(lambda a, b: a + t * (b - a), start, end)["code"]), steps)
@@ -120,7 +120,7 @@ def write_walks(model: Model, walks: Tensor, path: str | os.PathLike[str]) -> Pa
 def walk(model: Model, at: Callable[[float], Tensor], steps: int) -> Tensor:
     """Returns the walks `(rows, steps, *event_shape)` of which `at` gives the points at a time from 0 to 1."""
 
-    with torch.no_grad():
+    with torch.no_grad(), undisturbed(model):
         points = [outgoing(at(t), model, "walks").cpu() for t in np.linspace(0, 1, steps).tolist()]
     return torch.stack(points, 1)
 

@@ -15,7 +15,7 @@ from dgmcore.interfaces import Encoder
 from dgmcore.plugins import call
 from dgmcore.sampling.pictures.canvas import Canvas, check_format
 from dgmcore.sampling.pictures.pixels import save_grid
-from dgmcore.sampling.settings import model_name, outgoing
+from dgmcore.sampling.settings import model_name, outgoing, undisturbed
 
 if TYPE_CHECKING:
     from dgmcore.model import Model
@@ -43,7 +43,7 @@ def reconstruct(model: Model, x: Tensor) -> Tensor:
     if not model.can("encoder") and model.can("pushforward"):  # by the noise that comes closest
         return outgoing(call("invert")(model, x), model, "reconstructions").cpu()
     encoder = as_encoder(model)
-    with torch.no_grad():
+    with torch.no_grad(), undisturbed(model):
         back = encoder.decode(encoder.encode(x.to(model.device, model.dtype)))
     return outgoing(back, model, "reconstructions").cpu()
 

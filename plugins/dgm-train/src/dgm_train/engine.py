@@ -131,17 +131,24 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
 
 @contextmanager
 def _torch_as_before(threads: int | None) -> Iterator[None]:
-    """Sets the number of threads, and gives back that number and the random state."""
+    """Sets the number of threads, and gives back that number and the random state.
 
-    before = torch.get_num_threads()
+    What else a program has set, such as autocast, another default device or type, or no gradients, does not count.
+    """
+
+    before, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=cuda):
+    home = torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext()
+    exact = torch.autocast("cuda" if cuda else "cpu", enabled=False)
+    with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.enable_grad(), exact, home:
         try:
+            torch.set_default_dtype(torch.float32)
             if threads is not None:
                 torch.set_num_threads(threads)
             yield
         finally:
             torch.set_num_threads(before)
+            torch.set_default_dtype(dtype)
 
 
 def _source(recipe: Any) -> str | None:
