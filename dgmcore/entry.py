@@ -211,11 +211,12 @@ def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
 
 
 def dump_entry(entry: Entry) -> bytes:
-    """Returns what a `model.yaml` says, without defaults; raises a RegistryError if nobody could read it."""
+    """Returns what a `model.yaml` says, without defaults; raises a RegistryError if nobody could read just that."""
     from .files import yaml
 
     text = yaml.dump(_plain(entry)).encode()
-    _parsed(text, f"entry {entry.name}")
+    if _plain(_parsed(text, f"entry {entry.name}")) != _plain(entry):
+        raise RegistryError(f"entry {entry.name} would be read as something else", "leave out odd characters")
     return text
 
 

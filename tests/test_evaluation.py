@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from dgm_eval.metrics.fid import frechet
 from dgm_eval.models.classifier import Classifier
 from dgm_eval.real import splits
 from dgm_eval.records import merged, record
@@ -101,6 +102,16 @@ def test_what_is_not_finite_is_no_metric():
     for fields in ({"value": math.nan}, {"value": 1.0, "std": math.inf}, {"value": 1.0, "floor": math.nan}):
         with pytest.raises(NotFiniteError, match="odd of grid"):
             run.record("odd", **fields)
+
+
+def test_of_so_few_points_no_interval_is_known():
+    for name in ("energy-distance", "mmd"):
+        (record,) = evaluate(Grid(), [name], 2)
+        assert math.isfinite(record.value) and record.interval is None
+    assert evaluate(Grid(), ["energy-distance"], 100)[0].interval is not None
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    for some in (x[:1], x / 0, x * 1e300):  # in a process of its own it would show: LAPACK may crash
+        assert math.isnan(frechet(x, some)) and math.isnan(frechet(some, x))
 
 
 def test_worse_samples_are_worse():

@@ -44,6 +44,17 @@ def test_the_entry_is_complete_and_stable(toys):
     assert [p.name for p in folder.parent.iterdir()] == ["toy"], "no temporary folder is left"
 
 
+def test_an_entry_is_read_as_it_was_written(toys):
+    model = build("toy-shift", {"width": 3})
+    about = {"name": "mine", "license": "mit", "data": {"dataset": "moons", "event_shape": [2]}}
+    for summary in ("\u2028x", "a\x1b[31m", " lead: # x", "2024-01-01", "~"):
+        assert dgmcore.load(model.save(toys / "mine", **about, summary=summary)).entry.summary == summary
+    before = (toys / "mine" / "model.yaml").read_bytes()
+    with pytest.raises(DgmError, match="entry mine would be read as something else"):
+        model.save(toys / "mine", **about, summary="a\x85b")  # a line end of YAML
+    assert (toys / "mine" / "model.yaml").read_bytes() == before
+
+
 def test_a_failed_save_leaves_what_was_there(toys):
     folder = make(toys, "toy")
     before = (folder / "model.yaml").read_bytes()

@@ -127,7 +127,6 @@ class _Loader:
             header = read_header(file) if file else {}
             with memory_limit(header, entry.name):
                 model = self.build(entry.architecture, entry.config, entry.parts, init=False)
-            _check_data(model, entry)
             if entry.weights and file:
                 layout, cast = entry.weights.layout, entry.weights.dtype is not None
                 names = None if layout == "dgmcore" else model.tensor_names(layout, set(header))
@@ -135,6 +134,7 @@ class _Loader:
             elif model.own_state():
                 with open_weights(located):  # says that there are none
                     pass
+        _check_data(model, entry)
         model.set_sampling_defaults(entry.sampling, source=f"{entry.name}: sampling")
         model.entry, model.noise_version = entry, entry.noise
         return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -232,6 +233,8 @@ class Evaluation:
         for key, number in (("", value), ("floor of ", fields.get("floor")), ("deviation of ", fields.get("std"))):
             if number is not None:
                 require_finite(float(number), f"the {key}{name} of {self.entry.name}", "it can't be measured so")
+        if not all(map(math.isfinite, fields.get("interval") or ())):  # so few points tell nothing of it
+            fields["interval"] = None
         return Metric(name=name, value=float(value), command=self.command, **fields)
 
 

@@ -6,6 +6,8 @@ References:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,8 @@ def frechet(x: Tensor, y: Tensor) -> float:
 
     .. math:: |\mu_x - \mu_y|^2 + \mathrm{tr}(\Sigma_x + \Sigma_y - 2 (\Sigma_x \Sigma_y)^{1/2})
 
-    The trace of the root is the sum of the roots of the eigenvalues.
+    The trace of the root is the sum of the roots of the eigenvalues. It is NaN for a single point, which has no
+    variance, and for points that are not finite.
 
     Example:
         >>> x = torch.tensor([[-1.0], [1.0]])
@@ -32,8 +35,12 @@ def frechet(x: Tensor, y: Tensor) -> float:
     """
 
     x, y = x.double(), y.double()
+    if min(len(x), len(y)) < 2:
+        return math.nan
     s, t = (points.T.cov().view(x.shape[1], -1) for points in (x, y))
     gap = (x.mean(0) - y.mean(0)).square().sum()
+    if not (s @ t).isfinite().all():  # LAPACK may crash on such a matrix
+        return math.nan
     roots = torch.linalg.eigvals(s @ t).sqrt().real.sum()
     return float(gap + s.trace() + t.trace() - 2 * roots)
 
