@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -221,32 +222,60 @@ def _shown(seen, x, limits):
 # --- classes ----------------------------------------------------------------------------------------
 
 
-def second_classifier(data: str, like, steps: int = 2500):
-    """Trains a classifier of another architecture than ours: two dense layers, in the range [-1, 1]."""
+def second_classifiers(data: str) -> dict[str, tuple[torch.nn.Module, float]]:
+    """Returns classifiers of other architectures and seeds than ours, in [-1, 1], and how often each is right.
 
-    train = open_for(like, f"{data}:train")
-    index = np.random.default_rng(1).permutation(len(train))[:20_000]
-    x, y = train.take(index), train.labels(index)
+    They are trained on all data, and kept in the file `given-judges-DATA.pt`.
+    """
+
+    kept, like = Path(f"given-judges-{data}.pt"), dgmcore.load(f"lenet-{data}")
+    nets = {"dense": _dense(), "convolutional": _convolutional()}
+    if kept.exists():
+        for key, state in torch.load(kept, weights_only=True).items():
+            nets[key].load_state_dict(state)
+    else:
+        train = open_for(like, f"{data}:train")
+        index = np.random.default_rng(1).permutation(len(train))
+        x, y = train.take(index), train.labels(index)
+        for key, steps, size in (("dense", 3500, 128), ("convolutional", 1200, 64)):
+            _train(nets[key], x, y, steps, size)
+        torch.save({key: net.state_dict() for key, net in nets.items()}, kept)
+    test = open_for(like, f"{data}:test")
+    places = np.arange(10_000)
+    x, y = test.take(places), test.labels(places)
+    return {key: (net.eval(), float((classes_of(net, x) == y).double().mean())) for key, net in nets.items()}
+
+
+def _dense() -> torch.nn.Module:
+    n = torch.nn
+    return n.Sequential(n.Flatten(), n.Linear(784, 256), n.ReLU(), n.Dropout(0.2), n.Linear(256, 10))
+
+
+def _convolutional() -> torch.nn.Module:
+    n = torch.nn
+    layers: list[torch.nn.Module] = []
+    for a, b in ((1, 24), (24, 48)):
+        layers += [n.Conv2d(a, b, 3, padding=1), n.BatchNorm2d(b), n.GELU()]
+        layers += [n.Conv2d(b, b, 3, stride=2, padding=1), n.BatchNorm2d(b), n.GELU()]
+    return n.Sequential(*layers, n.Flatten(), n.Dropout(0.3), n.Linear(48 * 49, 10))
+
+
+def _train(net, x, y, steps: int, size: int) -> None:
     torch.manual_seed(1)
-    net = torch.nn.Sequential(
-        torch.nn.Flatten(),
-        torch.nn.Linear(x[0].numel(), 256),
-        torch.nn.ReLU(),
-        torch.nn.Dropout(0.2),
-        torch.nn.Linear(256, 10),
-    )
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in range(steps):
-        at = torch.arange(step * 128, (step + 1) * 128) % len(x)
+        at = torch.arange(step * size, (step + 1) * size) % len(x)
         loss = torch.nn.functional.cross_entropy(net(x[at] + 0.1 * torch.randn_like(x[at])), y[at])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    test = open_for(like, f"{data}:test")
-    places = np.arange(2000)
-    net.eval()
-    right = float((net(test.take(places)).argmax(1) == test.labels(places)).double().mean())
-    return net, right
+        schedule.step()
+
+
+def classes_of(net, x):
+    with torch.no_grad():
+        return torch.cat([net(part).argmax(1) for part in x.split(500)])
 
 
 def labels(n: int, only: str | None, wanted: Sequence[int]) -> None:
@@ -254,13 +283,14 @@ def labels(n: int, only: str | None, wanted: Sequence[int]) -> None:
 
     from dgm_eval.metrics.fid import frechet
 
-    print("model         class  agreement  of a second  (its accuracy)  FID to the class  unconditional  seconds")
+    print("model         class  first  dense  convolutional  FID to the class  unconditional  seconds")
     for name in ("vae-fashion", "glf-mnist", "dcgan-mnist"):
         if only not in (None, name):
             continue
         model = dgmcore.load(name)
         data = model.entry.data.dataset
-        net, right = second_classifier(data, model)
+        nets = second_classifiers(data)
+        print("right of test data: " + ", ".join(f"{key} {right:.3f}" for key, (_, right) in nets.items()), flush=True)
         plain = dgmcore.sample(model, n, seed=1)
         train = open_for(model, f"{data}:train")
         known = train.labels(np.arange(20_000)).numpy()
@@ -272,15 +302,25 @@ def labels(n: int, only: str | None, wanted: Sequence[int]) -> None:
             took = time.perf_counter() - began
             features = judge._hidden[0].features
             with torch.no_grad():
-                of = (train.take(np.flatnonzero(known == k)[:1000]), x, plain)
+                of = (train.take(np.flatnonzero(known == k)[:1500]), x, plain)
                 real, mine, other = (torch.cat([features(judge.carried(part)) for part in z.split(250)]) for z in of)
-                first = float((judge.logits(x).argmax(1) == k).double().mean())
-                second = float((net(x).argmax(1) == k).double().mean())
+            seen = _centred(x, model.entry.data.range)
+            agree = [float((classes_of(net, z) == k).double().mean()) for net, z in _judged(judge, nets, x, seen)]
+            told = "".join(f"{share:8.3f}" for share in agree)
             fids = frechet(mine, real), frechet(other, real)
             print(
-                f"{name:15}{k:4}{first:11.3f} {second:11.3f} {right:15.3f} {fids[0]:17.1f} {fids[1]:14.1f} {took:8.0f}",
-                flush=True,
+                f"{name:15}{k:4}{told} {fids[0]:14.1f} {fids[1]:14.1f} {took:8.0f}  {asked.report_line()}", flush=True
             )
+
+
+def _judged(judge, nets, x, seen):
+    return [(judge.logits, x), *((net, seen) for net, _ in nets.values())]
+
+
+def _centred(x, limits):
+    """Returns pictures in the range [-1, 1]."""
+
+    return (x - limits[0]) * (2 / (limits[1] - limits[0])) - 1
 
 
 def classes(n: int, only: str | None) -> None:
@@ -292,23 +332,21 @@ def classes(n: int, only: str | None) -> None:
     name = only or "dcgan-mnist"
     model = dgmcore.load(name)
     judges = [dgmcore.given(model, f"label={k}").observations[0] for k in range(10)]
-    net, right = second_classifier(model.entry.data.dataset, model)
+    nets = second_classifiers(model.entry.data.dataset)
     axis = torch.linspace(-4, 4, n)
     z = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
         x = torch.cat([model.push({"z": part}) for part in z.split(1024)])
-        first, second = (torch.cat([f(part).argmax(1) for part in x.split(1024)]) for f in (judges[0].logits, net))
+        seen = _centred(x, model.entry.data.range)
+        found = [classes_of(net, y) for net, y in _judged(judges[0], nets, x, seen)]
         scores = [torch.cat([judge.score(part) for part in x.split(1024)]) for judge in judges]
     prior = -z.square().sum(1) / 2
-    print(f"{name}; the second classifier is right for {right:.3f} of test data")
-    print("class  drawn, by the first  by the second  given the class: first  second")
+    print(f"{name}; right of test data: " + ", ".join(f"{key} {right:.3f}" for key, (_, right) in nets.items()))
+    print("class  drawn, by the first  dense  convolutional  given the class: first  dense  convolutional")
     for k, score in enumerate(scores):
-        shares = [
-            float(p[found == k].sum())
-            for p in (prior.softmax(0), (prior + score).softmax(0))
-            for found in (first, second)
-        ]
-        print(f"{k:5}{shares[0]:22.3f}{shares[1]:15.3f}{shares[2]:24.2f}{shares[3]:8.2f}", flush=True)
+        weights = (prior.softmax(0), (prior + score).softmax(0))
+        shares = [float(p[one == k].sum()) for p in weights for one in found]
+        print(f"{k:5}" + "".join(f"{share:10.3f}" for share in shares), flush=True)
 
 
 # --- cost -------------------------------------------------------------------------------------------
@@ -352,8 +390,8 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["points", "pictures", "labels", "classes", "cost"])
     parser.add_argument("-n", type=int, default=None)
     parser.add_argument("--only")
-    parser.add_argument("--label", type=int, action="append", help="a class, of labels; repeatable (3)")
+    parser.add_argument("--label", type=int, action="append", help="a class, of labels; repeatable (all)")
     a = parser.parse_args()
     n = a.n or {"points": 10_000, "pictures": 8, "labels": 500, "classes": 71, "cost": 16}[a.what]
-    more = (a.label or [3],) if a.what == "labels" else ()
+    more = (a.label or range(10),) if a.what == "labels" else ()
     globals()[a.what](n, a.only, *more)

@@ -246,6 +246,8 @@ def test_what_can_not_be_asked_is_refused():
         given(model, Observation(torch.zeros(3), "downsamble:4"))
     with pytest.raises(UsageError, match="once for each"):
         given(model, "x0=1", "x1=1", options={"sigma": [1.0, 2.0, 3.0]})
+    with pytest.raises(UsageError, match="takes no sgima"):
+        dgmcore.given(model, "x0=1", sgima=0.1)
     with pytest.raises(NotFiniteError, match="before the first step"):
         dgmcore.sample(given(model, tilt=[(Bad(), 1.0)]), 4, **QUICK)
     with pytest.raises(UsageError, match="no critic"):

@@ -10,10 +10,11 @@ import torch
 from dgm_given import Observation, given, optimum, samplers
 from dgm_given import diffusion as guided_diffusion
 from dgm_given.chains.kernels import mala, pcn
+from dgm_given.chains.local import DiagonalGaussian
 from dgm_given.chains.population import _forgetting, _order, _resampled, populate
 from dgm_given.chains.posterior import Posterior
 from dgm_given.correct import corrected, heat_of
-from dgm_given.observation import Label, Nothing
+from dgm_given.observation import Nothing
 from dgm_given.optimum import descent, invert
 from dgm_given.parsing import observations
 from dgm_given.samplers import posterior_of
@@ -22,7 +23,6 @@ from PIL import Image
 import dgmcore
 from dgmcore import IndexedNoise, Model
 from dgmcore.entry import Data, Entry
-from dgmcore.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["given", "given-density"])
@@ -169,10 +169,31 @@ def test_a_population_knows_the_evidence_and_its_draws():
     # phi is minus the log-likelihood of what was seen, so its mean is the density of 3
     assert found.evidence == pytest.approx(float(normal.log_prob(torch.tensor(3.0))), abs=0.06)
     assert abs(float(found.eps[:, 0].mean()) - best()) < 0.02 and abs(float(found.eps[:, 0].var()) - 0.25 / 4.25) < 0.01
-    assert found.proposal is not None and 1 <= found.tau < 3 and 1e-4 <= found.beta <= 1
+    assert 1 <= found.tau < 3
     many = posterior_of(given(Scaled(shape=(20,)).eval(), Observation([2.0], lambda x: x[:, :1], sigma=1.0)))
-    wide = populate(many, many.draw(IndexedNoise(0, 256)), IndexedNoise(1, 64))
-    assert wide.proposal is None and wide.tau == math.inf, "in many dimensions there is none"
+    wide = populate(many, many.draw(IndexedNoise(0, 2048)), IndexedNoise(1, 512))
+    assert isinstance(wide.proposal, DiagonalGaussian) and wide.tau < 2, "the posterior is one"
+    assert float(wide.proposal.mean[0]) == pytest.approx(0.4, abs=0.06)
+    assert float(wide.proposal.std[0]) == pytest.approx(math.sqrt(1 / 5), abs=0.05)
+
+
+def test_a_gaussian_proposal_has_its_density_and_walks_within_it():
+    points = torch.tensor([[1.0, -0.1], [1.5, 0.3], [1.2, 0.7]])
+    proposal = DiagonalGaussian(points, prior=0.2, keep=0.6)
+    normal = torch.distributions.Normal(points.mean(0), points.std(0))
+    x = torch.tensor([[1.1, 0.0], [-2.0, 1.0]])
+    standard = torch.distributions.Normal(0.0, 1.0)
+    want = 0.8 * normal.log_prob(x).sum(1).exp() + 0.2 * standard.log_prob(x).sum(1).exp()
+    assert torch.allclose(proposal.log_density(x).exp() / (2 * math.pi), want.double(), rtol=1e-4)
+    noise = IndexedNoise(0, 40_000)
+    at = points.mean(0) + points.std(0) * noise.normal(2)
+    new, gain = proposal.walk(at, noise)
+    assert torch.allclose(gain.float(), (normal.log_prob(at) - normal.log_prob(new)).sum(1), atol=1e-3)
+    assert torch.allclose(new.mean(0), points.mean(0), atol=0.01)
+    assert torch.allclose(new.std(0), points.std(0), rtol=0.02)
+    assert float(torch.corrcoef(torch.stack([at[:, 0], new[:, 0]]))[0, 1]) == pytest.approx(0.6, abs=0.02)
+    drawn = proposal.draw(IndexedNoise(1, 40_000))
+    assert float(drawn[:, 0].mean()) == pytest.approx(0.8 * float(points[:, 0].mean()), abs=0.02)
 
 
 @pytest.mark.parametrize(("particles", "centres"), [(64, 64), (256, 128)])
@@ -326,24 +347,3 @@ def test_pictures_are_carried_to_the_range_of_the_model(tmp_path, limits, low, h
     (seen,) = observations(model, [str(tmp_path / "seen.png")])
     want = low + (high - low) * torch.tensor([0.0, 0.2, 0.8, 1.0])
     assert torch.allclose(seen.y.flatten(), want, atol=1e-5)
-
-
-def test_labels_sharpen_by_their_weight_and_look_at_small_turns():
-    class Classifier(Model):
-        def __init__(self, shape):
-            super().__init__()
-            self.event_shape = shape
-
-        def logits(self, x):
-            level = x.flatten(1)[:, 0]
-            return torch.stack([level, torch.zeros_like(level)], 1)
-
-    x = torch.tensor([[2.0], [-1.0]])
-    told = torch.nn.functional.logsigmoid(x[:, 0])
-    assert torch.allclose(Label(0, Classifier((1,))).score(x), 10 * told)
-    assert torch.allclose(Label(0, Classifier((1,)), weight=2.5).score(x), 2.5 * told)
-    assert torch.allclose(Label(1, Classifier((1,))).score(x), 10 * torch.nn.functional.logsigmoid(-x[:, 0]))
-    flat = x.view(2, 1, 1, 1).expand(2, 1, 6, 6)
-    assert torch.allclose(Label(0, Classifier((1, 6, 6))).score(flat), 10 * told, atol=1e-4), "turned it is the same"
-    with pytest.raises(UsageError, match="no class 2"):
-        Label(2, Classifier((1,)))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from dgm_given import Label, Observation, given, operators
 from dgm_given.correct import corrected
+from dgm_given.parsing import observations
 from PIL import Image
 from torch import nn
 
@@ -158,8 +159,45 @@ def test_diffusions_follow_what_was_seen(way):
     assert abs(float(x[:, 0].mean()) - (0.4 + gain * 0.8)) < (0.12 if way == "moment" else 0.4)
     assert abs(float(x[:, 1].mean()) - 0.4) < 0.06 and abs(float(x[:, 1].std()) - 0.5) < 0.05
     assert asked.report()["kind"] == "approximation"
-    parts = dgmcore.sample(asked, 20, batch_size=7, sampler=way, correct=False)
-    assert torch.allclose(parts, x[:20], atol=1e-5)
+
+
+class Counted(Denoiser):
+    """Tells how many samples its network is given at once: what is small has other bits for other numbers of them."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.event_shape, self.met = shape, set()
+
+    def denoise(self, x, t, clip=False):
+        self.met.add(len(x))
+        return super().denoise(x, t)
+
+
+@pytest.mark.parametrize("way", ["moment", "dps", "repaint"])
+@pytest.mark.parametrize(("shape", "block"), [((2,), 1024), (SHAPE, 4)])
+def test_diffusions_are_pushed_in_blocks_of_one_length(way, shape, block):
+    model = Counted(shape).eval()
+    known = torch.zeros(shape, dtype=torch.bool)
+    known[..., 0] = True
+    asked = given(model, Observation(torch.ones(shape), mask=known, sigma=0.1))
+    draws = [dgmcore.sample(asked, 7, batch_size=size, sampler=way, steps=5) for size in (7, 4, 1)]
+    assert torch.equal(draws[0], draws[1]) and torch.equal(draws[0], draws[2])
+    assert model.met == {block}
+
+
+def test_corrections_are_made_in_blocks_of_one_length():
+    met = set()
+
+    def dark(x):
+        met.add(len(x))
+        return x[:, :1, ::2]
+
+    x = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+    seen = Observation(torch.zeros(1, 4, 8), dark, sigma=0.1)
+    seen.gain(x)
+    met.clear()
+    whole = corrected(x, [seen], (0.0, 1.0))
+    assert torch.equal(whole, torch.cat([corrected(part, [seen], (0.0, 1.0)) for part in x.split(2)])) and len(met) == 1
 
 
 def test_repaint_keeps_what_is_known():
@@ -194,6 +232,30 @@ def test_labels_are_followed_and_unknown_ones_refused():
         Label(2, Sorter())
     with pytest.raises(UsageError, match="no classifier"):
         Label(0, Painter())
+
+
+class Sprayer(Painter):
+    """The same of twenty noises: too many for proposals around neighbours."""
+
+    def __init__(self, config=None, **parts):
+        super().__init__(config, **parts)
+        self.noise_shapes = {"z": (20,)}
+        self.basis = torch.randn(20, *SHAPE, generator=torch.Generator().manual_seed(1)) / 9
+
+
+def test_classes_alone_are_sampled_without_slopes():
+    """Slopes lead to what fools a classifier; where more is given than classes, nothing else reaches it."""
+    model = Sprayer().eval()
+    asked, how = given(model, Label(1, Sorter())), {"particles": 128, "steps": 8}
+    x = dgmcore.sample(asked, 12, **how)
+    assert asked.report()["sampler"] == "population" and (Sorter().logits(x).argmax(1) == 1).all()
+    assert torch.equal(dgmcore.sample(asked, 12, batch_size=5, **how), x)
+    both = given(asked, Observation(model.sample(IndexedNoise(0, 1))[0], sigma=0.1))
+    dgmcore.sample(both, 2, warmup=2, steps=8)
+    assert both.report()["sampler"] == "mala"
+    tilted = given(model, Label(1, Sorter()), tilt=[(Light(), 1.0)])
+    dgmcore.sample(tilted, 2, warmup=2, steps=8)
+    assert tilted.report()["sampler"] == "mala"
 
 
 class Light(Model):
@@ -248,6 +310,18 @@ def files(tmp_path, monkeypatch):
     Image.new("L", (28, 28), 0).save("none.png")
     Image.new("RGBA", (28, 28), (9, 9, 9, 0)).save("clear.png")
     (tmp_path / "text.png").write_text("no picture")
+
+
+def test_what_is_transparent_is_unknown_also_under_a_mask(files):
+    pixels = np.full((28, 28, 4), 255, np.uint8)
+    pixels[:10, :, 3] = 0
+    Image.fromarray(pixels).save("hole.png")
+    white = np.zeros((28, 28), np.uint8)
+    white[5:20] = 255
+    Image.fromarray(white).save("mask.png")
+    model = dgmcore.load("dcgan-mnist")
+    (seen,) = observations(model, ["hole.png"], mask=["mask.png"])
+    assert seen.known[1][0].any(1).nonzero()[:, 0].tolist() == list(range(10, 20))
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .chains.blocks import in_blocks
 from .observation import Observation
 from .operators import adjoint
 
 __all__ = ["corrected", "heat_of"]
 
 _ITERATIONS = 30
+_BLOCK = 16  # samples at once: the arithmetic of an operator may depend on how many there are
 _ROUNDS = 20  # of corrections and of cutting to the range
 
 
@@ -39,13 +41,16 @@ def corrected(x: Tensor, seen: Sequence[Any], limits: tuple[float, float] | None
     With `limits` samples are brought into that range, and corrected again for what that undid, a few times.
     """
 
-    for _ in range(1 if limits is None else _ROUNDS):
-        for one in seen:
-            if isinstance(one, Observation):
-                x = _corrected(x, one)
-        if limits is not None:
-            x = x.clamp(*limits)
-    return x
+    def rounds(block: Tensor) -> tuple[Tensor]:
+        for _ in range(1 if limits is None else _ROUNDS):
+            for one in seen:
+                if isinstance(one, Observation):
+                    block = _corrected(block, one)
+            if limits is not None:
+                block = block.clamp(*limits)
+        return (block,)
+
+    return in_blocks(rounds, x, _BLOCK)[0]
 
 
 def _corrected(x: Tensor, one: Observation) -> Tensor:

@@ -27,6 +27,7 @@ from dgmcore.compose import gradients, leaf
 from dgmcore.errors import NotFiniteError, OptionError, UsageError
 from dgmcore.noise import Noise
 
+from .chains.blocks import block_of, in_blocks
 from .correct import corrected
 from .observation import Observation
 from .record import Record
@@ -93,6 +94,7 @@ class _Guided:
 
     def __init__(self, model: Any, noise: Noise, way: str, strength: float):
         self.model, self.base, self.noise, self.way, self.strength = model, model.base, noise, way, strength
+        self.block = block_of(model.base.event_shape)
         self.seen = [one for one in model.observations if isinstance(one, Observation)]
         if way == "dps" and not (self.seen and len(self.seen) == len(model.observations) and not model.critics):
             raise UsageError("dps is for observations with noise", "--set sampler=moment takes labels and critics too")
@@ -100,13 +102,7 @@ class _Guided:
     def __call__(self, x: Tensor, t: int, before: int | None) -> Tensor:
         bar = float(self.base.alpha_bar[t])
         spread = math.sqrt(1 - bar) if self.way == "moment" else 0.0
-        with gradients():
-            xt = leaf(x)
-            x0 = self.base.denoise(xt, torch.tensor(t, device=x.device))
-            told = sum(term(x0) for term in self.model.terms(spread))
-            assert isinstance(told, Tensor)
-            (slope,) = torch.autograd.grad(told.sum(), xt)
-        x0, told = x0.detach(), told.detach()
+        x0, told, slope = in_blocks(lambda block: self._estimates(block, t, spread), x, self.block)
         if not told.isfinite().all():
             raise NotFiniteError(
                 f"the critics' score of {int((~told.isfinite()).sum())} of {len(told)} samples is not finite",
@@ -120,6 +116,17 @@ class _Guided:
         distance = torch.stack([one.misfit(x0) * math.sqrt(one.y.numel()) for one in self.seen]).square().sum(0).sqrt()
         rate = self.strength * 2 * self.seen[0].sigma ** 2 / distance.clamp(min=1e-12)
         return after + rate.reshape(-1, *[1] * (x.ndim - 1)) * slope
+
+    def _estimates(self, x: Tensor, t: int, spread: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the denoiser's estimates, their log-likelihoods, and the slopes of these in `x`."""
+
+        with gradients():
+            xt = leaf(x)
+            x0 = self.base.denoise(xt, torch.tensor(t, device=x.device))
+            told = sum(term(x0) for term in self.model.terms(spread))
+            assert isinstance(told, Tensor)
+            (slope,) = torch.autograd.grad(told.sum(), xt)
+        return x0.detach(), told.detach(), slope
 
     def _clipped(self, x0: Tensor) -> Tensor:
         clip = self.base.config.clip
@@ -135,13 +142,14 @@ class _Repaint:
             raise UsageError("repaint is for one picture with a mask", "leave out the rest, or --set sampler=moment")
         self.base, self.noise = model.base, noise
         self.y, self.mask = known[0]
+        self.block = block_of(model.base.event_shape)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, t: int, before: int | None) -> Tensor:
         base, y, mask = self.base, self.y.to(x), self.mask.to(x.device)
-        clip = base.config.clip
+        clip, time = base.config.clip, torch.tensor(t, device=x.device)
         for again in range(_AGAIN if before is not None else 1):
-            x0 = base.denoise(x, torch.tensor(t, device=x.device))
+            (x0,) = in_blocks(lambda block: (base.denoise(block, time),), x, self.block)
             x0 = x0 if clip is None else x0.clamp(*clip)
             unknown = _back(base, x, x0, t, before, self.noise)
             if before is None:

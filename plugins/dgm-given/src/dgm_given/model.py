@@ -250,6 +250,9 @@ def given(
     unknown = [one for one in seen if not isinstance(one, Term | str)]
     if unknown:
         raise UsageError(f"{unknown[0]!r:.60} says nothing that can be seen", "give a text such as x0=0.5")
+    wrong = sorted({*(options or ())} - {"operator", "mask", "sigma"})
+    if wrong:
+        raise UsageError(f"given takes no {wrong[0]}", "with texts go operator, mask and sigma")
     model = as_model(model)
     how = {key: [v] if isinstance(v, str | int | float | PathLike) else v for key, v in (options or {}).items()}
     texts = [one for one in seen if isinstance(one, str)]

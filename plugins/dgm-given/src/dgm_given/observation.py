@@ -22,7 +22,6 @@ from .operators import Operator
 __all__ = ["Label", "Nothing", "Observation"]
 
 _FARTHEST = 1e12  # sigma that what is given may be away from 0
-_TURNS = (-15.0, 0.0, 15.0)  # in degrees, under which a picture keeps its class
 
 
 class Nothing(Model):
@@ -176,6 +175,9 @@ class Label(Model):
     Classifiers that were trained with smoothed labels are never sure: the weight w sharpens them, as the scale of
     classifier guidance does (Diffusion Models Beat GANs on Image Synthesis, Dhariwal & Nichol, 2021).
 
+    Of an image p is the least over views that keep its class: the image, moved by a pixel to either side, and turned
+    either way by the `turns` of the classifier's config. What only one of them shows is often an image that fools it.
+
     Arguments:
         label: The class k.
         classifier: A model with `logits`, `(n, classes)`.
@@ -192,7 +194,7 @@ class Label(Model):
         label: int,
         classifier: Model,
         limits: tuple[float, float] | None = None,
-        weight: float = 10.0,
+        weight: float = 30.0,
         what: str = "",
     ):
         super().__init__()
@@ -237,18 +239,25 @@ class Label(Model):
         return x
 
     def score(self, x: Tensor) -> Tensor:
-        """Returns w log p(k | x), `(n,)`; of pictures the mean over small turns, which are rarely all mistaken."""
+        """Returns w log p(k | x), `(n,)`, by the view of which the classifier is least sure."""
 
-        views = [_turned(x, angle) for angle in _TURNS] if kind_of(tuple(x.shape[1:])) == "image" else [x]
-        told = [self.logits(view).log_softmax(1)[:, self.label] for view in views]
-        return self.weight * torch.stack(told).mean(0)
+        told = [self.logits(view).log_softmax(1)[:, self.label] for view in self._views(x)]
+        return self.weight * torch.stack(told).amin(0)
+
+    def _views(self, x: Tensor) -> list[Tensor]:
+        """Returns data, and images also as they keep their class."""
+
+        if kind_of(tuple(x.shape[1:])) != "image":
+            return [x]
+        turns = getattr(self._hidden[0].config, "turns", 0.0)
+        wide = torch.nn.functional.pad(x, (1, 1, 0, 0), mode="replicate")
+        turned = [_turned(x, angle) for angle in (-turns, turns)] if turns else []
+        return [x, wide[..., :-2], wide[..., 2:], *turned]
 
 
 def _turned(x: Tensor, angle: float) -> Tensor:
-    """Returns pictures turned by an angle in degrees, their borders continued."""
+    """Returns images turned by an angle in degrees, their borders continued."""
 
-    if not angle:
-        return x
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     matrix = x.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(x), 2, 3)
     grid = torch.nn.functional.affine_grid(matrix, list(x.shape), align_corners=False)

@@ -152,7 +152,8 @@ def _file(model: Model, text: str, operator: str | None, mask: str | None, sigma
             "give x0=0.5, label=3, a PNG or JPEG picture, or a .npy file",
         )
     if mask is not None:
-        known = _mask(Path(os.path.expanduser(mask)), tuple(y.shape))
+        white = _mask(Path(os.path.expanduser(mask)), tuple(y.shape))
+        known = white if known is None else white & known
     elif known is not None and operator is not None:
         raise UsageError(f"{text} has transparent pixels", "--operator is for a picture that is known wholly")
     return Observation(y, operator, mask=known, sigma=sigma, what=text)

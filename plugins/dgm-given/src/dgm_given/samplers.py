@@ -5,7 +5,6 @@ Each sampler yields functions that return the state as data, so that only what i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -13,25 +12,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dgmcore.compose import Tilted
 from dgmcore.errors import OptionError
 from dgmcore.noise import IndexedNoise, Noise
 from dgmcore.sampling import model_range
 from dgmcore.sampling.pictures import kind_of
 
 from .chains import Population, Scale, State, StepSize, hmc, independence, langevin, mala, pcn, populate, walk
+from .chains.blocks import block_of
 from .chains.posterior import Posterior
 from .correct import corrected, heat_of
 from .diffusion import Look, denoises, guided
-from .observation import Observation
+from .observation import Label, Observation
 from .optimum import descent
 from .record import Record
 
-__all__ = ["Chain", "block_of", "chains", "posterior_of"]
+__all__ = ["Chain", "chains", "posterior_of"]
 
 _FEW = 16  # dimensions of noise up to which a population reaches every mode
 _BEST = 16  # draws that tell how near the model comes
 _PARTICLES = {"points": 4096, "image": 1024}  # where nobody says: pushing a picture costs more
 _DRAWS = 4  # draws of the prior for each particle
+_MANY = {"moves": 1, "last": 2}  # of a population in many dimensions, whose chains are to move on
+_STEPS = 20  # of those chains
 _ACCEPTANCE = {"mala": 0.574, "hmc": 0.8, "pcn": 0.25, "langevin": 0.574}
 
 
@@ -39,12 +42,6 @@ def posterior_of(model: Any, misfit: float = 0.0) -> Posterior:
     """Returns what chains of a model run on."""
 
     return Posterior(model.tilted(), model.terms(misfit), block_of(model.event_shape))
-
-
-def block_of(event_shape: tuple[int, ...]) -> int:
-    """Returns how many samples are pushed at once: the arithmetic of small ones depends on how many there are."""
-
-    return 1024 if math.prod(event_shape) <= 64 else 4
 
 
 def chains(model: Any, noise: Noise, options: Any) -> Iterator[Look]:
@@ -56,7 +53,7 @@ def chains(model: Any, noise: Noise, options: Any) -> Iterator[Look]:
     target = posterior_of(model)
     sampler = options.sampler
     if sampler == "auto":
-        sampler = "population" if target.dim <= _FEW else "mala"
+        sampler = "population" if target.dim <= _FEW or _broad(model) else "mala"
     if sampler == "population":
         target.block = max(target.block, 64)  # it pushes thousands
         yield from _by_population(model, target, noise, options)
@@ -70,7 +67,17 @@ def chains(model: Any, noise: Noise, options: Any) -> Iterator[Look]:
     yield from _by_chains(model, target, noise, options, sampler)
 
 
-# --- few dimensions ---------------------------------------------------------------------------------
+def _broad(model: Any) -> bool:
+    """Whether only classes are given: each has a share of the prior, so that its draws reach the posterior.
+
+    They stay where the model's own samples are. Slopes lead to pictures that fool a classifier.
+    """
+
+    plain = not (model.critics or isinstance(model.base, Tilted))
+    return bool(model.observations) and plain and all(isinstance(one, Label) for one in model.observations)
+
+
+# --- populations ------------------------------------------------------------------------------------
 
 
 def _by_population(model: Any, target: Posterior, noise: Noise, options: Any) -> Iterator[Look]:
@@ -81,10 +88,8 @@ def _by_population(model: Any, target: Posterior, noise: Noise, options: Any) ->
     state = target.evaluate(crowd.eps[moves.integers(len(crowd.eps))])
     yield partial(target.data, state.eps)
     views, accepted = [], []
-    for k in range(options.steps or _enough(crowd.tau)):
-        if crowd.proposal is None:
-            state, probability = pcn(target, state, moves, crowd.beta)
-        elif k % 4 == 3:
+    for k in range(options.steps or (_enough(crowd.tau) if target.dim <= _FEW else _STEPS)):
+        if k % 4 == 3:
             state, probability = walk(target, state, moves, crowd.proposal)
         else:
             state, probability = independence(target, state, moves, crowd.proposal)
@@ -119,12 +124,13 @@ def _population(
     if key not in model.populations:
         like: dict[str, Any] = {"device": noise.device, "dtype": noise.dtype, "scope": scope, "version": version}
         eps = target.draw(IndexedNoise(seed, _DRAWS * particles, **like))
-        first = target.checked(target.evaluate(eps))
+        first = target.checked(target.evaluate(eps if seen else eps[:particles]))
         if seen:  # what the best draws miss is out of reach
             best = eps[first.phi.argsort()[:_BEST]]
             target.heat = float(heat_of(target.data(best), seen).mean())
         moves = IndexedNoise(seed, particles, **like).child("moves")
-        model.populations = {key: (populate(target, eps, moves), target.heat)}
+        rounds = {} if target.dim <= _FEW else _MANY
+        model.populations = {key: (populate(target, eps, moves, **rounds), target.heat)}
     population: tuple[Population, float] = model.populations[key]
     return population
 

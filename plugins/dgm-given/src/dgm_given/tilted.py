@@ -16,9 +16,10 @@ from torch import Tensor
 from dgmcore.compose import Nested, Tilted, flatten
 from dgmcore.noise import Noise
 
+from .chains.blocks import block_of
 from .chains.posterior import Posterior, viewed
 from .record import Record
-from .samplers import Chain, block_of
+from .samplers import Chain
 
 __all__ = ["hmc", "langevin", "mala", "metropolis", "pcn"]
 

@@ -13,7 +13,9 @@ References:
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
+from msgspec import Meta
 from torch import Tensor, nn
 
 from dgmcore.config import Config, Fraction, Size, Widths
@@ -39,6 +41,7 @@ class Classifier(Model):
         kernel: Size = 5
         width: Size = 84  # of the penultimate layer: the number of features
         dropout: Fraction = 0.25
+        turns: Annotated[float, Meta(ge=0, le=180)] = 0.0  # degrees by which an image may be turned and keep its class
 
     example = {"event_shape": [1, 28, 28], "channels": [4, 8], "width": 12}
     data_range = (-1.0, 1.0)

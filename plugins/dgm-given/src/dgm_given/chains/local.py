@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dgmcore.noise import Noise
 
-__all__ = ["LocalMixture", "nearest_to"]
+__all__ = ["DiagonalGaussian", "LocalMixture", "nearest_to"]
 
 _ROWS = 256  # points that are looked at at once: the table of their kernels stays in the cache
 
@@ -102,3 +102,40 @@ class LocalMixture:
         near = torch.cat(sums) - math.log(len(self.centres))
         far = -eps.double().square().sum(1) / 2
         return torch.logaddexp(near + math.log1p(-self.prior), far + math.log(self.prior))
+
+
+class DiagonalGaussian:
+    r"""A Gaussian of independent coordinates, and with a small weight N(0, I): a proposal for many dimensions.
+
+    Arguments:
+        points: Draws of what is to be proposed, `(M, D)`, whose means and deviations it has.
+        prior: The weight of N(0, I).
+        keep: What a walk keeps of a point: :math:`m + \kappa (\epsilon - m) + \sqrt{1 - \kappa^2} s \omega`.
+    """
+
+    def __init__(self, points: Tensor, prior: float = 0.05, keep: float = 0.9):
+        self.mean, self.std = points.mean(0), points.std(0).clamp(1e-3, 1.0)
+        self.prior, self.keep = prior, keep
+
+    def draw(self, noise: Noise) -> Tensor:
+        """Returns `noise.n` draws, `(n, D)`."""
+
+        w = noise.normal(len(self.mean))
+        return torch.where(noise.uniform()[:, None] < self.prior, w, self.mean + self.std * w)
+
+    def walk(self, eps: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Moves points so that the Gaussian stays as it is; see :meth:`LocalMixture.walk`."""
+
+        w = noise.normal(len(self.mean))
+        new = self.mean + self.keep * (eps - self.mean) + math.sqrt(1 - self.keep**2) * self.std * w
+        return new, self._near(eps) - self._near(new)
+
+    def log_density(self, eps: Tensor) -> Tensor:
+        r"""Returns the logarithm of the density, without :math:`(2 \pi)^{-D/2}`, `(n,)`, float64."""
+
+        far = -eps.double().square().sum(1) / 2
+        return torch.logaddexp(self._near(eps) + math.log1p(-self.prior), far + math.log(self.prior))
+
+    def _near(self, eps: Tensor) -> Tensor:
+        std = self.std.double()
+        return -((eps.double() - self.mean) / std).square().sum(1) / 2 - std.log().sum()

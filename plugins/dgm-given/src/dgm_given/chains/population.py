@@ -12,7 +12,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -22,7 +21,7 @@ from dgmcore.errors import UsageError
 from dgmcore.noise import Noise
 
 from .kernels import independence, pcn
-from .local import LocalMixture, nearest_to
+from .local import DiagonalGaussian, LocalMixture, nearest_to
 from .state import State, Target, energy
 
 __all__ = ["Population", "populate"]
@@ -37,16 +36,14 @@ class Population(NamedTuple):
 
     Attributes:
         eps: The draws, `(M, D)`.
-        beta: The step of :func:`.kernels.pcn` at which it accepts about a third.
-        proposal: A mixture around the draws; None in many dimensions.
+        proposal: A mixture around the draws; in many dimensions a Gaussian.
         tau: The steps that a chain of its proposals takes to forget where it was.
         stages: The number of stages that it took.
         evidence: The estimate of the logarithm of :math:`E[e^{-\\Phi}]`.
     """
 
     eps: Tensor
-    beta: float
-    proposal: LocalMixture | None
+    proposal: LocalMixture | DiagonalGaussian
     tau: float
     stages: int
     evidence: float
@@ -73,43 +70,48 @@ def populate(target: Target, eps: Tensor, noise: Noise, moves: int = 2, last: in
         evidence += float(weights.logsumexp(0) - torch.tensor(float(len(weights))).log())
         heat = min(1.0, heat + step) if heat + step < 1 - 1e-9 else 1.0
         state = _picked(state, _resampled(weights.softmax(0), float(noise.uniform()[0]), noise.n))
-        local = _rough(_shuffled(state.eps, noise)) if eps.shape[1] <= _LOCAL else None
+        local = _rough(_shuffled(state.eps, noise))
         met = []
         for _ in range(moves if heat < 1 else moves + last):
             state, taken = pcn(target, state, noise, beta, heat)
             beta = min(1.0, max(1e-4, beta * float(torch.exp(taken.double().mean() - 0.3))))
-            if local is not None:
-                state, _ = independence(target, state, noise, local, heat)
+            state, _ = independence(target, state, noise, local, heat)
             met.append(state.eps)
         if heat == 1.0:
-            final = _fitted(target, torch.cat(met[-last:]), noise) if local is not None else (None, math.inf)
-            return Population(_shuffled(state.eps, noise), beta, *final, stage, evidence)
+            final = _fitted(target, torch.cat(met[-last:]), noise)
+            return Population(_shuffled(state.eps, noise), *final, stage, evidence)
     raise UsageError(
         f"what is given is out of the model's reach: {_STAGES} stages of tempering came to {heat:.1e}",
         "give a larger --sigma, or correct what is given",
     )
 
 
-def _rough(points: Tensor) -> LocalMixture:
+def _rough(points: Tensor) -> LocalMixture | DiagonalGaussian:
+    if points.shape[1] > _LOCAL:
+        return DiagonalGaussian(points)
     return LocalMixture(points, *nearest_to(points, 512, 64))
 
 
-def _fitted(target: Target, points: Tensor, noise: Noise) -> tuple[LocalMixture, float]:
-    """Returns the best of several mixtures around points, and the steps that it takes to forget where a chain was.
-
-    Few neighbours follow what is thin and bent, many smooth what is broad.
-    """
+def _fitted(target: Target, points: Tensor, noise: Noise) -> tuple[LocalMixture | DiagonalGaussian, float]:
+    """Returns the best of several proposals around points, and the steps that it takes to forget where a chain was."""
 
     points = points[_order(len(points), noise)]
-    centres, nearest = nearest_to(points, max(64, noise.n // 2), _NEIGHBOURS[-1])
     tried = []
-    for neighbours in _NEIGHBOURS:
-        mixture = LocalMixture(points, centres, nearest[:, :neighbours])
-        state = target.evaluate(mixture.draw(noise))
-        log_weights = -energy(state).double() - mixture.log_density(state.eps)
-        tried.append((_forgetting(log_weights.nan_to_num(nan=-torch.inf).softmax(0)), mixture))
+    for proposal in _proposals(points, noise.n):
+        state = target.evaluate(proposal.draw(noise))
+        log_weights = -energy(state).double() - proposal.log_density(state.eps)
+        tried.append((_forgetting(log_weights.nan_to_num(nan=-torch.inf).softmax(0)), proposal))
     tau, best = min(tried, key=lambda pair: pair[0])
     return best, tau
+
+
+def _proposals(points: Tensor, count: int) -> list[LocalMixture | DiagonalGaussian]:
+    """Returns proposals around points: few neighbours follow what is thin and bent, many smooth what is broad."""
+
+    if points.shape[1] > _LOCAL:
+        return [DiagonalGaussian(points)]
+    centres, nearest = nearest_to(points, max(64, count // 2), _NEIGHBOURS[-1])
+    return [LocalMixture(points, centres, nearest[:, :neighbours]) for neighbours in _NEIGHBOURS]
 
 
 def _forgetting(weights: Tensor) -> float:

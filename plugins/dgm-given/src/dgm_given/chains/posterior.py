@@ -13,6 +13,7 @@ from dgmcore.compose import Tilted, flatten, gradients, leaf, unflatten
 from dgmcore.errors import NotFiniteError
 from dgmcore.noise import Noise
 
+from .blocks import in_blocks
 from .state import State
 
 __all__ = ["Posterior", "viewed"]
@@ -64,25 +65,14 @@ class Posterior:
         """Returns the samples at `eps`, `(n, *event_shape)`."""
 
         with torch.no_grad():
-            pushed = [self.base.push(self.nested(block), mean) for block in self._blocks(eps)]
-        x: Tensor = torch.cat(pushed)[: len(eps)]
+            (x,) = in_blocks(lambda block: (self.base.push(self.nested(block), mean),), eps, self.block)
         return x
 
     def evaluate(self, eps: Tensor, slopes: bool = False) -> State:
         """Returns the state at `eps`; see :class:`.chains.State`."""
 
-        parts = [self._block(block, slopes) for block in self._blocks(eps)]
-        phi, view = (torch.cat([part[k] for part in parts])[: len(eps)] for k in (0, 1))
-        slope = torch.cat([part[2] for part in parts])[: len(eps)] if slopes else None
-        return State(eps, phi, slope, view)
-
-    def _blocks(self, eps: Tensor) -> list[Tensor]:
-        """Cuts noise into blocks of one length; the last is filled up with its last sample."""
-
-        short = -len(eps) % self.block
-        if short:
-            eps = torch.cat([eps, eps[-1:].expand(short, -1)])
-        return list(eps.split(self.block))
+        phi, view, slope = in_blocks(lambda block: self._block(block, slopes), eps, self.block)
+        return State(eps, phi, slope if slopes else None, view)
 
     def _block(self, eps: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor]:
         if not slopes:
