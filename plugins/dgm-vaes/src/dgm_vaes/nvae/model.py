@@ -43,7 +43,7 @@ class NVAE(Model):
     walks them from the coarsest. Data are in [-1, 1], or in [0, 1] for the Bernoulli decoder.
 
     The defaults of `Config` are the published structure (batch norm, depthwise cells in the decoder, plain stem); group
-    norm, 3x3 cells throughout, and a stem and a head that work on patches make a net that two CPU cores can train.
+    norm, 3x3 cells throughout, and a stem and a head that work on patches make a net that one CPU core can train.
 
     References:
         [1] NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020), https://arxiv.org/abs/2007.03898
