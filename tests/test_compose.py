@@ -295,3 +295,18 @@ def test_chains_run_under_inference_mode(tilted, options):
         *_, last = tilted.trajectory(IndexedNoise(3, 6), steps=5, **options)
     assert torch.equal(x, expected) and torch.equal(last, expected)
     assert all(p.requires_grad for p in tilted.parameters())
+
+
+def test_the_gradient_of_a_chain_is_cut_and_its_last_step_has_a_temperature_of_its_own():
+    model = Tilted(base=Base({"linear": True}), critic=Well()).eval()  # x = 2 eps + 1 and U' = 9 eps + 8
+
+    def states(**options):
+        drawn = model.trajectory(IndexedNoise(0, 50), step_size=0.2, **options)
+        return [(x - 1) / 2 for x in drawn]
+
+    a, b = states(steps=1, temperature=0.0, gradient_clip=0.5)
+    assert torch.allclose(b, a - 0.1 * (9 * a + 8).clamp(-0.5, 0.5), atol=1e-5)
+    for last in (None, 0.0):
+        _, a, b = states(steps=2, temperature=1.0, **({} if last is None else {"final_temperature": last}))
+        noise = b - (a - 0.1 * (9 * a + 8))
+        assert abs(float(noise.std()) - (0.0 if last == 0.0 else 0.2**0.5)) < 0.05

@@ -145,3 +145,14 @@ def test_features_learn_what_spoils_images():
         first = first if first is not None else float(step.logged["kind"])
     assert float(step.logged["kind"]) < 0.8 * first
     assert model.eval().features(x).shape == (128, 16)
+
+
+def test_the_second_task_has_its_weight():
+    x, losses = photographs(16, 16), {}
+    for weight in (0.0, 2.0):
+        torch.manual_seed(0)
+        model = ImageFeatures({"event_shape": [3, 16, 16], "channels": [8, 16], "width": 16})
+        step = Steps(x, None, model.parameters())
+        step.minimize = lambda loss, weight=weight: losses.update({weight: float(loss.detach())})
+        Corruptions(model, Corruptions.Options(contrast=weight)).step(step)
+    assert losses[2.0] == pytest.approx(losses[0.0] + 2 * float(step.logged["contrast"]), rel=1e-4)

@@ -128,6 +128,20 @@ def test_the_ratio_is_a_logistic_regression():
     assert step.losses["model"] == [pytest.approx(want, rel=1e-5)] and step.logged["score_data"] == pytest.approx(0.7)
 
 
+def test_large_scores_cost_their_mean_squares():
+    for weight in (0.0, 0.3):
+        energy(level=2.0, energy_weight=weight).step(step := Recorder())
+        assert step.losses["model"] == [pytest.approx(weight * (2.0**2 + 2.0**2))], "of data and negatives"
+
+
+@pytest.mark.parametrize("batches", [0, 3])
+def test_the_network_looks_at_so_many_batches_first(batches):
+    phase, seen = energy(init_batches=batches), []
+    phase.model.parts["critic"].initialize = seen.append
+    phase.setup(Recorder())
+    assert [len(x) for x in seen] == ([batches * len(BATCH)] if batches else [])
+
+
 @pytest.mark.parametrize("weight", [0.5, 2.0])
 def test_the_generator_climbs_the_score_with_its_weight(weight):
     step = Recorder()
