@@ -34,7 +34,7 @@ def make(home, name, value=1.5, **entry):
     model = build("toy-shift", {"width": 3})
     torch.nn.init.constant_(model.shift, value)
     picture = home / "picture.png"
-    picture.write_bytes(b"a picture")
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     entry = {"license": "cc0-1.0", "data": DATA, "summary": f"A toy called {name}", "samples_png": picture, **entry}
     return model.save(home / "registry" / name, name=name, **entry)
 
@@ -244,7 +244,7 @@ def test_the_command(toy, hub):
 # --- what must not be published ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "samples.png"])
+@pytest.mark.parametrize("file", ["model.safetensors", "samples.png", "model.yaml"])
 def test_links_out_of_the_folder_are_not_published(toy, hub, toys, file):
     private = toys / "private"
     (toy / file).rename(private)
@@ -256,6 +256,25 @@ def test_links_out_of_the_folder_are_not_published(toy, hub, toys, file):
     private.rename(toy / "inside")
     (toy / file).symlink_to("inside")
     assert dgmcore.push("toy", "user/toy", dry_run=True).files[file] > 0
+
+
+def test_the_folder_of_a_part_is_no_link_out_either(toys, hub):
+    make(toys, "left")
+    pair = build("toy-pair", {}, {"first": "left", "second": "left"})
+    folder = pair.save(toys / "pair", name="pair", license="mit", data=DATA, samples_png=toys / "picture.png")
+    (folder / "parts").mkdir()
+    (toys / "registry" / "left").rename(toys / "private")
+    (folder / "parts" / "left").symlink_to(toys / "private")
+    with pytest.raises(DgmError, match="parts/left/model.yaml is a link out of its folder"):
+        dgmcore.push(str(folder), "user/pair")
+    assert hub.requests == []
+
+
+def test_what_is_no_picture_is_not_published_as_one(toy, hub):
+    (toy / "samples.png").write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(DgmError, match=r"samples\.png is no PNG"):
+        dgmcore.push("toy", "user/toy")
+    assert hub.requests == []
 
 
 def test_what_is_no_safetensors_is_not_published_as_weights(toy, hub):

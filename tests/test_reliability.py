@@ -235,7 +235,7 @@ def dgm(*args: str) -> subprocess.Popen:
 def test_kill_9_during_a_push(toys, hub):
     """All files go into one commit: before its answer nothing is there, and the next push publishes."""
     model = build("toy-shift", {"width": 3})
-    (toys / "p.png").write_bytes(b"a picture")
+    (toys / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA, samples_png=toys / "p.png")
     hub.faults.append(Fault("hang", path="/commit/", method="POST"))
     process = dgm("push", "toy", "--repo", "user/toy")

@@ -39,6 +39,7 @@ __all__ = ["Pushed", "push"]
 #: What a repository may hold that is no model yet.
 _SCAFFOLD = {".gitattributes", "README.md", "LICENSE", ".gitignore"}
 PICTURE = "samples.png"
+_PNG = b"\x89PNG\r\n\x1a\n"
 #: The file whose requests the Hub counts as downloads.
 CONFIG = "config.json"
 
@@ -100,6 +101,8 @@ def _files(located: list[Located], repo: str, stack: ExitStack) -> dict[str, byt
     files: dict[str, bytes | BinaryIO] = {}
     published: dict[int, Entry] = {}
     for place in located:
+        for owner in (top, place):  # an entry, or the folder of a part, may be a link too
+            _check_inside(owner, place.folder / ENTRY_FILE)
         inside = "" if place is top else f"{PARTS}/{place.entry.name}/"
         entry = msgspec.structs.replace(
             public(place.entry), parts=_rename(place.entry.parts, dict(_renamed(place, located)))
@@ -211,7 +214,10 @@ def _picture(located: Located) -> bytes | None:
     if path.is_file():
         _check_inside(located, path)
         with open_regular(path) as file:
-            return file.read()
+            content = file.read()
+        if not content.startswith(_PNG):
+            raise UsageError(f"{path} is no PNG", "make it anew: dgm sample, or delete it, and one is drawn")
+        return content
     from dgmcore.sampling.pictures import kind_of
 
     if "generator" not in _capabilities(located) or kind_of(tuple(located.entry.data.event_shape)) is None:
