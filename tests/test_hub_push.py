@@ -265,7 +265,7 @@ def test_the_folder_of_a_part_is_no_link_out_either(toys, hub):
     (folder / "parts").mkdir()
     (toys / "registry" / "left").rename(toys / "private")
     (folder / "parts" / "left").symlink_to(toys / "private")
-    with pytest.raises(DgmError, match="parts/left/model.yaml is a link out of its folder"):
+    with pytest.raises(DgmError, match=r"parts/left/model\.yaml is a link out of its folder"):
         dgmcore.push(str(folder), "user/pair")
     assert hub.requests == []
 

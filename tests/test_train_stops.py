@@ -135,6 +135,20 @@ def test_another_batch_size_counts_the_data_seen(rows):
     assert dgmcore.load(dgmcore.train(rows, resume=True, set=nothing_left)).entry.training.steps == 175
 
 
+def test_an_entry_says_where_its_run_went_on_by_another_recipe(rows):
+    def notes(**changes):
+        return dgmcore.load(dgmcore.train(rows, resume=True, set={"phases": {"0": changes}})).entry.training.notes
+
+    assert dgmcore.load("runs/blob/registry/blob").entry.training.notes is None
+    assert notes() is None, "the same recipe is one leg"
+    first = "went on at step 50 with other phases.0.clip_norm, phases.0.epochs"
+    assert notes(epochs=6, clip_norm=1.0) == first
+    assert notes(epochs=6, clip_norm=1.0) == first, "and is not forgotten"
+    assert notes(epochs=7, optimizer={"lr": 0.01}) == (
+        f"{first}; went on at step 60 with other phases.0.clip_norm, phases.0.epochs, phases.0.optimizer.lr"
+    )
+
+
 @given(old=st.integers(1, 40), new=st.integers(1, 40), k=st.integers(0, 200))
 @settings(max_examples=60, deadline=None)
 def test_the_rest_of_an_epoch_is_what_was_not_seen_of_it(old, new, k):

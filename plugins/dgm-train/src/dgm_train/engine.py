@@ -90,6 +90,7 @@ def train(
                     hardware=hardware(processes.device) + (f" x {processes.world}" if processes.world > 1 else ""),
                     hours=round(totals.seconds / 3600, 4),
                     made=made_of(recipe, run.data),
+                    notes="; ".join(totals.legs) or None,
                 )
                 write_entries(recipe, run.model.to("cpu"), registry, parts, folder.path, training, totals.averaged)
             processes.barrier()
@@ -116,6 +117,8 @@ def _train(recipe: Recipe, folder: RunFolder, processes: Processes, resume: bool
     saved = None if last is None else read_shared(last, processes)
     first, totals = (0, Totals(noise=NOISE)) if saved is None else (saved.progress.phase, saved.progress.run)
     model.noise_version = totals.noise
+    if saved is not None and (changed := folder.changed(recipe, first)):
+        totals.legs.append(f"went on at step {totals.steps + saved.progress.step:,} with other {', '.join(changed)}")
     if first >= len(recipe.phases):
         raise TrainingError(f"the run in {folder.path} had more phases", f"delete {folder.path} to train anew")
     with ExitStack() as stack, asked_to_stop() as run.stop:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 import msgspec
@@ -57,6 +58,22 @@ class RunFolder:
         with replacing(self.path / "data.sha256") as file:
             file.write(data.encode())
 
+    def changed(self, recipe: Recipe, phase: int) -> list[str]:
+        """Returns what is not as the run had it so far, such as `phases.0.clip_norm`, up to a phase."""
+
+        before = self._before()
+        if before is None:
+            return []
+        had, has = (dict(_flat(msgspec.to_builtins(r.phases[: phase + 1]), "phases")) for r in (before, recipe))
+        return sorted(key for key in had.keys() | has.keys() if had.get(key) != has.get(key))
+
+    def _before(self) -> Recipe | None:
+        """Returns the recipe by which the run began or last went on, if it can be read."""
+        try:
+            return msgspec.json.decode((self.path / "recipe.json").read_bytes(), type=Recipe)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
     def check_same(self, recipe: Recipe, data: str) -> None:
         """Checks that a run that goes on has kept what its weights depend on.
 
@@ -64,9 +81,8 @@ class RunFolder:
             TrainingError: If not; it names the key.
         """
 
-        try:
-            before = msgspec.json.decode((self.path / "recipe.json").read_bytes(), type=Recipe)
-        except (OSError, msgspec.MsgspecError):
+        before = self._before()
+        if before is None:
             return  # the checkpoint itself says what does not fit
         now = msgspec.json.decode(msgspec.json.encode(recipe), type=Recipe)  # tuples in it are lists then
         for key in _FIXED:
@@ -82,3 +98,12 @@ class RunFolder:
                 f"what {recipe.data.dataset} holds has changed since the run in {self.path} began",
                 f"put it back, or delete {self.path} to train anew",
             )
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yields what plain data hold, each by its path."""
+    items = enumerate(value) if isinstance(value, list | tuple) else value.items() if isinstance(value, Mapping) else ()
+    for key, inner in items:
+        yield from _flat(inner, f"{path}.{key}")
+    if not isinstance(value, list | tuple | Mapping):
+        yield path, value

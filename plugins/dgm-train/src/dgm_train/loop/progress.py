@@ -20,6 +20,7 @@ class Totals(msgspec.Struct, kw_only=True):
     steps: int = 0
     noise: Literal[1, 2] = 1  # the version of the model's noise; checkpoints from before there were two say none
     averaged: dict[str, bool] = {}  # by module: whether its weights are an average
+    legs: list[str] = []  # where the run went on by another recipe, and what was changed
 
 
 class Circumstances(msgspec.Struct, kw_only=True):

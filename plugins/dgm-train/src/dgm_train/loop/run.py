@@ -174,6 +174,7 @@ class PhaseRun:
             steps=before.steps + progress.step,
             noise=before.noise,
             averaged={**before.averaged, **averaged},
+            legs=before.legs,
         )
 
     def _lost(self, e: Diverged) -> TrainingError:
