@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from dgm_ebms.ebm import EBM
+from dgm_ebms.ebm import EBM, StartedEBM
 from dgm_ebms.networks import ConvEnergy, MLPEnergy, ResNetEnergy, read_layout
 from dgm_ebms.odeflow import ODEFlow, ascent, tangents
 from dgm_ebms.training import (
@@ -28,7 +28,9 @@ N = 4000
 X = StreamNoise(7, N, scope="data").normal(2)
 
 
-@pytest.mark.parametrize("name", ["conv-energy", "ebm", "mlp-energy", "odeflow", "rbm", "resnet-energy", "stacked-rbm"])
+@pytest.mark.parametrize(
+    "name", ["conv-energy", "ebm", "mlp-energy", "odeflow", "rbm", "resnet-energy", "stacked-rbm", "started-ebm"]
+)
 def test_defaults_are_those_of_the_page(documented, name):
     documented(name)
 
@@ -66,6 +68,21 @@ def test_chains_start_at_noise_of_their_scale(start, std, scale):
     assert abs(float(x.mean())) < 0.06
     if start == "uniform" and scale:
         assert float(x.abs().max()) <= scale and float(x.max()) > 0.99 * scale > -float(x.min()) * 0.99
+
+
+def test_chains_start_at_the_draws_of_a_generator():
+    class Ring(Model):
+        event_shape = (2,)
+
+        def sample(self, noise, **options):
+            return torch.nn.functional.normalize(noise.normal(2), dim=1)
+
+    model = StartedEBM({"reference_std": 0.5}, energy=Bowl(), start=Ring())
+    start, *_, end = model.trajectory(noise(), steps=400, step_size=0.02)
+    assert torch.allclose(start.norm(dim=1), torch.ones(N)) and abs(float(start.mean())) < 0.06
+    assert abs(float(end.std()) - 1 / math.sqrt(2 + 4)) < 0.02  # what the energy and its reference say
+    (trained, *_) = MaximumLikelihood(model, MaximumLikelihood.Options()).parameters()["model"]
+    assert trained is model.parts["energy"].a
 
 
 def test_the_reference_is_a_gaussian_of_its_deviation():

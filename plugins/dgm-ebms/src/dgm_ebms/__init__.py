@@ -18,6 +18,12 @@ def dgm_architectures():
     return [
         architecture("ebm", "ebm:EBM", "An energy sampled by Langevin dynamics on data", f"{THESIS}, section 2.3"),
         architecture(
+            "started-ebm",
+            "ebm:StartedEBM",
+            "An energy whose chains start at another generator's draws",
+            f"{THESIS}, Table 4.6",
+        ),
+        architecture(
             "odeflow", "odeflow:ODEFlow", "Descent of an energy as a flow with a density", f"{THESIS}, chapter 5"
         ),
         architecture("rbm", "rbm:RBM", "Restricted Boltzmann machine of binary images", f"{THESIS}, section 2.3.1"),

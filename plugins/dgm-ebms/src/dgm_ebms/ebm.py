@@ -14,7 +14,7 @@ from dgmcore.compose import langevin, step_frozen
 from dgmcore.compose.temperature import linear
 from dgmcore.config import Config, Count, NonNegative, Options, Positive, Real
 
-__all__ = ["EBM"]
+__all__ = ["EBM", "StartedEBM"]
 
 
 class EBM(Model):
@@ -122,3 +122,26 @@ class EBM(Model):
         for state in self.trajectory(noise, **options):
             x = state
         return x
+
+
+class StartedEBM(EBM):
+    """The same, with chains that start at draws of another generator in place of noise (thesis, Table 4.6, line 3).
+
+    The chains move the data, unlike those of :class:`~dgm_hybrids.vaebm.VAEBM`, which move the generator's noise.
+
+    Parts:
+        energy: The critic.
+        start: The generator that chains start at. It is held fixed.
+    """
+
+    Parts = {"energy": ("critic",), "start": ("generator",)}
+    example = {}
+    example_parts = {**EBM.example_parts, "start": {"architecture": "mlp-vae", "config": {"hidden": [8]}}}
+
+    class Config(Config):
+        reference_std: Positive | None = None
+        range: tuple[Real, Real] | None = None
+
+    @torch.no_grad()
+    def start(self, noise: Noise) -> Tensor:
+        return self._project(self.parts["start"].sample(noise.child("start")))

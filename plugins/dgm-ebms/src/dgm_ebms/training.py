@@ -40,7 +40,7 @@ Tolerance = Annotated[float, Meta(ge=1e-9, le=1.0)]
 
 
 class _EnergyPhase(ContrastivePhase):
-    """Trains the whole of an :class:`~dgm_ebms.ebm.EBM`, or an energy network alone."""
+    """Trains the energy of an :class:`~dgm_ebms.ebm.EBM` and its constant."""
 
     def critic(self) -> Any:
         return self.model.parts["energy"]
@@ -49,7 +49,7 @@ class _EnergyPhase(ContrastivePhase):
         return self.model.score(x)
 
     def parameters(self) -> dict[str, Iterable[nn.Parameter]]:
-        return {"model": list(self.model.parameters())}
+        return {"model": [*self.critic().parameters(), self.model.log_normalizer]}
 
 
 class MaximumLikelihood(_EnergyPhase):
