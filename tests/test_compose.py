@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dgmcore import IndexedNoise, Model
+from dgmcore import IndexedNoise, Model, given
 from dgmcore.compose import (
     Tilted,
     flatten,
@@ -21,7 +21,7 @@ from dgmcore.compose import (
     unflatten,
 )
 from dgmcore.config import Config, Options
-from dgmcore.errors import NotFiniteError, OptionError, UsageError
+from dgmcore.errors import NotFiniteError, OptionError, PluginError, UsageError
 from dgmcore.interfaces import capabilities
 from dgmcore.sampling.draw import first_states
 
@@ -310,3 +310,39 @@ def test_the_gradient_of_a_chain_is_cut_and_its_last_step_has_a_temperature_of_i
         _, a, b = states(steps=2, temperature=1.0, **({} if last is None else {"final_temperature": last}))
         noise = b - (a - 0.1 * (9 * a + 8))
         assert abs(float(noise.std()) - (0.0 if last == 0.0 else 0.2**0.5)) < 0.05
+
+
+class Wrong(Model):
+    """A critic of which a score is made up."""
+
+    def __init__(self, score):
+        super().__init__()
+        self.made = score
+
+    def score(self, x):
+        return self.made(x)
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "metropolis", "pcn"])
+def test_a_score_that_is_no_number_for_each_datum_is_refused(sampler):
+    for made in (
+        lambda x: x.sum(1, keepdim=True),
+        lambda x: x.sum(),
+        lambda x: x.new_zeros(len(x) + 1),
+        lambda x: None,
+    ):
+        model = tilt(Base({"linear": True}), Wrong(made))
+        model = given(Base({"linear": True}), tilt=[(Wrong(made), 1.0)]) if sampler == "pcn" else model
+        with pytest.raises(PluginError, match=r"the score of Wrong is no \("):
+            model.sample(IndexedNoise(0, 3), steps=2, sampler=sampler)
+
+
+@pytest.mark.parametrize("sampler", ["metropolis", "pcn", "mala"])
+def test_samples_are_not_where_a_critic_allows_nothing(sampler):
+    def nowhere(x):
+        return 0.0 * x.sum(1) - math.inf
+
+    model = tilt(Base({"linear": True}), Wrong(nowhere))
+    model = model if sampler == "metropolis" else given(Base({"linear": True}), tilt=[(Wrong(nowhere), 1.0)])
+    with pytest.raises(NotFiniteError, match=r"not finite|allow nothing"):
+        model.sample(IndexedNoise(0, 3), steps=2, sampler=sampler)

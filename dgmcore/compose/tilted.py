@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config, NonNegative, Options, Positive, Real, Whole
-from ..errors import OptionError, UsageError
+from ..errors import OptionError, PluginError, UsageError
 from ..interfaces import Critic, Pushforward
 from ..model import Model
 from ..noise import Noise
@@ -43,7 +43,7 @@ from .gradients import step_frozen
 from .langevin import langevin
 from .nested import Nested, Potential, flatten, half_square, tree_map
 
-__all__ = ["Tilted", "tilt"]
+__all__ = ["Tilted", "score_of", "tilt"]
 
 
 class Tilted(Model):
@@ -103,16 +103,12 @@ class Tilted(Model):
         self.event_shape = tuple(self.base.event_shape)
         wanted = getattr(self.critic, "event_shape", None)
         if wanted is not None and tuple(wanted) != self.event_shape:
-            raise UsageError(
-                f"the critic judges data of shape {list(wanted)}, the base draws {list(self.event_shape)}",
-                "tilt a model by a critic that was trained on the same data",
-            )
+            what = f"the critic judges data of shape {list(wanted)}, the base draws {list(self.event_shape)}"
+            raise UsageError(what, "tilt a model by a critic that was trained on the same data")
         unknown = set(self.config.mean) - set(self.base.noise_shapes)
         if unknown:
-            raise UsageError(
-                f"the base has no noise named {', '.join(sorted(unknown))}",
-                f"its noises are: {', '.join(self.base.noise_shapes)}",
-            )
+            what = f"the base has no noise named {', '.join(sorted(unknown))}"
+            raise UsageError(what, f"its noises are: {', '.join(self.base.noise_shapes)}")
 
     # --- the pieces ------------------------------------------------------------------------------
 
@@ -154,13 +150,10 @@ class Tilted(Model):
 
     def critic_score(self, x: Tensor) -> Tensor:
         """Returns the critic's score of the base's data, carried to the critic's range; shape `(n,)`."""
-        base, critic = self.base.entry, self.critic.entry
-        if base is not None and critic is not None:
-            have, want = base.data.range, critic.data.range
-            if have is not None and want is not None and tuple(have) != tuple(want):
-                x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
-        score: Tensor = self.critic.score(x)
-        return score
+        have, want = (part.entry.data.range if part.entry is not None else None for part in (self.base, self.critic))
+        if have and want and have != want:
+            x = (x - have[0]) * ((want[1] - want[0]) / (have[1] - have[0])) + want[0]
+        return score_of(self.critic, x)
 
     def judged(self, eps: Nested, weight: float = 1.0) -> tuple[Tensor, Tensor]:
         """Returns U(eps) without the Gaussian's part, `(n,)`, and the sample judged."""
@@ -251,6 +244,14 @@ def tilt(base: Model, critic: Model, weight: float = 1.0) -> Model:
     model = Tilted(config, base=base, critic=critic)
     model.entry, model.noise_version = base.entry, base.noise_version
     return model.eval()
+
+
+def score_of(critic: Any, x: Tensor) -> Tensor:
+    """Returns a critic's score, `(n,)`; raises a PluginError for what would be added to the wrong samples."""
+    score: Tensor = critic.score(x)
+    if getattr(score, "shape", None) != x.shape[:1]:
+        raise PluginError(f"the score of {type(critic).__name__} is no ({len(x)},)", "return a number for each datum")
+    return score.to(x.dtype)
 
 
 def _unfit(model: Model, role: str, wanted: str) -> UsageError:

@@ -55,14 +55,8 @@ def command(
         dataset = open_for(model, data, **({"limit": n} if n else {}))
         total = len(dataset) if place.is_main else None
         with output.progress("scoring", total=total, unit="data") as advance:
-            scores = score(
-                model,
-                dataset,
-                batch_size=batch_size,
-                seed=seed,
-                watch=lambda values: advance(len(values)),
-                options=options,
-            )
+            how: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "options": options}
+            scores = score(model, dataset, watch=lambda values: advance(len(values)), **how)
     if not place.is_main:
         return
     if scores.dequantized:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dgmcore import Config, Likelihood, Model, Noise, Options
 from dgmcore.compose import Tilted, step_frozen, tilt
+from dgmcore.compose.tilted import score_of
 from dgmcore.config import Count, Positive, Real, Whole
 from dgmcore.errors import UsageError
 from dgmcore.interfaces import Critic, Pushforward
@@ -157,7 +158,7 @@ class Given(Model):
 
         def judged(critic: Any, weight: float) -> Callable[[Tensor], Tensor]:
             view = _Between(self.base, critic)
-            return lambda x: weight * critic.score(view(x))
+            return lambda x: weight * score_of(critic, view(x))
 
         return [*map(seen, self.observations), *(judged(critic, weight) for critic, weight in self.critics)]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dgmcore.compose import Tilted
-from dgmcore.errors import OptionError
+from dgmcore.errors import NotFiniteError, OptionError
 from dgmcore.noise import IndexedNoise, Noise
 from dgmcore.sampling import model_range
 from dgmcore.sampling.pictures import kind_of
@@ -190,6 +190,10 @@ def _corrigible(model: Any, options: Any) -> list[Observation]:
 def _finished(model: Any, target: Posterior, eps: Tensor, record: Record, seen: list[Observation]) -> Iterator[Look]:
     """Records what samples miss, and yields them corrected if they are to be."""
 
+    bad = int((~target.evaluate(eps).phi.isfinite()).sum()) if model.critics else 0
+    if bad:
+        what = f"{bad} of {len(eps)} samples are where the critics allow nothing"
+        raise NotFiniteError(what, "check the critics, or give the chains more steps")
     x = target.data(eps)
     for one in model.observations:
         if isinstance(one, Observation):

@@ -78,4 +78,6 @@ def metropolis(
         accepted = t * noise.uniform().log() < now - then
         now = torch.where(accepted, then, now)
         eps = tree_map(lambda e, p, a=accepted: torch.where(a.view(-1, *[1] * (e.dim() - 1)), p, e), eps, proposal)
+        if done + 1 == steps:  # a chain that found nothing possible is where it began
+            finite_potential(now, steps)
         yield eps
