@@ -214,6 +214,14 @@ def test_nothing_of_the_current_folder_is_imported(installation):
     assert not mark.exists()
 
 
+def test_child_interpreters_are_started_in_one_place():
+    """By :func:`dgmcore.plugins.isolate.python`, which lets them import nothing of the current folder."""
+    root = Path(__file__).parent.parent
+    sources = [*(root / "dgmcore").rglob("*.py"), *(root / "plugins").glob("*/src/**/*.py")]
+    named = {p.name for p in sources if "sys.executable" in p.read_text(encoding="utf-8")}
+    assert named == {"isolate.py"}
+
+
 @pytest.mark.parametrize("bad", ["memory", "folder", "start"])
 def test_a_bad_moment_is_not_remembered(installation, bad):
     """Where the core or the machine fails, no plugin is blamed for longer than one command."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -14,6 +13,7 @@ import msgspec
 
 from dgmcore.errors import DgmError
 from dgmcore.interfaces import capabilities
+from dgmcore.plugins.isolate import python
 from dgmcore.plugins.provided import architectures, plugins
 
 from ..subject import Subject, build_example, rebuild
@@ -103,7 +103,8 @@ def _what_hooks_import(module: str) -> str | None:
         "[getattr(p, h)() for h in dir(p) if h.startswith('dgm_') and callable(getattr(p, h))]\n"
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    command, environment = python(code)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode == 0:
         return None
     return (done.stderr.strip().splitlines() or [f"{module} imports torch at its top: import it where models are"])[-1]

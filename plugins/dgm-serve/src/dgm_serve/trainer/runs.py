@@ -6,7 +6,6 @@ import json
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dgmcore.errors import DgmError, TrainingError
+from dgmcore.plugins.isolate import python
 
 from ..work import Busy, check_stop
 
@@ -33,8 +33,10 @@ class _Run:
         self.folder = Path(tempfile.mkdtemp(prefix="dgm-serve-"))
         np.save(self.folder / "points.npy", np.asarray(points, np.float32))
         recipe = {**recipe, "data": {"dataset": str(self.folder / "points.npy")}}
+        command, environment = python("from dgm_serve.trainer.slices import main; main()")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dgm_serve.trainer.slices", str(self.folder)],
+            [*command, str(self.folder)],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
