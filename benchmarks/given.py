@@ -3,7 +3,7 @@
 python benchmarks/given.py points            # total variation, two-sample test, R-hat
 python benchmarks/given.py pictures          # misfit, spread, PSNR beside the mean's and the nearest neighbour's
 python benchmarks/given.py labels            # agreement of two classifiers, FID
-python benchmarks/given.py classes           # every class of dcgan-mnist, on a grid of its two noises
+python benchmarks/given.py classes           # the same agreement without chains, by weights of plain draws
 python benchmarks/given.py cost              # time over steps times the time of a gradient
 """
 
@@ -324,29 +324,31 @@ def _centred(x, limits):
 
 
 def classes(n: int, only: str | None) -> None:
-    """Each class of a generator of two noises, without chains: its posterior on `n` x `n` cells.
+    """Each class without chains: `n` draws of the model, with the likelihood of the class as their weights."""
 
-    `only` is the name of an entry, or its folder.
-    """
-
-    name = only or "dcgan-mnist"
-    model = dgmcore.load(name)
-    judges = [dgmcore.given(model, f"label={k}").observations[0] for k in range(10)]
-    nets = second_classifiers(model.entry.data.dataset)
-    axis = torch.linspace(-4, 4, n)
-    z = torch.cartesian_prod(axis, axis)
-    with torch.no_grad():
-        x = torch.cat([model.push({"z": part}) for part in z.split(1024)])
+    print("model         class  drawn  effective draws  given the class: first  dense  convolutional")
+    for name in ("vae-fashion", "glf-mnist", "dcgan-mnist"):
+        if only not in (None, name):
+            continue
+        model = dgmcore.load(name)
+        judge = dgmcore.given(model, "label=0").observations[0]
+        nets = second_classifiers(model.entry.data.dataset)
+        x = dgmcore.sample(model, n, seed=1)
         seen = _centred(x, model.entry.data.range)
-        found = [classes_of(net, y) for net, y in _judged(judges[0], nets, x, seen)]
-        scores = [torch.cat([judge.score(part) for part in x.split(1024)]) for judge in judges]
-    prior = -z.square().sum(1) / 2
-    print(f"{name}; right of test data: " + ", ".join(f"{key} {right:.3f}" for key, (_, right) in nets.items()))
-    print("class  drawn, by the first  dense  convolutional  given the class: first  dense  convolutional")
-    for k, score in enumerate(scores):
-        weights = (prior.softmax(0), (prior + score).softmax(0))
-        shares = [float(p[one == k].sum()) for p in weights for one in found]
-        print(f"{k:5}" + "".join(f"{share:10.3f}" for share in shares), flush=True)
+        found = [classes_of(net, y) for net, y in _judged(judge, nets, x, seen)]
+        with torch.no_grad():
+            sure = torch.cat([_sureness(judge, part) for part in x.split(500)])
+        for k in range(10):
+            p = (judge.weight * sure[:, k].double()).softmax(0)
+            shares = "".join(f"{float(p[one == k].sum()):10.3f}" for one in found)
+            drawn = float((found[0] == k).double().mean())
+            print(f"{name:15}{k:4}{drawn:8.3f}{1 / float(p.square().sum()):12.0f}{shares}", flush=True)
+
+
+def _sureness(judge, x):
+    """Returns the logarithms of the classes' probabilities by the least sure view, `(n, classes)`."""
+
+    return torch.stack([judge.logits(view).log_softmax(1) for view in judge._views(x)]).amin(0)
 
 
 # --- cost -------------------------------------------------------------------------------------------
@@ -392,6 +394,6 @@ if __name__ == "__main__":
     parser.add_argument("--only")
     parser.add_argument("--label", type=int, action="append", help="a class, of labels; repeatable (all)")
     a = parser.parse_args()
-    n = a.n or {"points": 10_000, "pictures": 8, "labels": 500, "classes": 71, "cost": 16}[a.what]
+    n = a.n or {"points": 10_000, "pictures": 8, "labels": 500, "classes": 8000, "cost": 16}[a.what]
     more = (a.label or range(10),) if a.what == "labels" else ()
     globals()[a.what](n, a.only, *more)

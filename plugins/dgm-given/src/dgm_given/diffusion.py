@@ -26,6 +26,7 @@ from torch import Tensor
 from dgmcore.compose import gradients, leaf
 from dgmcore.errors import NotFiniteError, OptionError, UsageError
 from dgmcore.noise import Noise
+from dgmcore.sampling import model_range
 
 from .chains.blocks import block_of, in_blocks
 from .correct import corrected
@@ -71,7 +72,7 @@ def guided(model: Any, noise: Noise, options: Any) -> Iterator[Look]:
     for one in seen:
         record.misfit(one.what, one.sigma, one.misfit(x), options.correct)
     if options.correct and seen:
-        yield partial(corrected, x, seen)
+        yield partial(corrected, x, seen, limits=model_range(model))
 
 
 def _same(x: Tensor) -> Tensor:
