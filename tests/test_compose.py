@@ -346,3 +346,12 @@ def test_samples_are_not_where_a_critic_allows_nothing(sampler):
     model = model if sampler == "metropolis" else given(Base({"linear": True}), tilt=[(Wrong(nowhere), 1.0)])
     with pytest.raises(NotFiniteError, match=r"not finite|allow nothing"):
         model.sample(IndexedNoise(0, 3), steps=2, sampler=sampler)
+
+
+@pytest.mark.parametrize("detached", [lambda x: -x.detach().square().sum(1), lambda x: x.new_zeros(len(x))])
+def test_chains_refuse_a_score_without_a_gradient_to_follow(detached):
+    model = tilt(Base({"linear": True}), Wrong(detached))
+    with pytest.raises(PluginError, match="no gradient") as e:
+        model.sample(IndexedNoise(0, 3), steps=2)
+    assert "metropolis" in e.value.hint
+    assert model.sample(IndexedNoise(0, 3), steps=2, sampler="metropolis").isfinite().all()

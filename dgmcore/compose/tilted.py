@@ -247,10 +247,13 @@ def tilt(base: Model, critic: Model, weight: float = 1.0) -> Model:
 
 
 def score_of(critic: Any, x: Tensor) -> Tensor:
-    """Returns a critic's score, `(n,)`; raises a PluginError for what would be added to the wrong samples."""
+    """Returns a critic's score, `(n,)`; raises a PluginError for what would tilt the wrong samples, or none."""
     score: Tensor = critic.score(x)
     if getattr(score, "shape", None) != x.shape[:1]:
         raise PluginError(f"the score of {type(critic).__name__} is no ({len(x)},)", "return a number for each datum")
+    if torch.is_grad_enabled() and x.requires_grad and not score.requires_grad:
+        what = f"the score of {type(critic).__name__} has no gradient, which these chains follow"
+        raise PluginError(what, "compute it without detach or no_grad, or sample with sampler=metropolis")
     return score.to(x.dtype)
 
 
