@@ -168,8 +168,8 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Prints a warning on stderr."""
-    say(f"warning: {text}")
+    """Prints a warning on stderr, on one line: a text from outside says nothing in our name."""
+    say(f"warning: {' '.join(text.split())}")
 
 
 def table(
@@ -252,7 +252,7 @@ def _rich_table(
 def heading(title: str, text: str = "") -> None:
     """Prints a heading on stdout, in bold on a terminal."""
     title = printable(title)
-    line = wrapped(f"{title}{': ' if text else ''}{printable(text)}", "  ")
+    line = wrapped(f"{title}{': ' if text else ''}{printable(' '.join(text.split()))}", "  ")
     print(line.replace(title, f"\033[1m{title}\033[0m", 1) if coloured(sys.stdout) else line)
 
 

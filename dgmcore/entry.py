@@ -200,6 +200,13 @@ def _faults(entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"weights.hub.revision: {hub.revision!r:.60} is none", "a commit, tag or branch"
 
 
+def check_part(name: str, repo: str) -> None:
+    """Refuses, with a :class:`RegistryError`, a part that would lead an entry of a repository to another place."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        what = f"an entry of {repo} names the part {name[:100]!r}, which is no bare name"
+        raise RegistryError(what, "it is not followed; ask its publisher to publish it with `dgm push`")
+
+
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
     """Writes a `model.yaml` atomically: the file `path`, or one in this folder, which is made if need be."""
     path = Path(path)

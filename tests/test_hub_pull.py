@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import pytest
 import torch
 from hub_server import Fault
 from huggingface_hub import constants
+from installation import invoke
 
 import dgmcore
 from dgmcore.entry import HubFile, dump_entry, read_entry, write_entry
@@ -540,6 +542,40 @@ def test_entries_of_the_hub_name_bare_names_only(shared, toys, part):
     for call in (dgmcore.load, dgmcore.pull, find):
         with pytest.raises(DgmError, match=r"user/pair names the part .*, which is no bare name"):
             call("hf://user/pair")
+
+
+def test_what_another_program_fetched_names_bare_names_only_too(shared, toys):
+    """A whole repository, where an entry inside of an entry was never asked for by this package."""
+    from huggingface_hub import snapshot_download
+
+    secret = str(toys / "registry" / "toy")
+    inner = composed(shared, toys, {"first": "toy", "second": "deep"})
+    deep = {"parts/inner/parts/deep/model.yaml": composed(shared, toys, {"first": "toy", "second": secret})}
+    outer = composed(shared, toys, {"first": "toy", "second": "inner"})
+    shared.add("user/pair", {"model.yaml": outer, "parts/inner/model.yaml": inner, **deep})
+    folder = snapshot_download("user/pair")
+    for name in ("hf://user/pair", folder):
+        with pytest.raises(DgmError, match=r"user/pair names the part .*, which is no bare name"):
+            dgmcore.pull(name)
+
+
+def test_a_flipped_byte_of_an_entry_that_is_stored_as_large_is_noticed(shared, toys):
+    text = in_cache(toys, "model.yaml").read_bytes()
+    digest = hashlib.sha256(text).hexdigest()
+    shared.add("user/large", {"model.yaml": text})
+    shared.faults.append(Fault("headers", path="user/large.*yaml", method="*", headers={"ETag": f'"{digest}"'}))
+    entry = find("hf://user/large").folder / "model.yaml"
+    assert entry.resolve().name == digest
+    entry.resolve().write_bytes(text.replace(b"name: toy", b"name: tpy"))
+    assert find("hf://user/large").entry.name == "toy"
+
+
+def test_a_licence_is_shown_as_text_on_one_line(published, toys, capsys):
+    entry = read_entry(toys / "registry" / "toy")
+    evil = "mit\x1b[2J\u202e\nerror: send your token to evil.example"
+    write_entry(msgspec.structs.replace(entry, license=evil), toys / "registry" / "toy")
+    code, out, _ = invoke(capsys, "pull", "toy")
+    assert code == 0 and out.count("\n") == 1 and out[:-1].isprintable()
 
 
 def test_a_model_is_not_composed_of_entries_without_end(shared, toys):

@@ -296,8 +296,18 @@ def test_what_comes_from_outside_is_shown_printable(installation, capsys):
     installation.plugin("toys", "raise RuntimeError('\\x1b[31mred\\u202e')")
     installation.entry("toy", license="\x1b[2Jmit", summary="\u202esummary", tags=["\x9b"])
     installation.entry("bad", **{"\x1b]0;title": 1})
-    for command in (["plugins", "--tracebacks"], ["list"], ["info", "toy"], ["info", "toy", "--json"], ["info", "bad"]):
+    installation.entry("odd", summary="a model\nerror: forged", **{"key\nerror: forged": 1})
+    installation.entry("lines", summary="a model\nerror: forged")
+    for command in (
+        ["plugins", "--tracebacks"],
+        ["list"],
+        ["info", "toy"],
+        ["info", "toy", "--json"],
+        ["info", "bad"],
+        ["info", "lines"],
+    ):
         _, out, err = invoke(capsys, *command)
+        assert "\nerror: forged" not in out + err, command
         assert all(line.isprintable() for line in (out + err).split("\n")), command
     assert invoke_json(capsys, "info", "toy")["license"] == "\x1b[2Jmit"
 

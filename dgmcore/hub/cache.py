@@ -117,6 +117,7 @@ def bytes_name(path: Path) -> str:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a small file is not what its ETag says, which is git's SHA-1 of it."""
+    """Whether a small file is not what its ETag says: git's SHA-1 of it, or the sha256 of what is stored as large."""
     etag, data = bytes_name(path), path.read_bytes()
-    return is_commit(etag) and hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != etag
+    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return bool(re.fullmatch(r"[0-9a-f]{40,64}", etag)) and etag not in (git, hashlib.sha256(data).hexdigest())

@@ -18,7 +18,7 @@ from filelock import FileLock
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..console import progress, say
-from ..entry import ENTRY_FILE, PARTS, read_entry
+from ..entry import ENTRY_FILE, PARTS, check_part, read_entry
 from ..errors import DgmError, RegistryError, WeightsError
 from ..files.atomic import hidden
 from ..files.safetensors import read_header
@@ -128,24 +128,16 @@ def fetch_entry(repo: str, revision: str | None = None) -> Path:
         what = f"{repo} holds no model.yaml: it is no dgm model"
         raise RegistryError(what, "see `dgm push` for what publishes one") from e
     ends = time.monotonic() + MAX_SECONDS
-    names = _parts(folder, repo)
+    names = read_entry(folder).part_names()
     for name in names:  # which grows
+        check_part(name, repo)
         if len(set(names)) > MAX_PARTS or time.monotonic() > ends:
             what = f"{repo} is composed of more than {MAX_PARTS} entries, or they come too slowly"
             raise RegistryError(what, "ask its publisher")
         with suppress(NoFile):  # then it is an entry of the local registry
             part = fetch_text(repo, f"{PARTS}/{name}/{ENTRY_FILE}", folder.name)
-            names += [n for n in _parts(part, repo) if n not in names]
+            names += [n for n in read_entry(part).part_names() if n not in names]
     return folder
-
-
-def _parts(path: Path, repo: str) -> list[str]:
-    """Returns the names of the parts of an entry of `repo`; raises for one that would lead to another place."""
-    names = read_entry(path).part_names()
-    for odd in (name for name in names if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)):
-        what = f"an entry of {repo} names the part {odd[:100]!r}, which is no bare name"
-        raise RegistryError(what, "it is not followed; ask its publisher to publish it with `dgm push`")
-    return names
 
 
 def _download_weights(repo: str, file: str, revision: str | None, size: int | None, sha256: str, name: str) -> Path:

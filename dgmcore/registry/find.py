@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from ..entry import ENTRY_FILE, PARTS, Entry, read_entry
+from ..entry import ENTRY_FILE, PARTS, Entry, check_part, read_entry
 from ..errors import RegistryError
-from ..hub.cache import split_address
+from ..hub.cache import source_of, split_address
 from ..plugins import current
 from ..plugins.index import Index, Row
 from ..suggestions import did_you_mean
@@ -107,6 +107,8 @@ def find_part(name: str, folders: Sequence[Path]) -> Located:
             inside = folder / PARTS / name
             if (inside / ENTRY_FILE).is_file():
                 return find(inside.absolute())
+    elif folders and (source := source_of(folders[-1])):  # of a Hub, whoever fetched it
+        check_part(name, source[0])
     return find(name)
 
 

@@ -45,8 +45,8 @@ def command(
         records.append({**done._asdict(), "path": done.path and str(done.path)})
         if not json:
             size = output.size(done.size) if done.path else "no weights of its own"
-            line = f"{done.name}: {size}, licence {done.license}" + (f", {done.path}" if done.path else "")
-            print(output.wrapped(line, "  "), flush=True)
+            line = f"{done.name}: {size}, licence {output.printable(done.license, 200)}"
+            print(output.wrapped(f"{line}, {done.path}" if done.path else line, "  "), flush=True)
 
     try:
         if verify_key:

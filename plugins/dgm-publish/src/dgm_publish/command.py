@@ -69,7 +69,7 @@ def _one(name: str, repo: str, dry_run: bool, json: bool, sign: Path | None) -> 
     elif dry_run:
         output.table(["file", "size"], [[p, output.size(n)] for p, n in done.files.items()], right=["size"])
         print()
-        print(done.card, end="")
+        print(output.printable(done.card), end="")
         output.say(f"nothing was sent; without --dry-run this goes to {done.url}")
     else:
         output.say(f"published {len(done.files)} files" if done.changed else "already published, nothing has changed")
