@@ -192,6 +192,27 @@ def test_a_plugin_that_hangs_is_waited_for_once(installation, monkeypatch):
     assert "lazy" in plugins.architectures()
 
 
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no signals that stop a process")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n",
+        "import faulthandler, time\nfaulthandler.cancel_dump_traceback_later()\ntime.sleep(600)\n",
+    ],
+    ids=["stops its process", "stops the watch"],
+)
+def test_a_plugin_that_stops_what_watches_it(installation, monkeypatch, source):
+    listed()  # the core is known from here on
+    installation.plugin("lazy", source + PLUGIN.format(name="lazy", module="fake_lazy"))
+    _settle()
+    monkeypatch.setattr(isolate, "PLUGIN_SECONDS", 1.0)
+    for _ in range(2):
+        lazy = next(p for p in plugins.plugins() if p.name == "lazy")
+        assert lazy.status == "broken" and lazy.errors[0].what.startswith("nothing happened for 1 seconds")
+        monkeypatch.setattr(isolate, "load", lambda sources: pytest.fail("it is waited for once"))
+        forget()
+
+
 LISTED = "from dgmcore.cli import main; raise SystemExit(main(['list']))"
 
 

@@ -33,15 +33,13 @@ def serve(seconds: float) -> None:
     """
     sources = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Source])
     nowhere = os.open(os.devnull, os.O_RDWR)
-    with os.fdopen(os.dup(1), "wb") as out:
+    with os.fdopen(os.dup(1), "wb", buffering=0) as out:
         os.dup2(nowhere, 0)
         os.dup2(nowhere, 1)  # what plugins print is not ours
         out.write(b"ready\n")  # from now on what fails is a plugin
         for source in sources:
-            out.flush()
             faulthandler.dump_traceback_later(seconds, exit=True, file=out)
             out.write(msgspec.json.encode(describe(source)) + b"\n")
-        out.flush()
         os._exit(0)  # threads of a plugin don't keep us
 
 

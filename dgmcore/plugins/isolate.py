@@ -73,14 +73,16 @@ def _run(sources: list[Source]) -> tuple[list[bytes], Problem]:
         with tempfile.TemporaryFile() as out:  # a pipe would stay open for as long as anybody holds its end
             with subprocess.Popen(command, stdout=out, env={**environment, "DGM_INDEXING": "1"}, **how) as process:
                 try:
-                    process.communicate(msgspec.json.encode(sources))
+                    with suppress(subprocess.TimeoutExpired):  # it watches itself, but a plugin can stop all of it
+                        process.communicate(msgspec.json.encode(sources), PLUGIN_SECONDS * (len(sources) + 1))
                 finally:
+                    late = process.poll() is None
                     with suppress(OSError):  # also what it started
                         os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
             out.seek(0)
             code = process.returncode
             what = f"the interpreter ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}"
-            ended = code in (-9, -15, -24)  # by the system, for memory or time, or by somebody: SIGKILL, -TERM, -XCPU
-            return out.read().splitlines(), Problem(what, HINT, passing=ended)
+            ended = not late and code in (-9, -15, -24)  # by the system or by somebody: SIGKILL, -TERM, -XCPU
+            return out.read().splitlines() + [b"Timeout ("] * late, Problem(what, HINT, passing=ended)
     except OSError as e:
         return [], Problem(f"no process can be started: {e.strerror or e}", HINT)
