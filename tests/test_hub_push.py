@@ -288,6 +288,16 @@ def test_what_is_no_safetensors_is_not_published_as_weights(toy, hub):
     assert hub.requests == []
 
 
+def test_a_summary_is_a_paragraph_of_the_card(toys, hub):
+    """No heading, fence, rule or list, which would show what follows as something else."""
+    folder = make(toys, "toy")
+    for odd in ("~~~", "# Use", "---", "- a", "1. a"):
+        write_entry(msgspec.structs.replace(read_entry(folder), summary=odd), folder)
+        card = ModelCard(dgmcore.push("toy", "user/toy", dry_run=True).card).text.strip()
+        line = card.split("\n\n")[1]
+        assert "\\" in line and line.replace("\\", "") == odd
+
+
 def test_the_card_shows_text_as_text(toys, hub):
     evil = "<img src=x onerror=alert(1)> a|b `c` [d](javascript:e) \x1b[31m\nf"
     source = {"files": [evil, {"file": evil, "sha256": evil}], "notes": [f"(c) {evil}"], "url": evil, "license": evil}

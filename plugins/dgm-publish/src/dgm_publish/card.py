@@ -169,4 +169,6 @@ def _shown(value: Any) -> str:
     text = " ".join(printable(str(value)).split())
     if isinstance(value, Code):
         return f"`{text.replace('`', chr(39))}`".replace("|", "\\|")
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", html.escape(text, quote=False))
+    text = re.sub(r"([\\`*\[\]|~])", r"\\\1", html.escape(text, quote=False))
+    text = re.sub(r"^(#|[-+=_](?!\d))", r"\\\1", text)  # no heading, list or rule; numbers stay
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
