@@ -19,7 +19,7 @@ from ..hub.cache import cached, repo_folder
 from ..interfaces import CAPABILITIES
 from ..plugins import current
 from ..plugins.index import Index
-from ..registry.find import Located, find, located
+from ..registry.find import DEEPEST, Located, find, located
 from ..suggestions import did_you_mean
 
 #: Weights are here, or can be fetched, or nothing says where they are; or no plugin provides what a part is.
@@ -136,9 +136,9 @@ def survey(model: Located, index: Index) -> tuple[Here, int | None]:
 
 
 def _gather(one: Located, index: Index, found: dict[str, Located], above: Collection[str]) -> bool:
-    """Finds an entry and those that it is composed of; tells whether all are there, and none is a part of itself."""
-    if one.full_name in found:
-        return one.full_name not in above
+    """Finds an entry and those that it is composed of; tells whether all are there, as loading wants them."""
+    if one.full_name in found or len(above) > DEEPEST:
+        return one.full_name not in above and len(above) <= DEEPEST
     found[one.full_name] = one
     rows = [index.named(name) for name in one.entry.part_names()]
     above = {*above, one.full_name}
