@@ -133,7 +133,8 @@ def points(n: int, only: str | None) -> None:
             began = time.perf_counter()
             x = dgmcore.sample(asked, n, seed=0)
             took = time.perf_counter() - began
-            axis, p = posterior_on_grid(model, asked.observations[0])
+            fine = min(4000, max(600, round(48 / sigma)))  # cells of a quarter of sigma, where memory allows
+            axis, p = posterior_on_grid(model, asked.observations[0], cells=fine)
             mine, best = (total_variation(s, axis, p, 64) for s in (x, drawn_from_grid(axis, p, n, 1)))
             told = two_samples(x, drawn_from_grid(axis, p, n, 2))
             r = asked.report()
