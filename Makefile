@@ -39,7 +39,7 @@ sample: $(VENV)/.runtime
 	@$(BIN)/dgm sample $(NAME)
 
 test: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # a browser of the system's, driven by playwright; skipped where there is none
 test-page: $(VENV)/.dev
