@@ -226,10 +226,10 @@ def _shown(seen, x, limits):
 def second_classifiers(data: str) -> dict[str, tuple[torch.nn.Module, float]]:
     """Returns classifiers of other architectures and seeds than ours, in [-1, 1], and how often each is right.
 
-    They are trained on all data, and kept in the file `given-judges-DATA.pt`.
+    They are trained on all data, and kept in the file `runs/given-judges-DATA.pt`.
     """
 
-    kept, like = Path(f"given-judges-{data}.pt"), dgmcore.load(f"lenet-{data}")
+    kept, like = Path(f"runs/given-judges-{data}.pt"), dgmcore.load(f"lenet-{data}")
     nets = {"dense": _dense(), "convolutional": _convolutional()}
     if kept.exists():
         for key, state in torch.load(kept, weights_only=True).items():
@@ -240,6 +240,7 @@ def second_classifiers(data: str) -> dict[str, tuple[torch.nn.Module, float]]:
         x, y = train.take(index), train.labels(index)
         for key, steps, size in (("dense", 3500, 128), ("convolutional", 1200, 64)):
             _train(nets[key], x, y, steps, size)
+        kept.parent.mkdir(exist_ok=True)
         torch.save({key: net.state_dict() for key, net in nets.items()}, kept)
     test = open_for(like, f"{data}:test")
     places = np.arange(10_000)

@@ -55,8 +55,9 @@ def command(
         dataset = open_for(model, data, **({"limit": n} if n else {}))
         total = len(dataset) if place.is_main else None
         with output.progress("scoring", total=total, unit="data") as advance:
-            how: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "options": options}
-            scores = score(model, dataset, watch=lambda values: advance(len(values)), **how)
+            scores = score(
+                model, dataset, batch_size=batch_size, seed=seed, options=options, watch=lambda x: advance(len(x))
+            )
     if not place.is_main:
         return
     if scores.dequantized:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from dgm_ebms.ebm import EBM, StartedEBM
+from bowls import Bowl, N, bowl, noise
 from dgm_ebms.networks import ConvEnergy, MLPEnergy, ResNetEnergy, read_layout
 from dgm_ebms.odeflow import ODEFlow, ascent, tangents
 from dgm_ebms.training import (
@@ -21,10 +21,8 @@ from dgm_ebms.training import (
 from dgm_ebms.weightnorm import WNConv2d, data_dependent_init
 from torch import nn
 
-from dgmcore import IndexedNoise, Model
 from dgmcore.sampling.stream_noise import StreamNoise
 
-N = 4000
 X = StreamNoise(7, N, scope="data").normal(2)
 
 
@@ -33,27 +31,6 @@ X = StreamNoise(7, N, scope="data").normal(2)
 )
 def test_defaults_are_those_of_the_page(documented, name):
     documented(name)
-
-
-class Bowl(Model):
-    """The score -a |x|^2 / 2."""
-
-    def __init__(self, config=None, **parts):
-        super().__init__(config, **parts)
-        self.event_shape, self.a = (2,), nn.Parameter(torch.tensor(2.0))
-
-    def score(self, x):
-        return -self.a * x.square().sum(1) / 2
-
-
-def bowl(a=2.0, **config):
-    model = EBM(config, energy=Bowl())
-    model.parts["energy"].a.data.fill_(a)
-    return model
-
-
-def noise(n=N, seed=0):
-    return IndexedNoise(seed, n)
 
 
 # --- energies and their chains -----------------------------------------------------------------------
@@ -68,21 +45,6 @@ def test_chains_start_at_noise_of_their_scale(start, std, scale):
     assert abs(float(x.mean())) < 0.06
     if start == "uniform" and scale:
         assert float(x.abs().max()) <= scale and float(x.max()) > 0.99 * scale > -float(x.min()) * 0.99
-
-
-def test_chains_start_at_the_draws_of_a_generator():
-    class Ring(Model):
-        event_shape = (2,)
-
-        def sample(self, noise, **options):
-            return torch.nn.functional.normalize(noise.normal(2), dim=1)
-
-    model = StartedEBM({"reference_std": 0.5}, energy=Bowl(), start=Ring())
-    start, *_, end = model.trajectory(noise(), steps=400, step_size=0.02)
-    assert torch.allclose(start.norm(dim=1), torch.ones(N)) and abs(float(start.mean())) < 0.06
-    assert abs(float(end.std()) - 1 / math.sqrt(2 + 4)) < 0.02  # what the energy and its reference say
-    (trained, *_) = MaximumLikelihood(model, MaximumLikelihood.Options()).parameters()["model"]
-    assert trained is model.parts["energy"].a
 
 
 def test_the_reference_is_a_gaussian_of_its_deviation():

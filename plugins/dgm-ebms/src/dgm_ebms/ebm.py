@@ -13,6 +13,7 @@ from dgmcore import Likelihood, Model, Noise
 from dgmcore.compose import langevin, step_frozen
 from dgmcore.compose.temperature import linear
 from dgmcore.config import Config, Count, NonNegative, Options, Positive, Real
+from dgmcore.errors import UsageError
 
 __all__ = ["EBM", "StartedEBM"]
 
@@ -131,7 +132,10 @@ class StartedEBM(EBM):
 
     Parts:
         energy: The critic.
-        start: The generator that chains start at. It is held fixed.
+        start: The generator that chains start at. It is held fixed, and the data are in its range.
+
+    Raises:
+        UsageError: For parts of data of different shapes.
     """
 
     Parts = {"energy": ("critic",), "start": ("generator",)}
@@ -141,6 +145,17 @@ class StartedEBM(EBM):
     class Config(Config):
         reference_std: Positive | None = None
         range: tuple[Real, Real] | None = None
+
+    def __init__(self, config: Any = None, **parts: Model):
+        super().__init__(config, **parts)
+        start = self.parts["start"]
+        if tuple(start.event_shape) != self.event_shape:
+            raise UsageError(
+                f"start draws data of shape {list(start.event_shape)}, energy judges {list(self.event_shape)}",
+                "give two parts of the same data",
+            )
+        if start.entry is not None and start.entry.data.range is not None:
+            self.data_range = start.entry.data.range  # training and loading hold the data to it
 
     @torch.no_grad()
     def start(self, noise: Noise) -> Tensor:
