@@ -113,5 +113,4 @@ def default_of(field: msgspec.structs.FieldInfo) -> Any:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Returns plain data (all fields, defaults included) that :func:`parse` accepts."""
-    plain: dict[str, Any] = msgspec.to_builtins(config)
-    return plain
+    return dict(msgspec.to_builtins(config))

@@ -209,9 +209,7 @@ def check_part(name: str, repo: str) -> None:
 
 def write_entry(entry: Entry, path: str | os.PathLike[str]) -> Path:
     """Writes a `model.yaml` atomically: the file `path`, or one in this folder, which is made if need be."""
-    path = Path(path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = path / ENTRY_FILE
+    path = Path(path) / ("" if os.fspath(path).endswith((".yaml", ".yml")) else ENTRY_FILE)
     with replacing(path) as file:
         file.write(dump_entry(entry))
     return path

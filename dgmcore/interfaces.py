@@ -133,15 +133,11 @@ _MEMBERS = {
 
 def capabilities(model: Any) -> list[str]:
     """Returns the names of the protocols that a model, or a model class, implements."""
-    return [name for name, members in _MEMBERS.items() if all(_has(model, m) for m in members)]
+    bases = (model if isinstance(model, type) else type(model)).__mro__
+    has = {member for base in bases for member in (*vars(base), *vars(base).get("__annotations__", {}))}
+    return [name for name, members in _MEMBERS.items() if has.issuperset(members)]
 
 
 def capability_with(member: str) -> str | None:
     """Returns the name of the protocol that a member, such as `log_prob`, belongs to, if any."""
     return next((name for name, members in _MEMBERS.items() if member in members), None)
-
-
-def _has(model: Any, member: str) -> bool:
-    if not isinstance(model, type):
-        model = type(model)
-    return any(member in vars(base) or member in vars(base).get("__annotations__", {}) for base in model.__mro__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -506,6 +507,30 @@ def shared(toys, hub):
 def in_cache(home: Path, file: str) -> Path:
     (found,) = (home / "hf" / "hub").glob(f"models--user--toy/snapshots/*/{file}")
     return found
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_an_entry_that_is_not_what_its_etag_says_is_asked_for_again(shared, toys, times):
+    """On its way something was changed: one byte, or all of it that matters."""
+    path = in_cache(toys, "model.yaml")
+    good = path.read_bytes()
+    evil = good.replace(b"name: toy", b"name: tpy")
+    shutil.rmtree(toys / "hf")
+    shared.faults.append(Fault("replace", path="yaml", body=evil, times=times))
+    if times == 1:
+        assert find("hf://user/toy").entry.name == "toy"
+        return
+    with pytest.raises(DgmError, match="came incomplete or damaged"):
+        find("hf://user/toy")
+    assert blobs(toys) == []
+
+
+def test_damage_of_an_entry_is_noticed_also_where_its_commit_alone_was_asked_for(shared, toys):
+    commit = in_cache(toys, "model.yaml").parent.name
+    shutil.rmtree(toys / "hf")
+    blob = (find(f"hf://user/toy@{commit}").folder / "model.yaml").resolve()
+    blob.write_bytes(blob.read_bytes().replace(b"name: toy", b"name: tpy"))
+    assert find("hf://user/toy").entry.name == "toy"
 
 
 def test_damage_that_can_not_be_removed_is_not_taken_for_a_download(published, toys, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from hub_server import Fault
 from test_hub_pull import blobs, publish
 from xet_storage import XetStorage
 
@@ -139,3 +140,17 @@ def test_push_to_a_hub_with_xet_storage(stored):
     dgmcore.load("hf://user/copy")
     assert [path for _, path in stored.xet.requests if path.startswith("/v1/reconstructions/")]
     assert not dgmcore.push("toy", "user/copy").changed, done
+
+
+@pytest.mark.parametrize(
+    "address", ["{}/token", "{}@evil.example", "http://127.0.0.1:9/token", "file:///etc/passwd", "/x"]
+)
+def test_the_token_of_the_user_goes_to_the_hub_only(stored, toys, address):
+    """Where the client asks for access to the storage it shows the token, and the Hub says where that is."""
+    elsewhere = XetStorage()
+    with elsewhere:
+        route = address.format(elsewhere.url)
+        stored.faults.append(Fault("headers", method="*", headers={"Link": f'<{route}>; rel="xet-auth"'}))
+        with pytest.raises(WeightsError, match=r"sends the token for user/toy/model\.safetensors elsewhere"):
+            dgmcore.pull("toy")
+    assert elsewhere.requests == [] and blobs(toys) == []

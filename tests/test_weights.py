@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import threading
 from types import SimpleNamespace
@@ -127,7 +128,8 @@ def test_ties_may_be_stored_under_any_or_all_of_their_names(toys, tmp_path):
     assert torch.equal(model.shift, before["shift"])
 
 
-def test_a_file_is_hashed_once_per_state(model, toys, monkeypatch):
+def test_a_large_file_is_hashed_once_per_state(model, toys, monkeypatch):
+    monkeypatch.setattr(verify, "SMALL", 0)
     folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
     path = folder / "model.safetensors"
     hashed = []
@@ -194,6 +196,91 @@ def test_what_was_hashed_is_what_is_used(model, toys, mode):
     finally:
         ends.set()
         swapping.join()
+
+
+def written(path, data, i):
+    with open(path, "r+b") as file:
+        file.write(data)
+
+
+def written_in_secret(path, data, i):
+    written(path, data, i)
+    os.utime(path, (1, 1))
+
+
+def mapped(path, data, i):
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as view:
+        view[:] = data
+
+
+def cut(path, data, i):
+    os.truncate(path, 100)
+    written(path, data, i)
+
+
+def gone(path, data, i):
+    path.unlink(missing_ok=True)
+    path.write_bytes(data) if i % 3 else os.mkfifo(path)
+
+
+@pytest.mark.parametrize("change", [written, written_in_secret, mapped, cut, gone])
+def test_what_is_written_in_place_is_not_used_either(toys, change):
+    """By whom may do it, so that no mode forbids to remember that the file was right."""
+    model = build("toy-shift", {"width": 20_000})
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    path = folder / "model.safetensors"
+    write_tensors({k: v + 1 for k, v in model.own_state().items()}, toys / "bad")
+    good, bad = path.read_bytes(), (toys / "bad").read_bytes()
+    ends = threading.Event()
+
+    def write():
+        for i in itertools.count():
+            change(path, (good, bad)[i % 2], i)
+            if ends.wait(0.0005):
+                return
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        right = wrong = 0
+        while right < 3 or wrong < 20:
+            try:
+                assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
+                right += 1
+            except WeightsError:
+                wrong += 1
+    finally:
+        ends.set()
+        writing.join()
+
+
+def test_what_is_written_while_it_is_hashed_is_not_remembered(model, toys, monkeypatch):
+    monkeypatch.setattr(verify, "SMALL", 0)
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    path, real = folder / "model.safetensors", verify.difference
+    data = path.read_bytes()
+
+    def then_written(file, size, sha256):
+        found = real(file, size, sha256)
+        written(path, data[:-1] + bytes([data[-1] ^ 1]), 0)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(verify, "difference", lambda f, n, s: (real if s is None else then_written)(f, n, s))
+        dgmcore.load("toy")
+    with pytest.raises(WeightsError, match="sha256"):
+        dgmcore.load("toy")
+
+
+def test_weights_that_can_not_be_read_are_two_lines(model, toys):
+    folder = model.save(toys / "registry" / "toy", name="toy", license="mit", data=DATA)
+    (folder / "model.safetensors").rename(folder / "b")
+    os.symlink("/dev/full", folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="are not here"):
+        dgmcore.load("toy")
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(WeightsError, match="it is not a file"):
+        patched.setattr(weights, "beside", lambda located: folder / "model.safetensors")
+        dgmcore.load("toy")
 
 
 def test_weights_that_are_not_finite_are_refused_and_counted(model, toys):

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import BinaryIO
 
 from ..errors import WeightsError
 from . import folders
+
+SMALL = 1 << 24  # bytes that are copied and hashed in no time: in 30 ms
 
 
 class Mismatch(WeightsError):
@@ -27,8 +30,8 @@ class Mismatch(WeightsError):
 def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | None) -> BinaryIO:
     """Opens a file of this size and sha256 (None: not known), once: what is read from it is what was hashed.
 
-    A file that nobody else may write is hashed once for each state that it is in (size, times, inode). One that
-    others may write is copied to where they can't, and the copy is hashed, every time.
+    A small file, and one that others may write, is copied to where nobody can, and the copy is hashed, every time. A
+    large one that nobody else may write is hashed once for each state that it is in (size, times, inode).
 
     Raises:
         Mismatch: If it is another file.
@@ -36,17 +39,19 @@ def open_verified(path: str | os.PathLike[str], size: int | None, sha256: str | 
     """
     file = open_regular(path)
     try:
-        reason, ours = difference(file, size, None), _only_ours(file)
+        reason = difference(file, size, None)
         if reason is None and sha256 is not None:
-            if not ours:
-                with file as theirs:
-                    file = tempfile.TemporaryFile()  # noqa: SIM115
-                    shutil.copyfileobj(theirs, file, 1 << 20)
+            mark = _mark(file, sha256)  # before it is hashed: it may change meanwhile
+            if mark is None:
+                with file as original:
+                    memory = os.fstat(original.fileno()).st_size <= SMALL and sys.platform == "linux"
+                    file = open(os.memfd_create("weights"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115
+                    shutil.copyfileobj(original, file, 1 << 20)
                 file.seek(0)  # all of it is there now
-            if not (ours and os.path.exists(_mark(file, sha256))):
+            if mark is None or not mark.exists():
                 reason = difference(file, size, sha256)
-                if reason is None and ours:
-                    _remember(file, sha256)
+                if reason is None:
+                    _remember(mark)
         if reason is not None:
             raise Mismatch(f"{os.fspath(path)} is not what its entry describes: {reason}", why=reason)
     except BaseException:
@@ -71,8 +76,7 @@ def difference(file: BinaryIO, size: int | None, sha256: str | None) -> str | No
 def remember(path: str | os.PathLike[str], sha256: str) -> None:
     """Remembers that a file was verified in the state in which it is now."""
     with open_regular(path) as file:
-        if _only_ours(file):
-            _remember(file, sha256)
+        _remember(_mark(file, sha256))
 
 
 def sha256_of(source: str | os.PathLike[str] | BinaryIO) -> str:
@@ -93,24 +97,25 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-def _only_ours(file: BinaryIO) -> bool:
-    """Whether nobody else may change an open file, or what its folder holds."""
+def _only_ours(state: os.stat_result) -> bool:
+    """Whether nobody else may change a file, or what a folder holds."""
     if not hasattr(os, "geteuid"):  # Windows keeps others from an open file
         return True
-    states = os.fstat(file.fileno()), os.stat(os.path.dirname(os.path.realpath(file.name)))
-    return all(s.st_uid in (0, os.geteuid()) and not s.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for s in states)
+    return state.st_uid in (0, os.geteuid()) and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _mark(file: BinaryIO, sha256: str) -> Path:
-    """Returns the empty file that stands for an open file, in its state, having been verified."""
-    state = os.fstat(file.fileno())
-    known = (os.path.realpath(file.name), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, sha256)
+def _mark(file: BinaryIO, sha256: str) -> Path | None:
+    """Returns the empty file that says that an open file was verified in its state; None for those that are copied."""
+    state, path = os.fstat(file.fileno()), os.path.realpath(file.name)
+    if state.st_size <= SMALL or not (_only_ours(state) and _only_ours(os.stat(os.path.dirname(path)))):
+        return None
+    known = (path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino, sha256)
     return folders.user_cache() / "verified" / hashlib.sha256(f"{known}".encode()).hexdigest()
 
 
-def _remember(file: BinaryIO, sha256: str) -> None:
+def _remember(mark: Path | None) -> None:
     """Remembers a verified state. A cache that can't be written costs a verification at the next load, no more."""
-    mark = _mark(file, sha256)
     with suppress(OSError):
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        if mark is not None:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()

@@ -115,8 +115,8 @@ def read(source: str | bytes | Path, *, max_bytes: int = MAX_BYTES, max_depth: i
 
 def dump(data: Any) -> str:
     """Returns plain data as YAML that :func:`read` reads back, keys in their order."""
-    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=False)
-    return str(text)
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": 110}
+    return str(yaml.dump(data, Dumper=_Dumper, **style))
 
 
 def _check(text: str, max_depth: int) -> None:

@@ -28,9 +28,8 @@ HUB = re.compile(rf"https?://([^/\s@]*@)?[^/\s@:]+(:{_PORT})?(/[^\s?#]*)?")
 
 def hub_cache() -> str:
     """Returns the folder of the Hugging Face cache, as `huggingface_hub` decides it."""
-    environ = os.environ
-    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    folder = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    folder = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
     return os.path.expanduser(os.path.expandvars(folder))
 
 
@@ -69,23 +68,27 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
-def cached(repo: str, file: str, revision: str | None) -> Path | None:
-    """Returns a file of a repository, as it was when the revision was last asked for; None if it is not there."""
+def cached(repo: str, file: str, revision: str | None, *, small: bool = False) -> Path | None:
+    """Returns a file of a repository, as it was when the revision was last asked for; None if it is not there.
+
+    A small one is read: if it is damaged, it leaves the cache.
+    """
     folder, commit = repo_folder(repo), ""
     with suppress(OSError, ValueError):
         commit = (folder / "refs" / (revision or "main")).read_text(encoding="ascii").strip()
     for name in (commit if re.fullmatch(r"[0-9a-zA-Z]{1,64}", commit) else None, revision):
         if name and (path := folder / "snapshots" / name / file).is_file():
-            return path
+            if not (small and is_damaged(path, bytes_name(path))):
+                return path
+            discard(path)
     return None
 
 
 def store(file: Path, repo: str, name: str, revision: str | None, commit: str, etag: str) -> Path:
-    """Moves a fetched file into the cache and returns its path there: the file `name` of a commit."""
+    """Moves a fetched file to the bytes in the cache, and returns its path there: the file `name` of a commit."""
     folder = repo_folder(repo)
     path, blob = folder / "snapshots" / commit / name, folder / "blobs" / etag
-    for parent in (path.parent, blob.parent):
-        parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     os.replace(file, blob)
     path.unlink(missing_ok=True)
     try:
@@ -116,8 +119,8 @@ def bytes_name(path: Path) -> str:
     return os.path.basename(os.readlink(path)) if path.is_symlink() else path.name
 
 
-def is_damaged(path: Path) -> bool:
+def is_damaged(path: Path, etag: str) -> bool:
     """Whether a small file is not what its ETag says: git's SHA-1 of it, or the sha256 of what is stored as large."""
-    etag, data = bytes_name(path), path.read_bytes()
+    data = path.read_bytes()
     git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
     return bool(re.fullmatch(r"[0-9a-f]{40,64}", etag)) and etag not in (git, hashlib.sha256(data).hexdigest())

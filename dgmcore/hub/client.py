@@ -59,15 +59,17 @@ def ask(repo: str, file: str, revision: str | None, name: str = "", lack: str = 
         hint = f"with a network, and HF_HUB_OFFLINE unset: dgm pull {name or f'hf://{repo}'}"
         raise WeightsError(f"{repo}/{file} {lack}, and the network is off (HF_HUB_OFFLINE)", hint)
     url = huggingface_hub.hf_hub_url(repo, file, revision=revision)
-    timeout = constants.HF_HUB_ETAG_TIMEOUT
     try:
-        found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=timeout))
+        found = patiently(lambda: huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT))
     except Exception as e:
         raise explain(e, repo, file, revision, name) from e
     etag, commit = found.etag or "", found.commit_hash or ""
     if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,200}", name) for name in (etag, commit)):  # names of files to be
         what = f"{host()} says of {repo}/{file} what no Hub says: {f'ETag {etag}, commit {commit}'!a:.100}"
         raise WeightsError(what, "nothing was fetched; check HF_ENDPOINT and the network")
+    route = found.xet_file_data.refresh_route if found.xet_file_data else url  # the client sends the token there
+    if not route.startswith(f"{constants.ENDPOINT}/"):
+        raise WeightsError(f"{host()} sends the token for {repo}/{file} elsewhere", "it is not sent; check HF_ENDPOINT")
     return Head(etag, commit, found.size)
 
 
@@ -108,8 +110,6 @@ def explain(error: BaseException, repo: str, file: str, revision: str | None = N
     match error:
         case DgmError():
             return error
-        case errors.HFValidationError():
-            return UsageError(f"{repo} is no name of a Hub repository", "write USER/REPO")
         case errors.GatedRepoError():
             return WeightsError(f"{repo} is restricted", f"ask for access on {hub}/{repo}, then {_LOGIN}")
         case errors.RevisionNotFoundError():
@@ -140,7 +140,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
     if status is not None:
         return f"{hub} answered {status}", _WAIT
     if _is_incomplete(error):
-        return "the file came incomplete, more than once", _WAIT
+        return "the file came incomplete or damaged, more than once", _WAIT
     if any(isinstance(e, (_http.TimeoutException, TimeoutError)) for e in _chain(error)):
         return f"{hub} did not answer in time", _WAIT
     if no_connection(error):
@@ -164,7 +164,7 @@ def no_connection(error: BaseException) -> bool:
 def brief(error: BaseException) -> str:
     """Returns the first sentence of an error, without addresses and request numbers."""
     text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return re.sub(r"\s*\(?(https?://\S+|Request ID:.*)", "", text).strip()[:160] or type(error).__name__
+    return re.sub(r"\s*[('\"]*(https?://[^\s'\"]+['\"]?|Request ID:.*)", "", text).strip()[:160] or type(error).__name__
 
 
 def _is_incomplete(error: BaseException) -> bool:

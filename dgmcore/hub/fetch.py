@@ -42,10 +42,7 @@ def fetch_text(repo: str, file: str, revision: str | None = None) -> Path:
     Raises a DgmError if it can't be had: a NoFile where the repository does not have it.
     """
     check_repo(repo, revision)
-    here = cached(repo, file, revision)
-    if here is not None and is_damaged(here):
-        discard(here)
-        here = None
+    here = cached(repo, file, revision, small=True)
     if here is not None and (is_commit(revision) or offline()):
         return here
     try:
@@ -57,7 +54,7 @@ def fetch_text(repo: str, file: str, revision: str | None = None) -> Path:
     if head.size is not None and head.size > MAX_ENTRY:
         what = f"{repo}/{file} has {head.size:,} bytes, an entry has at most {MAX_ENTRY:,}"
         raise RegistryError(what, "it was not fetched")
-    return cached(repo, file, head.commit) or _download(repo, file, revision, head, MAX_ENTRY, None)
+    return cached(repo, file, head.commit, small=True) or _download(repo, file, revision, head, MAX_ENTRY, None)
 
 
 def fetch_weights(
@@ -161,6 +158,13 @@ def _download(
     """Fetches a file into a hidden folder, checks it there if it has a sha256, and returns its path in the cache."""
     folder = repo_folder(repo)
     blob, lock = folder / "blobs" / head.etag, Path(hub_cache(), ".locks", folder.name, f"{head.etag}.lock")
+
+    def come(options: dict[str, Any]) -> None:
+        came = Path(huggingface_hub.hf_hub_download(repo, file, **options))
+        if sha256 is None and is_damaged(came, head.etag):
+            came.unlink()
+            raise OSError("not what its ETag says")  # as the client says it of a wrong size: it is asked for again
+
     try:
         for parent in (blob.parent, lock.parent):
             parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +177,7 @@ def _download(
                 with progress(label, head.size, "bytes") as advance:
                     options: Any = {"local_dir": stage, "cache_dir": stage.parent, "revision": head.commit}
                     options["tqdm_class"] = _meter(label, limit, time.monotonic() + seconds, advance)
-                    patiently(lambda: huggingface_hub.hf_hub_download(repo, file, **options), seconds)
+                    patiently(lambda: come(options), seconds)
                 if sha256 is not None:
                     with open_verified(stage / file, limit, sha256) as came:
                         read_header(came)

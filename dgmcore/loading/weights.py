@@ -32,10 +32,11 @@ def open_weights(located: Located, revision: str | None = None) -> Iterator[tupl
         hint = "its entry needs a section weights; see docs/weights.md"
         raise WeightsError(f"{located.entry.name} has no weights", hint)
     path = beside(located) if revision is None else None
-    if path is not None:
-        file = open_verified(path, weights.size, weights.sha256)
-    else:
-        path, file = _from_hub(located, weights, revision)
+    try:
+        here = path and (path, open_verified(path, weights.size, weights.sha256))
+    except OSError as e:
+        raise WeightsError(f"can't read {path}: {e.strerror or e}", "check the path and its permissions") from None
+    path, file = here or _from_hub(located, weights, revision)
     with file:
         yield path, file
 

@@ -1,7 +1,5 @@
 """Plugins: what is installed, and what it provides; `architectures()`, `datasets()`, ... for each kind of thing."""
 
-from __future__ import annotations
-
 from .imports import import_string
 from .provided import __getattr__ as __getattr__
 from .provided import architecture, call, distribution_of, name_of, plugins

@@ -1,7 +1,5 @@
 """The commands of the core, as data: their names are taken, and help lists them without importing any."""
 
-from __future__ import annotations
-
 #: Each command: the function that runs it, and its line in the help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("dgmcore.cli.commands.list:command", "List the models."),

@@ -1,7 +1,5 @@
 """Entries by name: found, and with the entries that they are composed of."""
 
-from __future__ import annotations
-
 from ..entry import read_entry, write_entry
 from .find import Located, find
 
