@@ -257,16 +257,16 @@ def heading(title: str, text: str = "") -> None:
 
 
 def wrapped(text: str, indent: str) -> str:
-    """Returns text in lines of the terminal, if stdout is one; no word is cut."""
+    """Returns text in lines of the terminal, if stdout is one, else on one line; no word is cut."""
     if not sys.stdout.isatty():
-        return text
+        return text.replace("\n", " ")
     width = shutil.get_terminal_size().columns
     return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def fields(items: Iterable[tuple[str, str | None]]) -> None:
     """Prints aligned lines `key  value` on stdout, wrapped to the terminal; empty values are left out."""
-    shown = [(printable(key), printable(value)) for key, value in items if value]
+    shown = [(printable(key).replace("\n", " "), printable(value)) for key, value in items if value]
     indent = max((len(key) for key, _ in shown), default=0) + 4
     width = max(shutil.get_terminal_size((100, 24)).columns - indent, 30)
     for key, value in shown:

@@ -299,7 +299,7 @@ def test_a_summary_is_a_paragraph_of_the_card(toys, hub):
 
 
 def test_the_card_shows_text_as_text(toys, hub):
-    evil = "<img src=x onerror=alert(1)> a|b `c` [d](javascript:e) \x1b[31m\nf"
+    evil = "<img src=x onerror=alert(1)> a|b `c` [d](javascript:e) \x1b[31m\u202e\nf"
     source = {"files": [evil, {"file": evil, "sha256": evil}], "notes": [f"(c) {evil}"], "url": evil, "license": evil}
     make(
         toys, "toy", license=evil, summary=evil, tags=[evil], papers=[{"title": evil, "url": "javascript:x"}],
@@ -308,8 +308,8 @@ def test_the_card_shows_text_as_text(toys, hub):
     )  # fmt: skip
     done = dgmcore.push("toy", "user/toy")
     card, licence = ModelCard(done.card), hub.files("user/toy")["LICENSE"].decode()
-    assert card.data.license_name == evil, "the metadata are YAML"
-    for line in [*card.text.split("\n"), *licence.split("\n")]:
+    assert card.data.license_name == evil.translate({0x1B: "?", 0x202E: "?", 10: " "}), "the metadata are YAML"
+    for line in [*str(card).split("\n"), *licence.split("\n")]:
         assert line.isprintable(), line
     text = re.sub(r"`[^`\n]+`", "", card.text)
     assert "<img" not in text and not re.search(r"(?<!\\)\]\((?!samples.png|LICENSE)", text)

@@ -298,9 +298,13 @@ def test_what_comes_from_outside_is_shown_printable(installation, capsys):
     installation.entry("bad", **{"\x1b]0;title": 1})
     installation.entry("odd", summary="a model\nerror: forged", **{"key\nerror: forged": 1})
     installation.entry("lines", summary="a model\nerror: forged")
+    keys = {"config": {"key\nerror: forged\r": {"key\nerror: forged": 1}}, "sampling": {"a\nerror: forged": 1}}
+    installation.entry("keys", metrics=[{"name": "a\nerror: forged", "value": 1.0}], **keys)
     for command in (
         ["plugins", "--tracebacks"],
+        ["doctor"],
         ["list"],
+        ["info", "keys"],
         ["info", "toy"],
         ["info", "toy", "--json"],
         ["info", "bad"],
@@ -310,6 +314,15 @@ def test_what_comes_from_outside_is_shown_printable(installation, capsys):
         assert "\nerror: forged" not in out + err, command
         assert all(line.isprintable() for line in (out + err).split("\n")), command
     assert invoke_json(capsys, "info", "toy")["license"] == "\x1b[2Jmit"
+
+
+def test_what_a_model_raises_while_it_is_checked_is_shown_on_one_line(capsys):
+    from dgm_authors.check_plugin import _print
+    from dgm_authors.runner import Result
+
+    _print([Result("toy", "samples-are-well-formed", "failed", "RuntimeError: \x1b[2J\u202e\nerror: forged")])
+    out = capsys.readouterr().out
+    assert "\nerror: forged" not in out and all(line.isprintable() for line in out.split("\n"))
 
 
 def test_every_hook_is_documented():

@@ -81,11 +81,11 @@ def _print(tracebacks: bool) -> None:
         if plugin.status == "blocked" and plugin.problems[0].what == NOT_NAMED:
             continue
         for error in plugin.errors:
-            print(output.printable(f"\n{plugin.name}: {error.what}\n  {error.hint}"))
+            print(f"\n{plugin.name}: {output.printable(error.what, 2000)}\n  {output.printable(error.hint, 2000)}")
             if tracebacks and error.traceback:
                 print(output.printable(error.traceback.rstrip()))
         for bad in shown["invalid_entries"]:
-            print(output.printable(f"\n{plugin.name}: {bad['what']}\n  {bad['hint']}"))
+            print(f"\n{plugin.name}: {output.printable(bad['what'], 2000)}\n  {output.printable(bad['hint'], 2000)}")
     for package, what in lacking().items():
         print(output.printable(f"\n{package} is not installed: it brings {', '.join(what)}\n  pip install {package}"))
 

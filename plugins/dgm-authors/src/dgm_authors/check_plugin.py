@@ -8,7 +8,7 @@ import typer
 from msgspec import to_builtins
 
 from dgmcore.cli import complete
-from dgmcore.console import emit_json, progress
+from dgmcore.console import emit_json, printable, progress, wrapped
 from dgmcore.plugins.provided import plugins
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -49,7 +49,7 @@ def _print(results: list[Any]) -> None:
     for model in dict.fromkeys(r.model for r in results):
         own = [r for r in results if r.model == model]
         counts = summarize(own)
-        print(f"{model}: " + ", ".join(f"{v} {k}" for k, v in counts.items() if v))
+        print(wrapped(printable(f"{model}: {', '.join(f'{v} {k}' for k, v in counts.items() if v)}"), "  "))
         for r in own:
             if r.status != "passed":
-                print(f"  {mark[r.status]:<10} {r.check}: {r.message}")
+                print(wrapped(printable(f"  {mark[r.status]:<10} {r.check}: {r.message}"), " " * 4))

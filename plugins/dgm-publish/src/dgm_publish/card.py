@@ -80,20 +80,20 @@ def _metadata(entry: Entry, capabilities: Sequence[str]) -> str:
     results = [
         EvalResult(
             task_type=pipeline or "other",
-            dataset_type=entry.data.dataset,
-            dataset_name=m.against or entry.data.dataset,
-            metric_type=m.name,
+            dataset_type=_line(entry.data.dataset),
+            dataset_name=_line(m.against or entry.data.dataset),
+            metric_type=_line(m.name),
             metric_value=m.value,
         )
         for m in entry.metrics
     ]
     data = ModelCardData(
         license=entry.license.lower() if known else "other",
-        license_name=None if known else entry.license,
+        license_name=None if known else _line(entry.license),
         license_link=None if known else "LICENSE",
         library_name="dgmcore",
         pipeline_tag=pipeline,
-        tags=list(dict.fromkeys(["dgmcore", entry.architecture, *entry.tags])),
+        tags=list(dict.fromkeys(map(_line, ["dgmcore", entry.architecture, *entry.tags]))),
         model_name=entry.name if results else None,
         eval_results=results or None,
     )
@@ -163,10 +163,16 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _line(value: Any) -> str:
+    """Returns text on one line, without what would move or turn what is shown around it."""
+
+    return " ".join(printable(str(value)).split())
+
+
 def _shown(value: Any) -> str:
     """Returns Markdown that shows a text as it is, on one line."""
 
-    text = " ".join(printable(str(value)).split())
+    text = _line(value)
     if isinstance(value, Code):
         return f"`{text.replace('`', chr(39))}`".replace("|", "\\|")
     text = re.sub(r"([\\`*\[\]|~])", r"\\\1", html.escape(text, quote=False))

@@ -40,11 +40,11 @@ def command(
     else:
         print(f"{done.file}: {'equal, bit by bit' if done.equal else 'not equal'}")
         for line in done.differences:
-            print(f"  {line}")
+            print(console.wrapped(console.printable(f"  {line}"), "    "))
         if done.changed:
             print("changed since it was made:")
             for line in done.changed:
-                print(f"  {line}")
+                print(console.wrapped(console.printable(f"  {line}"), "    "))
         elif not done.equal:
             print("nothing that the record knows has changed")
     raise typer.Exit(0 if done.equal else 1)
