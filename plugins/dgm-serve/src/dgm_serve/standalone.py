@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dgmcore.calls.listing import info
+from dgmcore.console import printable
 from dgmcore.errors import UsageError
 from dgmcore.model import Model
 from dgmcore.sampling import model_range, sample
@@ -24,6 +25,7 @@ from dgmcore.sampling.draw import first_states
 from dgmcore.sampling.pictures.density import density_behind
 from dgmcore.sampling.pictures.pixels import kind_of, thinned, to_uint8
 from dgmcore.sampling.pictures.scatter import window_of
+from dgmcore.sampling.settings import require_finite
 
 from .api.answers import window
 from .api.noise_space import pad_name, pad_noise
@@ -89,8 +91,13 @@ def _around(x: Tensor) -> dict[str, Any]:
 
 
 def _packed(x: Tensor, model: Model, columns: int | None = None) -> str:
-    """Returns points as base64 of float32, images as a PNG in which they are side by side."""
+    """Returns points as base64 of float32, images as a PNG in which they are side by side.
 
+    Raises:
+        NotFiniteError: If a number is not finite, as where a decoder overflows at the edge of the pad.
+    """
+
+    require_finite(x, "what the page would show", "choose another model: nothing was written")
     x = x.detach().cpu().float()
     if kind_of(tuple(model.event_shape)) == "point":
         return _coded(x.numpy()[:, :2])
@@ -112,12 +119,13 @@ def _coded(x: np.ndarray) -> str:
 
 
 def _page(entry: dict[str, Any], data: dict[str, Any]) -> str:
-    facts = [entry["family"], entry["dataset"], entry["license"], f"likelihood: {entry['likelihood']}"]
+    facts = [entry["family"], entry["dataset"], entry["license"]]
+    facts += [f"likelihood: {entry['likelihood']}"] if entry["likelihood"] else []
     script = "\n".join(_plain_script((PAGE / name).read_text("utf-8")) for name in SCRIPTS)
     parts = {
         "name": html.escape(entry["name"]),
-        "summary": html.escape(entry["summary"]),
-        "facts": "".join(f"<span>{html.escape(str(f))}</span>" for f in facts if f and not str(f).endswith("None")),
+        "summary": html.escape(printable(entry["summary"])),
+        "facts": "".join(f"<span>{html.escape(printable(fact))}</span>" for fact in facts if fact),
         "style": (PAGE / "style.css").read_text("utf-8"),
         "data": json.dumps(data).replace("<", "\\u003c"),
         "script": script,
