@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from dgm_eval.real import splits
 from dgm_eval.records import merged, record
 from dgm_eval.run import Evaluation
 
-from dgmcore import Model, Options, evaluate
+from dgmcore import Model, Options, evaluate, plugins
 from dgmcore.entry import Data, Entry, Metric
 from dgmcore.errors import DgmError, NotFiniteError, OptionError, UsageError
 from dgmcore.evaluation import compare, differences
@@ -368,3 +369,15 @@ def test_the_command_refuses_with_a_hint(images, tmp_path, capsys):
     ):
         assert dgm("eval", *arguments)[0] == code
         assert said in capsys.readouterr().err
+
+
+def test_every_metric_of_our_plugins_says_which_value_is_better_or_that_none_is():
+    from dgm_eval.ratios import _HIGHER, _LOWER, verdict
+
+    brought = ("eval", "given", "diffusion", "ebms", "autoregressive")
+    ours = {name for name, metric in plugins.metrics().items() if metric.plugin in brought}
+    assert ours - _HIGHER - _LOWER == {"observables", "log-normaliser"}
+    much, little = (Metric(name="label-agreement", value=v, interval=(v - 0.01, v + 0.01)) for v in (0.9, 0.5))
+    assert (verdict(much, little), verdict(little, much)) == ("better", "worse")
+    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(ours) if f"`{name}`" not in text] == []

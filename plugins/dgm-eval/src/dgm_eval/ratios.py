@@ -16,9 +16,9 @@ __all__ = ["Other", "Ratio", "ratios", "require_records", "verdict"]
 
 #: Metrics of which more is better; of all others that we know, less is.
 _HIGHER = {"precision", "recall", "density", "coverage", "prd-precision", "prd-recall", "inception-score", "modes"}
-_HIGHER |= {"within-3-sigma", "ood-auroc", "accuracy", "classical-fidelity"}
+_HIGHER |= {"within-3-sigma", "ood-auroc", "accuracy", "classical-fidelity", "label-agreement", "ess"}
 _LOWER = {"fid", "kid", "fid-infinity", "fid-per-class", "energy-distance", "mmd", "sliced-wasserstein", "c2st"}
-_LOWER |= {"memorisation", "mode-kl", "nll", "bits-per-dim", "reconstruction", "kl-exact"}
+_LOWER |= {"memorisation", "mode-kl", "nll", "bits-per-dim", "reconstruction", "kl-exact", "r-hat"}
 
 
 class Other(NamedTuple):
