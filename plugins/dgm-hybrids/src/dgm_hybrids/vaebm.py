@@ -26,7 +26,8 @@ class VAEBM(Tilted):
     r"""A VAE tilted by an energy, sampled by Langevin dynamics on the VAE's noises (eq. 4.19).
 
     Training has two stages: the VAE by its own phase (`base.elbo` in a recipe), unless it is an entry that is
-    already trained, then the energy against chains (`energy`) while the VAE is held fixed.
+    already trained, then the energy against chains (`energy`) while the VAE is held fixed. Between them `adversarial`
+    can sharpen the VAE's draws against the energy.
 
     Two potentials are offered. `exact` is eq. 4.19, :math:`|\epsilon|^2 / 2 - s(g(\epsilon))`. `published` is what
     the authors' code runs, :math:`-\log p(z) - \log p(x \mid z) - s(x)` in :math:`\epsilon`-space: it keeps the
@@ -39,7 +40,10 @@ class VAEBM(Tilted):
 
     Parts = {"base": ("pushforward", "density"), "critic": ("critic",)}
     likelihood = Likelihood.UNNORMALIZED
-    phases = {"energy": "dgm_hybrids.training:EnergyPhase"}
+    phases = {
+        "energy": "dgm_hybrids.training:EnergyPhase",
+        "adversarial": "dgm_hybrids.adversarial:AdversarialLikelihood",
+    }
     example_parts = {
         "base": {"architecture": "mlp-vae", "config": {"hidden": [8]}},
         "critic": {"architecture": "mlp-energy", "config": {"hidden": [8]}},

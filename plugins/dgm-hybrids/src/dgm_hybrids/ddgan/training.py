@@ -13,6 +13,7 @@ from dgmcore.errors import OptionError
 from dgmcore.noise import Noise
 from dgmcore.training import Game, Step
 
+from ..adversarial import r1_penalty
 from .schedule import Diffusion
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class AdversarialDenoising(Game):
         d = F.softplus(-real).mean() + F.softplus(self.model.discriminator(fake, t, after)).mean()
         loss = d
         if regularize:
-            (grad,) = torch.autograd.grad(real.sum(), x, create_graph=True)
-            loss = d + 0.5 * self.options.r1 * grad.square().flatten(1).sum(1).mean()
+            loss = d + 0.5 * self.options.r1 * r1_penalty(real, x)
         step.minimize(loss, "discriminator")
 
         t, _, after = self._pair(x0, noise)
