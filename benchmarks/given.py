@@ -155,7 +155,7 @@ PICTURES = (
     "ddgan-fashion",
     "ddpm-fashion",
     "nvae-celeba",
-    "vaebm-celeba",
+    "vaebm-celeba-elbo",
 )
 
 

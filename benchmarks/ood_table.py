@@ -1,6 +1,6 @@
 """Out-of-distribution detection by the whole VAEBM (thesis, Table 4.8): a Markdown table.
 
-    python benchmarks/ood_table.py [vaebm-fashion | vaebm-fashion-ml | vaebm-celeba] [--n 1000]
+    python benchmarks/ood_table.py [vaebm-fashion | vaebm-fashion-ml | vaebm-celeba-elbo] [--n 1000]
 
 prints the AUROC with which log p tells test data from other data, by the VAE (its ELBO), by the energy alone, and by
 the VAEBM, whose log p is the sum of both (eq. 4.13, without log Z, which no ranking needs). Beside other data sets
@@ -23,7 +23,7 @@ from dgmcore.data import open_for
 OUTSIDE = {
     "vaebm-fashion": ["mnist:test"],
     "vaebm-fashion-ml": ["mnist:test"],
-    "vaebm-celeba": ["cifar10:test"],
+    "vaebm-celeba-elbo": ["cifar10:test"],
 }
 
 

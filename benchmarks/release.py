@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-ENTRIES = ("realnvp-moons", "nvae-celeba", "energy-celeba", "vaebm-celeba")
+ENTRIES = ("realnvp-moons", "nvaegan-celeba", "vaebm-celeba")
 PACKAGES = ("dgmcore", "dgm-flows", "dgm-vaes", "dgm-ebms", "dgm-hybrids", "dgm-weights")
 SAMPLES = {"vaebm-celeba": 2, "realnvp-moons": 64}
 MOST = 1e6  # bytes of the wheels of the core and of the entries
@@ -72,7 +72,7 @@ def published(hub, place: Path, here: dict[str, str]) -> int:
     from hub_server import Fault
 
     wrong = 0
-    for name in ("energy-celeba", "realnvp-moons", "vaebm-celeba"):
+    for name in ("nvaegan-celeba", "realnvp-moons", "vaebm-celeba"):
         hub.faults[:] = [Fault("status", path=f"/user/{name}/commit", method="POST", code=403)]
         done = dgm(sys.executable, place, here, *PUSH)
         wrong += told(done.returncode == 1 and name in done.stderr, f"dgm push --all is interrupted at {name}")

@@ -135,9 +135,9 @@ def test_a_shipped_model_of_points_and_one_without_its_recipe(tmp_path, monkeypa
 def test_trained_parts_become_entries_of_the_new_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DGM_PLUGINS", PLUGINS)
-    recipe = recipe_from("vaebm-celeba", pictures(tmp_path / "photos", "RGB"), finetune=True)
+    recipe = recipe_from("vaebm-celeba-elbo", pictures(tmp_path / "photos", "RGB"), finetune=True)
     assert recipe["parts"]["base"] == "nvae-celeba", "it was not trained, and is not"
-    assert recipe["parts"]["critic"]["save_as"] == "vaebm-celeba-photos-critic"
+    assert recipe["parts"]["critic"]["save_as"] == "vaebm-celeba-elbo-photos-critic"
     assert recipe["data"]["resize"] == 64 and recipe["license"].startswith("Weights trained on CelebA")
     assert len(recipe["phases"]) == 1 and recipe["phases"][0]["options"]["buffer_size"] == 2000
 
