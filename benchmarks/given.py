@@ -155,6 +155,7 @@ PICTURES = (
     "ddgan-fashion",
     "ddpm-fashion",
     "nvae-celeba",
+    "vaebm-celeba",
     "vaebm-celeba-elbo",
 )
 
