@@ -6,6 +6,7 @@ import itertools
 import mmap
 import os
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import msgspec
@@ -162,6 +163,26 @@ def test_a_file_that_others_may_write_is_hashed_every_time(model, toys, monkeypa
     assert len(hashed) == 3
 
 
+@contextmanager
+def meanwhile(change):
+    """Calls `change(i)`, i = 0, 1, ..., again and again in a thread of its own."""
+    ends = threading.Event()
+
+    def work():
+        for i in itertools.count():
+            change(i)
+            if ends.wait(0.0005):
+                return
+
+    working = threading.Thread(target=work)
+    working.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        working.join()
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o666], ids=["ours", "everybody's"])
 def test_what_was_hashed_is_what_is_used(model, toys, mode):
     """While another process swaps the file, a load reads the right one or refuses the wrong one."""
@@ -173,19 +194,13 @@ def test_what_was_hashed_is_what_is_used(model, toys, mode):
     assert good.stat().st_size == bad.stat().st_size
     for file in (good, bad):
         file.chmod(mode)
-    ends = threading.Event()
 
-    def swap():
-        for i in itertools.count():
-            (folder / "next").symlink_to((good, bad)[i % 2])
-            os.replace(folder / "next", path)
-            if ends.wait(0.0005):
-                return
+    def swap(i):
+        (folder / "next").symlink_to((good, bad)[i % 2])
+        os.replace(folder / "next", path)
 
-    swapping = threading.Thread(target=swap)
-    swapping.start()
-    try:
-        right = wrong = 0
+    right = wrong = 0
+    with meanwhile(swap):
         while min(right, wrong) < 15:
             try:
                 assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
@@ -193,9 +208,6 @@ def test_what_was_hashed_is_what_is_used(model, toys, mode):
             except WeightsError as e:
                 assert "sha256" in e.what
                 wrong += 1
-    finally:
-        ends.set()
-        swapping.join()
 
 
 def written(path, data, i):
@@ -231,27 +243,14 @@ def test_what_is_written_in_place_is_not_used_either(toys, change):
     path = folder / "model.safetensors"
     write_tensors({k: v + 1 for k, v in model.own_state().items()}, toys / "bad")
     good, bad = path.read_bytes(), (toys / "bad").read_bytes()
-    ends = threading.Event()
-
-    def write():
-        for i in itertools.count():
-            change(path, (good, bad)[i % 2], i)
-            if ends.wait(0.0005):
-                return
-
-    writing = threading.Thread(target=write)
-    writing.start()
-    try:
-        right = wrong = 0
+    right = wrong = 0
+    with meanwhile(lambda i: change(path, (good, bad)[i % 2], i)):
         while right < 3 or wrong < 20:
             try:
                 assert torch.equal(dgmcore.load("toy").bulk.weight, model.bulk.weight)
                 right += 1
             except WeightsError:
                 wrong += 1
-    finally:
-        ends.set()
-        writing.join()
 
 
 def test_what_is_written_while_it_is_hashed_is_not_remembered(model, toys, monkeypatch):
